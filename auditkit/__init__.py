@@ -1,0 +1,40 @@
+"""auditkit: an append-only audit trail for people who live in JupyterLab.
+
+`import auditkit` loads nothing heavy: every public name is imported from its home on first use.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "AuditError": "auditkit.errors:AuditError",
+    "QueueFullError": "auditkit.errors:QueueFullError",
+    "Receipt": "auditkit.queue.receipts:Receipt",
+    "Trail": "auditkit.trail.facade:Trail",
+    "attr": "auditkit.where:attr",
+    "bind": "auditkit.context:bind",
+    "charts": "auditkit.charts",
+    "create": "auditkit.trail.facade:create",
+    "open": "auditkit.trail.facade:open_trail",
+    "query": "auditkit.query",
+    "render": "auditkit.reporting.run:render",
+    "report": "auditkit.reporting.run:report",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'auditkit' has no attribute {name!r}")
+    module, _, member = home.partition(":")
+    value: object = import_module(module)
+    if member:
+        value = getattr(value, member)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

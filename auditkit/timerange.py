@@ -127,10 +127,11 @@ def instant_of_local(local: int, zone: ZoneInfo) -> int:
     reading of PEP 495 for fold=0).
     """
     try:
-        moment = (_LOCAL_EPOCH + timedelta(microseconds=local)).replace(tzinfo=zone, fold=0)
-        return to_us(moment)
+        us = to_us((_LOCAL_EPOCH + timedelta(microseconds=local)).replace(tzinfo=zone, fold=0))
+        from_us(us)  # refuses an instant that no datetime can show
     except OverflowError as exc:
         raise InvalidTimeError("instant", local, "lies outside the years 1 to 9999") from exc
+    return us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,12 +290,17 @@ def parse_instant(value: object, *, name: str, tz: str, now_us: int, anchor_us: 
             )
             raise error
         return to_us(value)
-    if isinstance(value, date):
-        return _start_of_day(value, zone, name)
-    if isinstance(value, str):
-        if _DURATION.fullmatch(value):
+    try:
+        if isinstance(value, date):
+            return _start_of_day(value, zone)
+        if isinstance(value, str) and _DURATION.fullmatch(value):
             return _relative(value, name=name, tz=tz, now_us=now_us, anchor_us=anchor_us)
-        return _parse_iso(value, zone, name)
+        if isinstance(value, str):
+            return _parse_iso(value, name=name, zone=zone)
+    except InvalidTimeError as exc:
+        if exc.name == name:
+            raise
+        raise InvalidTimeError(name, value, exc.reason) from exc
     raise InvalidTimeError(
         name, value, "is not a time (expected an aware datetime, a date, ISO text or a duration)"
     )
@@ -313,7 +319,7 @@ def _relative(text: str, *, name: str, tz: str, now_us: int, anchor_us: int | No
     return duration.after(anchor_us, tz)
 
 
-def _parse_iso(text: str, zone: ZoneInfo, name: str) -> int:
+def _parse_iso(text: str, *, name: str, zone: ZoneInfo) -> int:
     match = _ISO.fullmatch(text)
     if match is None:
         error = InvalidTimeError(name, text, "is neither an ISO time nor a duration")
@@ -330,31 +336,25 @@ def _parse_iso(text: str, zone: ZoneInfo, name: str) -> int:
             ahead = timedelta(hours=hours, minutes=minutes, seconds=seconds)
             return to_us(shown.replace(tzinfo=timezone(-ahead if match[9] == "-" else ahead)))
         if match[4] is None:
-            return _start_of_day(shown.date(), zone, name)
+            return _start_of_day(shown.date(), zone)
         return instant_of_local((shown - _LOCAL_EPOCH) // _MICROSECOND, zone)
     except InvalidTimeError:
-        raise InvalidTimeError(name, text, "lies outside the years 1 to 9999") from None
+        raise
     except (ValueError, OverflowError) as exc:
         raise InvalidTimeError(name, text, f"is not a time: {exc}") from exc
 
 
-def _start_of_day(day: date, zone: ZoneInfo, name: str) -> int:
+def _start_of_day(day: date, zone: ZoneInfo) -> int:
     """Return the first instant of a local day, also where the clock skips midnight or shows it twice."""
     midnight = (day - _LOCAL_EPOCH.date()).days * US_PER_DAY
-    try:
-        instant = instant_of_local(midnight, zone)
-        if local_us(instant, zone) == midnight:
-            return instant
-        before = instant - (
-            local_us(instant, zone) - midnight
-        )  # the skipped time, read with the later offset
-        while (
-            instant - before > 1
-        ):  # the clock jumps somewhere in between: find the first instant past midnight
-            middle = (before + instant) // 2
-            before, instant = (before, middle) if local_us(middle, zone) >= midnight else (middle, instant)
-    except InvalidTimeError:
-        raise InvalidTimeError(name, day, "lies outside the years 1 to 9999") from None
+    instant = instant_of_local(midnight, zone)
+    skipped = local_us(instant, zone) - midnight
+    before = instant - skipped
+    while (
+        instant - before > 1
+    ):  # the clock jumps in between: find the first instant that it shows after midnight
+        middle = (before + instant) // 2
+        before, instant = (before, middle) if local_us(middle, zone) >= midnight else (middle, instant)
     return instant
 
 

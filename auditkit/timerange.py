@@ -19,6 +19,7 @@ US_PER_SECOND = 1_000_000
 US_PER_DAY = 86_400 * US_PER_SECOND
 
 Width = Literal["1h", "1d", "1mo"]
+WIDTHS: tuple[Width, ...] = ("1h", "1d", "1mo")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -379,3 +380,15 @@ def partition_name(us: int, width: Width) -> str:
     """
     text = from_us(us).isoformat()
     return text[: {"1h": 13, "1d": 10, "1mo": 7}[width]]
+
+
+def check_width(text: str) -> Width:
+    """Return `text` as a partition width; another one is a `ValueError`.
+
+    >>> check_width("1d")
+    '1d'
+    """
+    for width in WIDTHS:
+        if text == width:
+            return width
+    raise ValueError(f"partition: expected one of {', '.join(WIDTHS)}, found {text!r}")

@@ -1,0 +1,28 @@
+from auditkit import charts as charts
+from auditkit import query as query
+from auditkit.context import bind as bind
+from auditkit.errors import AuditError as AuditError
+from auditkit.errors import QueueFullError as QueueFullError
+from auditkit.queue.receipts import Receipt as Receipt
+from auditkit.reporting.run import render as render
+from auditkit.reporting.run import report as report
+from auditkit.trail.facade import Trail as Trail
+from auditkit.trail.facade import create as create
+from auditkit.trail.facade import open_trail as open  # noqa: A004
+from auditkit.where import attr as attr
+
+__version__: str
+__all__ = [
+    "AuditError",
+    "QueueFullError",
+    "Receipt",
+    "Trail",
+    "attr",
+    "bind",
+    "charts",
+    "create",
+    "open",
+    "query",
+    "render",
+    "report",
+]

@@ -1,0 +1,1 @@
+"""Bytes on disk: the durable verbs and the layout of a trail's directory."""

@@ -1,0 +1,329 @@
+"""The growing end of the queue: commit, rotation, and taking up what a dead writer left.
+
+Every method that touches bytes runs under the lock on `queue.lock`.  The order inside a commit is what the
+promises rest on: learn what others wrote, cut what cannot have been acknowledged, write, sync, and only then say
+so with a mark.  A file whose sync failed is never written again.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditkit.disk.durable import Disk, FileLock, publish, write_temporary
+from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.errors import ClosedError, CorruptionError
+from auditkit.queue.failure import FailureNote, pack_note, read_note
+from auditkit.queue.frames import (
+    EVENTS,
+    HEADER_BYTES,
+    MARK,
+    NO_PREDECESSOR,
+    PART,
+    SEAL,
+    FileHeader,
+    Frame,
+    find_frame_after,
+    pack_frame,
+    pack_header,
+    parse_frames,
+    unpack_header,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Encoded rows on their way into a frame; `closes` is false while their batch goes on in the next block."""
+
+    payload: bytes
+    count: int
+    closes: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What a commit decided: the first seq and the moment of acceptance."""
+
+    first_seq: int
+    recorded_us: int
+
+
+class ActiveQueue:
+    """One process's hold on the newest queue file of a trail.
+
+    `next_seq` and `durable` (bytes) describe the file as of the last call under the lock.
+    """
+
+    def __init__(
+        self, disk: Disk, layout: Layout, *, trail_id: bytes, modes: Modes, timeout_s: float
+    ) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._trail_id = trail_id
+        self._modes = modes
+        self._timeout_s = timeout_s
+        self._lock = FileLock(disk, layout.queue_lock)
+        self._note_fd = disk.open(layout.queue_lock)
+        self._epoch = read_note(disk, self._note_fd).epoch
+        self._fd: int | None = None
+        self._path = layout.queue
+        self.first_seq = self.next_seq = 0
+        self.recorded_us = 0
+        self._end = self.durable = 0
+
+    def commit(self, blocks: Sequence[Block], now_us: int) -> Commit:
+        """Append blocks in order and make them durable with one sync.
+
+        On return every event is durable and its seq decided.  If it raises, the file was cut back to its last
+        durable byte where storage still allowed it, and this object refuses further commits.
+        """
+        with self.locked():
+            self.recorded_us = max(self.recorded_us, now_us)
+            first = seq = self.next_seq
+            parts = []
+            for block in blocks:
+                kind = EVENTS if block.closes else PART
+                parts.append(self._frame(kind, seq, block.count, block.payload))
+                seq += block.count
+            self._append_durably(b"".join(parts))
+            self.next_seq = seq
+            self._mark()
+            return Commit(first_seq=first, recorded_us=self.recorded_us)
+
+    def rotate(self) -> int:
+        """Seal the active file and go on in its successor; return the successor's first seq.
+
+        Does nothing to a file without events.  The seal is durable before the successor exists, so that there
+        is never a second active file; whoever finds a seal without its successor creates it.
+        """
+        with self.locked():
+            if self.next_seq > self.first_seq:
+                self._append_durably(self._frame(SEAL, self.next_seq, 0))
+                self._follow(self.next_seq)
+            return self.next_seq
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the queue's lock, having learned everything that others have written."""
+        with self._lock.held(timeout_s=self._timeout_s):
+            self._refuse_after_failure()
+            self._catch_up()
+            yield
+
+    def close(self) -> None:
+        """Give descriptors and lock back."""
+        for fd in (self._fd, self._note_fd):
+            if fd is not None and fd >= 0:
+                self._disk.close(fd)
+        self._fd, self._note_fd = None, -1
+        self._lock.close()
+
+    def _refuse_after_failure(self) -> None:
+        if self._note_fd < 0:
+            raise ClosedError(f"{self._layout.root}: this writer is closed")
+        if read_note(self._disk, self._note_fd).epoch != self._epoch:
+            error = ClosedError(
+                f"{self._layout.root}: a sync of the queue failed since this trail was opened"
+            )
+            error.add_note("open the trail again: the first append recovers what is durable")
+            raise error
+
+    def _catch_up(self) -> None:
+        if self._fd is None:
+            self._open_newest()
+        while True:
+            status = self._disk.status(self._open_fd)
+            if status.st_size < self._end:
+                raise CorruptionError(self._path, offset=status.st_size, reason="the file became shorter")
+            successor = self._read_on(status.st_size)
+            if successor is None:
+                break
+            self._follow(successor)
+        if status.st_nlink == 0:
+            raise CorruptionError(self._path, offset=None, reason="the active queue file was removed")
+
+    def _read_on(self, size: int) -> int | None:
+        """Take in the bytes up to `size`; return the successor's first seq where the file is sealed."""
+        if size == self._end:
+            return None
+        data, base, batch_end = (
+            self._disk.read(self._open_fd, size - self._end, self._end),
+            self._end,
+            self._end,
+        )
+        seq = self.next_seq
+        for frame in parse_frames(data, base):
+            self._check_order(frame, seq)
+            self.recorded_us = max(self.recorded_us, frame.recorded_us)
+            seq += frame.count
+            if frame.kind == SEAL:
+                self._end = self.durable = frame.end
+                self.next_seq = seq
+                return frame.seq
+            if frame.kind != PART:
+                batch_end, self.next_seq = frame.end, seq
+            if frame.kind == MARK:
+                self.durable = frame.end
+        self._end = batch_end
+        if batch_end < size:
+            refuse_rot(data, base, batch_end, self.durable, self._path, self.next_seq)
+            self._disk.truncate(self._open_fd, batch_end)
+            self._disk.sync_data(self._open_fd)
+        if self.durable < batch_end:
+            self._adopt()
+        return None
+
+    def _adopt(self) -> None:
+        """Make frames durable whose writer died before it could mark them.
+
+        The same bytes are written again: whether the page cache that the dead writer left is on its way to
+        storage is not known.
+        """
+        data = self._disk.read(self._open_fd, self._end - self.durable, self.durable)
+        self._end = self.durable
+        self._append_durably(data)
+        self._mark()
+
+    def _append_durably(self, data: bytes) -> None:
+        with self._giving_up_on_failure():
+            self._disk.write(self._open_fd, data, self._end)
+            self._disk.sync_data(self._open_fd)
+        self._end += len(data)
+        self.durable = self._end
+
+    def _mark(self) -> None:
+        """Say that everything so far is durable.  The mark itself needs no sync: without it, recovery adopts."""
+        mark = self._frame(MARK, self.next_seq, 0)
+        with self._giving_up_on_failure():
+            self._disk.write(self._open_fd, mark, self._end)
+        self._end += len(mark)
+        self.durable = self._end
+
+    @contextmanager
+    def _giving_up_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Note the failure for everybody, then cut the file back to what is known to be durable."""
+        note = FailureNote(epoch=self._epoch + 1, first_seq=self.first_seq, durable_end=self.durable)
+        self._write_note(note)
+        with suppress(OSError):  # if even that fails, the successor's header says where the durable bytes end
+            self._disk.truncate(self._open_fd, self.durable)
+
+    def _write_note(self, note: FailureNote) -> None:
+        fd = self._disk.open(self._layout.queue_lock, write=True)
+        try:
+            self._disk.write(fd, pack_note(note), 0)
+        finally:
+            self._disk.close(fd)
+
+    def _frame(self, kind: bytes, seq: int, count: int, payload: bytes = b"") -> bytes:
+        return pack_frame(
+            kind, seq, count, recorded_us=self.recorded_us, durable=self.durable, payload=payload
+        )
+
+    @property
+    def _open_fd(self) -> int:
+        if self._fd is None:
+            raise ClosedError(f"{self._layout.root}: this writer is closed")
+        return self._fd
+
+    def _open_newest(self) -> None:
+        files = self._layout.queue_files()
+        if not files:
+            raise CorruptionError(
+                self._layout.queue, offset=None, reason="the queue folder holds no queue file"
+            )
+        self._enter(files[-1])
+        note = read_note(self._disk, self._note_fd)
+        if note.first_seq == self.first_seq:
+            self._replace_failed(note)
+
+    def _replace_failed(self, note: FailureNote) -> None:
+        """Go on in a new file: the inode whose sync failed is never written again."""
+        data = self._disk.read(self._open_fd, note.durable_end - HEADER_BYTES, HEADER_BYTES)
+        for frame in parse_frames(data, HEADER_BYTES):
+            self.next_seq = frame.seq + frame.count
+            self.recorded_us = max(self.recorded_us, frame.recorded_us)
+        self._end = note.durable_end
+        self._create_successor(self.next_seq)
+        self._write_note(FailureNote(epoch=note.epoch))
+        self._enter(self.next_seq)
+
+    def _follow(self, seq: int) -> None:
+        """Enter the successor of a sealed file, or the newest one where the successor has come and gone."""
+        if not self._layout.queue_file(seq).exists():
+            later = [first for first in self._layout.queue_files() if first > seq]
+            if later:
+                seq = later[-1]
+            else:
+                self._create_successor(seq)
+        self._enter(seq)
+
+    def _create_successor(self, first_seq: int) -> None:
+        """Create the file that goes on where this one's durable bytes end.
+
+        A file without a single durable event is replaced under its own name and is nobody's predecessor.
+        """
+        replaced = first_seq == self.first_seq
+        header = FileHeader(
+            trail_id=self._trail_id,
+            first_seq=first_seq,
+            recorded_us=self.recorded_us,
+            predecessor=NO_PREDECESSOR if replaced else self.first_seq,
+            predecessor_end=0 if replaced else self._end,
+        )
+        create_queue_file(self._disk, self._layout, header, self._modes)
+
+    def _enter(self, first_seq: int) -> None:
+        path = self._layout.queue_file(first_seq)
+        fd = self._disk.open(path, write=True)
+        header = read_header(self._disk, fd, path, self._trail_id)
+        if self._fd is not None:
+            self._disk.close(self._fd)
+        self._fd, self._path = fd, path
+        self.first_seq = self.next_seq = first_seq
+        self.recorded_us = max(self.recorded_us, header.recorded_us)
+        self._end = self.durable = HEADER_BYTES
+
+    def _check_order(self, frame: Frame, expected: int) -> None:
+        if frame.seq != expected:
+            raise CorruptionError(
+                self._path,
+                offset=frame.offset,
+                reason=f"frame out of order (expected seq {expected}, found {frame.seq})",
+            )
+
+
+def refuse_rot(data: bytes, base: int, position: int, durable: int, path: Path, next_seq: int) -> None:
+    """Raise `CorruptionError` unless the bytes from `position` on can be a torn write.
+
+    They can if no later frame says that something beyond `position` was durable.
+    """
+    later: Frame | None = find_frame_after(data, base, position)
+    while later is not None:
+        if later.durable > position or position < durable:
+            reason = f"damaged frame before durable ones (seqs {next_seq} to {later.seq} cannot be read)"
+            raise CorruptionError(path, offset=position, reason=reason)
+        later = find_frame_after(data, base, later.end)
+
+
+def read_header(disk: Disk, fd: int, path: Path, trail_id: bytes) -> FileHeader:
+    """Return the header of an open queue file that belongs to this trail; else `CorruptionError`."""
+    header = unpack_header(disk.read(fd, HEADER_BYTES, 0), path)
+    if header.trail_id != trail_id:
+        raise CorruptionError(path, offset=0, reason="queue file of another trail")
+    return header
+
+
+def create_queue_file(disk: Disk, layout: Layout, header: FileHeader, modes: Modes) -> None:
+    """Create the queue file that starts at `header.first_seq`, whole and durable under its name."""
+    path = layout.queue_file(header.first_seq)
+    temporary = path.with_suffix(TEMPORARY_SUFFIX)
+    disk.unlink(temporary)
+    write_temporary(disk, temporary, pack_header(header), modes.file)
+    publish(disk, temporary, path)

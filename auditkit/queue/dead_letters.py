@@ -1,0 +1,93 @@
+"""Dead letters: inputs that could not become events, kept with the reason, so that nothing vanishes silently.
+
+One JSON object per line in `dead-letters/<UTC date>.jsonl`; appended and synced, never rewritten.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from auditkit.disk.durable import Disk
+from auditkit.disk.layout import Layout, Modes
+from auditkit.timerange import from_us
+
+MAX_INPUT_CHARACTERS = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One refused input: when, why, which field, where in its source (line, from 1), and the input as given."""
+
+    recorded_us: int
+    reason: str
+    field: str | None
+    line: int | None
+    input: str
+
+
+def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[DeadLetter]) -> None:
+    """Append letters to the file of their day; on return they are durable."""
+    by_day: dict[str, list[bytes]] = {}
+    for letter in letters:
+        by_day.setdefault(f"{from_us(letter.recorded_us):%Y-%m-%d}", []).append(_line(letter))
+    for day, lines in by_day.items():
+        path = layout.dead_letters / f"{day}.jsonl"
+        created = not path.exists()
+        fd = disk.open(path, write=True, create_mode=modes.file if created else None)
+        try:
+            end = disk.status(fd).st_size
+            # A line that a dead writer left unfinished is closed first, so that it spoils none but itself.
+            torn = end > 0 and disk.read(fd, 1, end - 1) != b"\n"
+            disk.write(fd, (b"\n" if torn else b"") + b"".join(lines), end)
+            disk.sync(fd)
+        finally:
+            disk.close(fd)
+        if created:
+            disk.sync_directory(layout.dead_letters)
+
+
+def read_letters(layout: Layout) -> Iterator[DeadLetter]:
+    """Yield all dead letters, oldest first; an unfinished line of a dead writer is passed over."""
+    for path in sorted(layout.dead_letters.glob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            try:
+                entry = msgspec.json.decode(line)
+                yield DeadLetter(**entry)
+            except (msgspec.DecodeError, TypeError):
+                continue
+
+
+def count_letters(layout: Layout) -> int:
+    """Return how many dead letters the trail holds."""
+    return sum(path.read_bytes().count(b"\n") for path in layout.dead_letters.glob("*.jsonl"))
+
+
+def describe_input(given: object) -> str:
+    """Return an input as text that can be kept, whatever it is.
+
+    >>> describe_input({"action": None})
+    '{"action": null}'
+    """
+    if isinstance(given, str):
+        text = given
+    else:
+        try:
+            text = json.dumps(given, ensure_ascii=False, default=str)
+        except (TypeError, ValueError, RecursionError):
+            text = repr(given)
+    return text[:MAX_INPUT_CHARACTERS]
+
+
+def _line(letter: DeadLetter) -> bytes:
+    fields = {
+        "recorded_us": letter.recorded_us,
+        "reason": letter.reason,
+        "field": letter.field,
+        "line": letter.line,
+        "input": letter.input,
+    }
+    return (
+        json.dumps(fields).encode() + b"\n"
+    )  # ASCII only: a lone surrogate in the input survives as an escape

@@ -1,0 +1,42 @@
+"""The note that a sync of the queue has failed, shared by all processes of this boot.
+
+It lies in the content of `queue.lock`, written once when the trail is created and only overwritten in place
+afterwards, so that noting a failure allocates nothing even on a full disk.  It needs no durability: after a crash
+of the system the page cache is gone, and what storage really holds is what recovery finds.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from auditkit.disk.durable import Disk
+
+_NOTE = struct.Struct("<8sQQQI")
+_MAGIC = b"AKLOCK\n\0"
+NOTE_BYTES = _NOTE.size
+NO_FILE = (1 << 64) - 1
+"""`first_seq` while no file is waiting to be replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureNote:
+    """How often a sync failed (`epoch`), and the file (by first seq) and durable end of the last time."""
+
+    epoch: int = 0
+    first_seq: int = NO_FILE
+    durable_end: int = 0
+
+
+def pack_note(note: FailureNote) -> bytes:
+    """Return the content of `queue.lock`."""
+    head = _NOTE.pack(_MAGIC, note.epoch, note.first_seq, note.durable_end, 0)[:-4]
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def read_note(disk: Disk, fd: int) -> FailureNote:
+    """Return the note in an open `queue.lock`; anything unreadable counts as no failure noted."""
+    data = disk.read(fd, NOTE_BYTES, 0)
+    if len(data) < NOTE_BYTES or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        return FailureNote()
+    _, epoch, first, end, _ = _NOTE.unpack(data)
+    return FailureNote(epoch=epoch, first_seq=first, durable_end=end)

@@ -1,0 +1,65 @@
+"""What `append` and `extend` return: a promise that becomes a seq once the events are durable."""
+
+from typing import Protocol
+
+
+class Committer(Protocol):
+    """Who can bring a receipt to its end."""
+
+    def settle(self, receipt: "Receipt", timeout_s: float | None) -> None:
+        """Commit, in the caller's thread, until `receipt` is done; raises when that takes too long."""
+
+
+class Receipt:
+    """Stands for the events of one call of `append` or `extend`.
+
+    `count` says how many events it stands for.  `wait` makes sure that they are durable.
+    """
+
+    __slots__ = ("_committer", "_error", "_first", "count", "done")
+
+    def __init__(self, committer: Committer, count: int) -> None:
+        self._committer = committer
+        self._first: int | None = None
+        self._error: BaseException | None = None
+        self.count = count
+        self.done = False
+        """True once the events are durable or known to have failed."""
+
+    @property
+    def first(self) -> int | None:
+        """The seq of the first event, `None` before the commit and for an empty input."""
+        return self._first
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Return the first seq once every event of the receipt is durable.
+
+        Commits in the caller's own thread whatever has gathered, unless another thread is just doing so.
+        Returns `None` for an empty input.  Raises what the commit raised: then the events may or may not be
+        stored, but never twice and never in part.  `TimeoutError` after `timeout_s` seconds leaves the receipt
+        open.
+        """
+        if not self.done:
+            self._committer.settle(self, timeout_s)
+        if self._error is not None:
+            raise self._error
+        return self._first
+
+    def resolve(self, first: int | None) -> None:
+        """Note that the events are durable from seq `first` on (for committers)."""
+        self._first = first
+        self.done = True
+
+    def fail(self, error: BaseException) -> None:
+        """Note that the events are not known to be durable (for committers)."""
+        self._error = error
+        self.done = True
+
+    def __repr__(self) -> str:
+        if self._error is not None:
+            state = f"failed: {self._error}"
+        elif self.done:
+            state = f"first={self._first}"
+        else:
+            state = "pending"
+        return f"<Receipt {self.count} events, {state}>"

@@ -1,0 +1,277 @@
+"""Readers of the queue: the committed events that are not in segments yet, as Polars frames.
+
+Shows what a mark or a seal vouches for.  Complete frames behind the last mark are shown only once it is certain
+that no living writer may still withdraw them: their writer is gone, and they were synced by the reader itself.
+What was decoded once is kept, so that asking again costs only what is new.
+"""
+
+import errno
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from auditkit.disk.durable import Disk, FileLock
+from auditkit.disk.layout import Layout
+from auditkit.errors import CorruptionError
+from auditkit.event import UTC_MICROSECONDS, EventSchema
+from auditkit.queue.active import read_header, refuse_rot
+from auditkit.queue.failure import read_note
+from auditkit.queue.frames import (
+    HEADER_BYTES,
+    MARK,
+    PART,
+    SEAL,
+    FileHeader,
+    Frame,
+    decode_columns,
+    parse_frames,
+)
+
+_READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
+
+
+@dataclass(slots=True)
+class _File:
+    """What has been read of one queue file: everything before `offset`."""
+
+    header: FileHeader
+    offset: int = HEADER_BYTES
+    next_seq: int = 0
+    sealed: bool = False
+    oldest_recorded_us: int | None = None
+    frames: list[pl.DataFrame] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailView:
+    """The committed queue at one moment: seqs `[first_seq, end_seq)`, in order.
+
+    `events` has the stored schema (text of dictionary columns as Categorical).
+    """
+
+    events: pl.DataFrame
+    first_seq: int
+    end_seq: int
+    bytes: int
+    oldest_recorded_us: int | None
+    recorded_us: int
+
+
+class QueueTail:
+    """A reader of one trail's queue; it takes no lock that a writer would wait for."""
+
+    def __init__(self, disk: Disk, layout: Layout, *, trail_id: bytes, schema: EventSchema) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._trail_id = trail_id
+        self._schema = schema
+        self._known: dict[int, _File] = {}
+        self._reading = threading.Lock()
+
+    def read(self, *, before: int | None = None) -> TailView:
+        """Return the committed events of all queue files, or of those that start before seq `before`."""
+        with self._reading:
+            return self._read(before)
+
+    def _read(self, before: int | None) -> TailView:
+        names = [first for first in self._layout.queue_files() if before is None or first < before]
+        files: dict[int, _File] = {}
+        size = 0
+        for position, first in enumerate(names):
+            successor = names[position + 1] if position + 1 < len(names) else None
+            try:
+                file, file_bytes = self._read_file(first, self._end_by_successor(first, successor))
+            except FileNotFoundError:
+                continue  # flushed and dropped since the listing: the catalog has it
+            files[first] = file
+            size += file_bytes
+        self._known = files
+        return self._view(list(files.values()), size)
+
+    def _view(self, files: Sequence[_File], size: int) -> TailView:
+        for earlier, later in pairwise(files):
+            if earlier.next_seq != later.header.first_seq:
+                raise CorruptionError(
+                    self._layout.queue_file(earlier.header.first_seq),
+                    offset=earlier.offset,
+                    reason=f"seqs {earlier.next_seq} to {later.header.first_seq - 1} are missing from the queue",
+                )
+        for file in files:
+            if len(file.frames) > 1:
+                file.frames = [pl.concat(file.frames, rechunk=True)]
+        frames = [frame for file in files for frame in file.frames]
+        oldest = [file.oldest_recorded_us for file in files if file.oldest_recorded_us is not None]
+        return TailView(
+            events=pl.concat(frames) if frames else pl.DataFrame(schema=self._schema.stored),
+            first_seq=files[0].header.first_seq if files else 0,
+            end_seq=files[-1].next_seq if files else 0,
+            bytes=size,
+            oldest_recorded_us=min(oldest, default=None),
+            recorded_us=max((file.header.recorded_us for file in files), default=0),
+        )
+
+    def _end_by_successor(self, first: int, successor: int | None) -> int | None:
+        """Where the durable bytes of a file end that was given up after a failed sync."""
+        if successor is None:
+            return None
+        path = self._layout.queue_file(successor)
+        try:
+            fd = self._disk.open(path)
+        except FileNotFoundError:
+            return None
+        try:
+            header = read_header(self._disk, fd, path, self._trail_id)
+        finally:
+            self._disk.close(fd)
+        return header.predecessor_end if header.predecessor == first else None
+
+    def _read_file(self, first: int, durable_end: int | None) -> tuple[_File, int]:
+        path = self._layout.queue_file(first)
+        fd = self._disk.open(path)
+        try:
+            file = self._known.get(first)
+            if file is None:
+                header = read_header(self._disk, fd, path, self._trail_id)
+                file = _File(header=header, next_seq=first)
+            if not file.sealed:
+                self._read_on(file, fd, path, durable_end)
+            return file, self._disk.status(fd).st_size
+        finally:
+            self._disk.close(fd)
+
+    def _read_on(self, file: _File, fd: int, path: Path, durable_end: int | None) -> None:
+        size = self._disk.status(fd).st_size
+        if durable_end is not None:
+            size = min(size, durable_end)
+        data = self._disk.read(fd, max(0, size - file.offset), file.offset)
+        base = file.offset
+        pending: list[Frame] = []
+        parsed = base
+        for frame in parse_frames(data, base):
+            parsed = frame.end
+            if frame.kind in (MARK, SEAL):
+                self._take(file, pending, path, frame.end)
+                pending = []
+                file.sealed = frame.kind == SEAL
+            else:
+                pending.append(frame)
+        if durable_end is not None:
+            if parsed < durable_end:
+                raise CorruptionError(path, offset=parsed, reason="damaged frame among durable ones")
+            self._take(file, pending, path, parsed)
+            file.sealed = True
+        elif file.offset < size and not file.sealed:
+            self._unmarked(file, fd, path)
+
+    def _unmarked(self, file: _File, fd: int, path: Path) -> None:
+        """Decide about bytes that no mark vouches for yet."""
+        lock = FileLock(self._disk, self._layout.queue_lock)
+        try:
+            if not self._alone(lock):
+                return  # a writer is at work and will mark them
+            size = self._disk.status(fd).st_size
+            note = self._note()
+            if note == file.header.first_seq:
+                return  # a failed sync: its writer's receipts have raised
+            data = self._disk.read(fd, size - file.offset, file.offset)
+            frames, end = _whole_batches(data, file.offset)
+            if end < size:
+                refuse_rot(data, file.offset, end, file.offset, path, file.next_seq)
+            if frames:
+                self._sync_if_writable(fd)
+                self._take(file, frames, path, end)
+        finally:
+            lock.close()
+
+    def _alone(self, lock: FileLock) -> bool:
+        try:
+            return lock.try_acquire(shared=True)
+        except OSError as exc:
+            if exc.errno in _READ_ONLY:
+                return True  # nobody writes to read-only media
+            raise
+
+    def _note(self) -> int:
+        fd = self._disk.open(self._layout.queue_lock)
+        try:
+            return read_note(self._disk, fd).first_seq
+        finally:
+            self._disk.close(fd)
+
+    def _sync_if_writable(self, fd: int) -> None:
+        try:
+            self._disk.sync_data(fd)
+        except OSError as exc:
+            if exc.errno not in _READ_ONLY and exc.errno != errno.EINVAL:
+                raise
+
+    def _take(self, file: _File, frames: Sequence[Frame], path: Path, end: int) -> None:
+        for frame in frames:
+            if frame.kind not in (MARK, SEAL) and frame.seq != file.next_seq:
+                raise CorruptionError(
+                    path,
+                    offset=frame.offset,
+                    reason=f"frame out of order (expected seq {file.next_seq}, found {frame.seq})",
+                )
+            file.next_seq += frame.count
+        blocks = [frame for frame in frames if frame.count]
+        if blocks:
+            if file.oldest_recorded_us is None:
+                file.oldest_recorded_us = blocks[0].recorded_us
+            file.frames.append(decode_frames(blocks, self._schema, path))
+        file.offset = end
+
+
+def decode_frames(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
+    """Return the events of consecutive frames with the stored schema, in seq order."""
+    names = schema.row_columns
+    gathered: dict[str, list[Any]] = {name: [] for name in names}
+    seqs, recorded = [], []
+    for frame in frames:
+        columns = decode_columns(frame, path)
+        if len(columns) != len(names):
+            raise CorruptionError(path, offset=frame.offset, reason=f"frame has {len(columns)} columns")
+        for name, column in zip(names, columns, strict=True):
+            gathered[name].extend([None] * frame.count if column is None else column)
+        seqs.append(pl.int_range(frame.seq, frame.seq + frame.count, dtype=pl.UInt64, eager=True))
+        recorded.append(pl.repeat(frame.recorded_us, frame.count, dtype=pl.Int64, eager=True))
+    series = {"seq": pl.concat(seqs), "recorded": pl.concat(recorded).cast(UTC_MICROSECONDS)}
+    return pl.DataFrame(
+        [
+            (series[name] if name in series else _series(gathered[name], dtype)).alias(name)
+            for name, dtype in schema.stored.items()
+        ]
+    )
+
+
+def _series(values: list[Any], dtype: pl.DataType) -> pl.Series:
+    if dtype == UTC_MICROSECONDS:
+        return pl.Series(values, dtype=pl.Int64).cast(UTC_MICROSECONDS)
+    if dtype == pl.Categorical():
+        return pl.Series(values, dtype=pl.String).cast(dtype)
+    return pl.Series(values, dtype=dtype)
+
+
+def _whole_batches(data: bytes, base: int) -> tuple[list[Frame], int]:
+    """Return the valid frames at the start of `data` up to the last one that closes a batch, and their end."""
+    frames = list(parse_frames(data, base))
+    while frames and frames[-1].kind == PART:
+        frames.pop()
+    return frames, frames[-1].end if frames else base
+
+
+def newest_recorded(view: TailView) -> int:
+    """Return the latest moment of acceptance the queue knows of, in microseconds (0 where it knows none)."""
+    if view.events.is_empty():
+        return view.recorded_us
+    newest = view.events.get_column("recorded").max()
+    return max(view.recorded_us, _us(newest))
+
+
+def _us(moment: Any) -> int:
+    return int(pl.Series([moment], dtype=UTC_MICROSECONDS).dt.epoch("us")[0])

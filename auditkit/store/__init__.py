@@ -1,0 +1,1 @@
+"""Sealed storage: Arrow IPC segments, and the catalog that says which of them count."""

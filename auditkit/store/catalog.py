@@ -1,0 +1,324 @@
+"""The catalog: one SQLite database that names what counts.  All SQL of auditkit is in this module.
+
+A transaction here is the commit point of flush and prune: a file that the catalog does not name does not exist.
+Every row carries a CRC-32 of its columns, because SQLite pages have none, and the rows of the segments plus what
+was pruned must add up to the flushed seq: damage is an error, never a quietly different answer.
+"""
+
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from auditkit.errors import CorruptionError, FormatError, LockedError
+
+FORMAT = 1
+BUSY_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailInfo:
+    """What was decided when the trail was created; times in microseconds since 1970 UTC."""
+
+    format: int
+    trail_id: str
+    created_us: int
+    tz: str
+    partition: str
+    max_ahead_us: int
+    sharing: str | None
+    fields: str
+    """Declared extra fields as a JSON object of name to type name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A retention policy, in force for seqs from `from_seq` on."""
+
+    from_seq: int
+    spec: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MomentRow:
+    """A moment that a prune recorded as "now" (event `seq`)."""
+
+    seq: int
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushRow:
+    """The state after a flush: everything before `end_seq` is in segments.
+
+    `newest_ts_us` and `newest_recorded_us` are the largest among all producers' events before `end_seq`,
+    pruned ones included; `last_recorded_us` is the moment the last event before `end_seq` was accepted.
+    """
+
+    end_seq: int
+    newest_ts_us: int | None
+    newest_recorded_us: int | None
+    last_recorded_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """One live segment.  `path` is relative to the segments folder, bounds are inclusive."""
+
+    path: str
+    partition: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    own_rows: int
+    min_ts_us: int
+    max_ts_us: int
+    producers_max_ts_us: int | None
+    size_bytes: int
+    sha256: bytes
+    batches: bytes
+    """Per record batch, packed by `store.segment`: rows, smallest and largest ts, end offset, CRC-32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TombstoneRow:
+    """The record of events that were pruned from one segment."""
+
+    path: str
+    partition: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    min_ts_us: int
+    max_ts_us: int
+    sha256: bytes
+    policy: str
+    horizon_us: int
+    cutoff_us: int
+    pruned_us: int
+    end_seq: int
+    """The committed end when it was pruned: views of earlier seqs may miss these events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneStateRow:
+    """The horizon at which retention was last enforced."""
+
+    horizon_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogView:
+    """Everything the catalog says, read in one transaction."""
+
+    info: TrailInfo
+    policies: Sequence[PolicyRow]
+    moments: Sequence[MomentRow]
+    flushes: Sequence[FlushRow]
+    segments: Sequence[SegmentRow]
+    tombstones: Sequence[TombstoneRow]
+    prune_states: Sequence[PruneStateRow]
+
+    @property
+    def flushed_seq(self) -> int:
+        """Events before this seq are in segments, or were pruned."""
+        return self.flushes[-1].end_seq if self.flushes else 0
+
+    @property
+    def enforced_horizon_us(self) -> int | None:
+        """The horizon at which retention was last enforced, if it ever was."""
+        return self.prune_states[-1].horizon_us if self.prune_states else None
+
+
+_TABLES: dict[str, type[Any]] = {
+    "trail": TrailInfo,
+    "policies": PolicyRow,
+    "moments": MomentRow,
+    "flushes": FlushRow,
+    "segments": SegmentRow,
+    "tombstones": TombstoneRow,
+    "prune_states": PruneStateRow,
+}
+_SQL_TYPES = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogChange:
+    """What one transaction adds and removes."""
+
+    add_segments: Sequence[SegmentRow] = ()
+    remove_segments: Sequence[str] = ()
+    tombstones: Sequence[TombstoneRow] = ()
+    policies: Sequence[PolicyRow] = ()
+    moments: Sequence[MomentRow] = ()
+    flush: FlushRow | None = None
+    prune_state: PruneStateRow | None = None
+
+
+def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
+    """Create the database at `path`, which must not exist yet."""
+    with _writing(path, create=True) as connection:
+        for table, row_type in _TABLES.items():
+            columns = ", ".join(f"{f.name} {_sql_type(f.type)}" for f in fields(row_type))
+            connection.execute(f"CREATE TABLE {table} ({columns}, crc INTEGER NOT NULL)")
+        connection.execute("CREATE UNIQUE INDEX segments_path ON segments (path)")
+        _insert(connection, "trail", info)
+        _insert(connection, "policies", policy)
+
+
+def read_catalog(path: Path) -> CatalogView:
+    """Return everything the catalog says, in one read transaction.
+
+    Waits at most for one commit of another process.  Where a writer died inside a transaction, SQLite rolls it
+    back if this process may write, and a private copy is read if not.  Raises `CorruptionError`, `FormatError`
+    or `LockedError`.
+    """
+    try:
+        with _explained(path):
+            return _view(path, f"{path.absolute().as_uri()}?mode=ro")
+    except _HotJournalError:
+        pass
+    try:
+        with _explained(path):
+            return _view(path, f"{path.absolute().as_uri()}?mode=rw")
+    except _HotJournalError:
+        pass
+    with tempfile.TemporaryDirectory(prefix="auditkit-") as folder:
+        copy = Path(folder) / path.name
+        for name in (path.name, path.name + "-journal"):
+            if (path.parent / name).exists():
+                shutil.copyfile(path.parent / name, copy.with_name(name))
+        with _explained(path):
+            return _view(path, f"{copy.as_uri()}?mode=rw")
+
+
+def change_catalog(path: Path, change: CatalogChange) -> None:
+    """Apply `change` in one durable transaction: on return it is committed, if it raises nothing changed."""
+    with _explained(path), _writing(path) as connection:
+        for removed in change.remove_segments:
+            connection.execute("DELETE FROM segments WHERE path = ?", (removed,))
+        for table, rows in (
+            ("segments", change.add_segments),
+            ("tombstones", change.tombstones),
+            ("policies", change.policies),
+            ("moments", change.moments),
+            ("flushes", (change.flush,) if change.flush else ()),
+        ):
+            for row in rows:
+                _insert(connection, table, row)
+        if change.prune_state is not None:
+            connection.execute("DELETE FROM prune_states")
+            _insert(connection, "prune_states", change.prune_state)
+
+
+class _HotJournalError(Exception):
+    """A dead writer's transaction waits for somebody who may write."""
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        name = exc.sqlite_errorname
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise LockedError(f"{path}: busy for more than {BUSY_TIMEOUT_S:g} s") from exc
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            raise _HotJournalError from exc
+        if name.startswith(("SQLITE_IOERR", "SQLITE_FULL")):
+            raise OSError(f"{path}: {exc}") from exc
+        raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
+    except sqlite3.DatabaseError as exc:
+        raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
+
+
+@contextmanager
+def _writing(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+    mode = "rwc" if create else "rw"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    finally:
+        connection.close()
+
+
+def _view(path: Path, uri: str) -> CatalogView:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    try:
+        connection.execute("BEGIN")
+        infos = _select(connection, path, "trail", TrailInfo)
+        if len(infos) != 1:
+            raise CorruptionError(path, offset=None, reason=f"catalog names {len(infos)} trails")
+        if infos[0].format != FORMAT:
+            raise FormatError(
+                f"{path}: catalog format {infos[0].format} (expected {FORMAT}); use a newer auditkit"
+            )
+        view = CatalogView(
+            info=infos[0],
+            policies=_select(connection, path, "policies", PolicyRow),
+            moments=_select(connection, path, "moments", MomentRow),
+            flushes=_select(connection, path, "flushes", FlushRow),
+            segments=_select(connection, path, "segments", SegmentRow),
+            tombstones=_select(connection, path, "tombstones", TombstoneRow),
+            prune_states=_select(connection, path, "prune_states", PruneStateRow),
+        )
+    finally:
+        connection.close()
+    total = sum(row.rows for row in view.segments) + sum(row.rows for row in view.tombstones)
+    if total != view.flushed_seq:
+        reason = (
+            f"events do not add up (expected {view.flushed_seq}, found {total} in segments and tombstones)"
+        )
+        raise CorruptionError(path, offset=None, reason=reason)
+    return view
+
+
+def _select(connection: sqlite3.Connection, path: Path, table: str, row_type: type[_T]) -> list[_T]:
+    names = [f.name for f in fields(row_type)]  # type: ignore[arg-type]
+    rows = []
+    query = f"SELECT {', '.join(names)}, crc FROM {table} ORDER BY rowid"  # noqa: S608 -- names from this module
+    for *values, crc in connection.execute(query):
+        if _crc(values) != crc:
+            raise CorruptionError(path, offset=None, reason=f"catalog row in {table}: checksum mismatch")
+        rows.append(row_type(**dict(zip(names, values, strict=True))))
+    return rows
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Any) -> None:
+    values = astuple(row)
+    marks = ", ".join("?" * (len(values) + 1))
+    connection.execute(
+        f"INSERT INTO {table} VALUES ({marks})",  # noqa: S608 -- the table is one of this module's
+        (*values, _crc(values)),
+    )
+
+
+def _crc(values: Sequence[object]) -> int:
+    return zlib.crc32(msgspec.msgpack.encode(list(values)))
+
+
+def _sql_type(annotation: Any) -> str:
+    """Return the column type for a row's field: what may be `None` may be NULL."""
+    kinds = get_args(annotation) or (annotation,)
+    return _SQL_TYPES[kinds[0]] + ("" if NoneType in kinds else " NOT NULL")

@@ -1,0 +1,202 @@
+"""Segments: sealed, immutable Arrow IPC files, one per flush and partition.
+
+A segment is written under a temporary name, hashed, synced and renamed before the catalog may name it.  Its
+record batches are sorted by (ts, seq); text of few values is stored as dictionaries.  Where a segment lies says
+nothing about its events beyond the time slot of their `ts`.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from auditkit.disk.durable import Disk, publish, write_temporary
+from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.errors import CorruptionError
+from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
+from auditkit.store.catalog import SegmentRow
+from auditkit.timerange import Width, partition_name, partition_start
+
+BATCH_ROWS = 16_384
+_BATCH = struct.Struct("<IqqQI")
+_METADATA_KEY = b"auditkit.format"
+FORMAT = b"1"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """One record batch: its rows, ts bounds (inclusive, microseconds), and where its bytes end in the file.
+
+    `crc` covers the bytes from the end of the batch before it (from the start of the file for the first).
+    """
+
+    rows: int
+    min_ts_us: int
+    max_ts_us: int
+    end_offset: int
+    crc: int
+
+
+def unpack_batches(packed: bytes) -> list[BatchInfo]:
+    """Return what the catalog knows about a segment's record batches."""
+    return [BatchInfo(*values) for values in _BATCH.iter_unpack(packed)]
+
+
+def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield (partition name, its events sorted by (ts, seq)), oldest partition first."""
+    ordered = events.sort("ts", "seq")
+    stamps = ordered.get_column("ts").to_physical()
+    position = 0
+    while position < ordered.height:
+        start_us = partition_start(int(stamps[position]), width)
+        name = partition_name(start_us, width)
+        rows = int(stamps.slice(position).search_sorted(_partition_end(start_us, width), side="left"))
+        yield name, ordered.slice(position, rows)
+        position += rows
+
+
+def write_segment(
+    disk: Disk, layout: Layout, modes: Modes, schema: EventSchema, partition: str, events: pl.DataFrame
+) -> SegmentRow:
+    """Write the events of one partition, sorted by (ts, seq), and return the row that will name the segment.
+
+    On return the file is durable under its final name and counts for nobody until the catalog names it.  If it
+    raises, a leftover may remain that the next holder of the maintenance lock removes.
+    """
+    data, batches = _encode(events, schema)
+    digest = hashlib.sha256(data).digest()
+    seqs = events.get_column("seq")
+    first, last = int(_known(seqs.min())), int(_known(seqs.max()))
+    relative = layout.segment_name(partition, first, last, digest)
+    path = layout.segments / relative
+    if not path.parent.exists():
+        disk.make_directory(path.parent, modes.directory)
+        disk.sync_directory(layout.segments)
+    temporary = path.with_suffix(TEMPORARY_SUFFIX)
+    disk.unlink(temporary)
+    write_temporary(disk, temporary, data, modes.file)
+    publish(disk, temporary, path)
+    stamps = events.get_column("ts").to_physical()
+    own = events.get_column("source").cast(pl.String).eq_missing(pl.Series([OWN_SOURCE]))
+    return SegmentRow(
+        path=relative,
+        partition=partition,
+        first_seq=first,
+        last_seq=last,
+        rows=events.height,
+        own_rows=int(own.sum()),
+        min_ts_us=int(stamps[0]),
+        max_ts_us=int(stamps[-1]),
+        producers_max_ts_us=_optional_int(stamps.filter(~own).max()),
+        size_bytes=len(data),
+        sha256=digest,
+        batches=b"".join(_BATCH.pack(b.rows, b.min_ts_us, b.max_ts_us, b.end_offset, b.crc) for b in batches),
+    )
+
+
+def check_presence(layout: Layout, row: SegmentRow) -> Path:
+    """Return a segment's path once it is certain that a file of the right size lies there.
+
+    Raises `FileNotFoundError` where there is none and `CorruptionError` where its size is wrong.
+    """
+    path = layout.segments / row.path
+    size = path.stat().st_size
+    if size != row.size_bytes:
+        raise CorruptionError(
+            path,
+            offset=min(size, row.size_bytes),
+            reason=f"wrong size (expected {row.size_bytes}, found {size})",
+        )
+    return path
+
+
+def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.DataFrame:
+    """Return all events of a segment with the stored schema, after checking its digest.
+
+    Raises `CorruptionError` where the bytes are not those that were written.
+    """
+    path = check_presence(layout, row)
+    data = path.read_bytes()
+    if hashlib.sha256(data).digest() != row.sha256:
+        raise CorruptionError(path, offset=None, reason="digest differs from the catalog's")
+    return pl.read_ipc(data).cast(pl.Schema(schema.stored))
+
+
+def arrow_schema(schema: EventSchema) -> pa.Schema:
+    """Return the Arrow schema of a segment."""
+    types: dict[pl.DataType, Any] = {
+        pl.UInt64(): pa.uint64(),
+        pl.Int64(): pa.int64(),
+        pl.Float64(): pa.float64(),
+        pl.Boolean(): pa.bool_(),
+        pl.String(): pa.large_string(),
+        pl.Datetime("us", "UTC"): pa.timestamp("us", "UTC"),
+    }
+    dictionary = pa.dictionary(pa.int32(), pa.large_string())
+    return pa.schema(
+        [
+            pa.field(name, dictionary if name in DICTIONARY_COLUMNS else types[dtype])
+            for name, dtype in schema.columns.items()
+        ],
+        metadata={_METADATA_KEY: FORMAT},
+    )
+
+
+def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[BatchInfo]]:
+    """Return the bytes of an IPC file and what is to be known about its batches."""
+    target = arrow_schema(schema)
+    plain = events.with_columns(pl.col(name).cast(pl.String) for name in DICTIONARY_COLUMNS)
+    columns = []
+    for field in target:
+        array = plain.get_column(field.name).rechunk().to_arrow()
+        if pa.types.is_dictionary(field.type):
+            array = array.cast(pa.large_string()).dictionary_encode()
+        columns.append(array.cast(field.type))
+    table = pa.Table.from_arrays(columns, schema=target)
+    stamps = events.get_column("ts").to_physical()
+    sink = pa.BufferOutputStream()
+    ends, batches = [], table.to_batches(max_chunksize=BATCH_ROWS)
+    with pa.ipc.new_file(sink, target, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            ends.append(sink.tell())
+    data = sink.getvalue().to_pybytes()
+    return data, list(_batch_infos(data, [batch.num_rows for batch in batches], ends, stamps))
+
+
+def _batch_infos(
+    data: bytes, rows: Sequence[int], ends: Sequence[int], stamps: pl.Series
+) -> Iterator[BatchInfo]:
+    view = memoryview(data)
+    start, position = 0, 0
+    for count, end in zip(rows, ends, strict=True):
+        yield BatchInfo(
+            rows=count,
+            min_ts_us=int(stamps[position]),
+            max_ts_us=int(stamps[position + count - 1]),
+            end_offset=end,
+            crc=zlib.crc32(view[start:end]),
+        )
+        start, position = end, position + count
+
+
+def _partition_end(start_us: int, width: Width) -> int:
+    """Return the start of the partition after the one that starts at `start_us`."""
+    longest = {"1h": 3_600, "1d": 86_400, "1mo": 31 * 86_400}[width] * 1_000_000
+    return partition_start(start_us + longest, width)
+
+
+def _known(value: Any) -> Any:
+    if value is None:
+        raise ValueError("segment: no events (expected at least one)")
+    return value
+
+
+def _optional_int(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,1 @@
+"""The trail: one facade, `Trail`, over the themes writing, snapshot, asking, keeping and state."""

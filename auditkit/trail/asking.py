@@ -1,0 +1,186 @@
+"""Asking: each question is a snapshot, pruned by the catalog, handed to the functions of `auditkit.query`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import polars as pl
+
+from auditkit.query import UNFILLED, Aggregations, Fill, in_range, text_out
+from auditkit.query import downsample as downsample_frame
+from auditkit.query import group_by as group_by_frame
+from auditkit.query import range as range_frame
+from auditkit.timerange import TimeRange, from_us, resolve, to_us
+from auditkit.trail.core import Core
+from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.where import Where, compile_where
+
+_T = TypeVar("_T")
+EVERYTHING = TimeRange(start_us=None, end_us=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Which seqs are asked about, and in which zone times without one are read."""
+
+    core: Core
+    at: int | None
+    allow_pruned: bool
+    tz: str
+
+    def snapshot(self) -> Snapshot:
+        """Return what the trail holds now, or held at `at`; a writer commits what it has accepted first."""
+        self.core.check_open()
+        writer = self.core.writer
+        if writer is not None and writer.pending_events:
+            writer.commit()
+        return self.core.source.snapshot(self.at, allow_pruned=self.allow_pruned)
+
+    def now(self) -> datetime:
+        """Return the moment that "-1h" counts from: the clock's, or the acceptance of the last seq shown."""
+        if self.at is None:
+            return from_us(self.core.clock.now_us())
+        return self._accepted(self.at)
+
+    def _accepted(self, at: int) -> datetime:
+        def ask() -> datetime:
+            snapshot = self.snapshot()
+            everything = self.core.source.frame(snapshot, EVERYTHING, own=True)
+            newest = everything.filter(pl.col("seq") < at).select(pl.col("recorded").max()).collect().item()
+            return newest if isinstance(newest, datetime) else from_us(self.core.info.created_us)
+
+        return retrying(ask)
+
+
+def ask(
+    view: View,
+    start: object,
+    end: object,
+    own: bool,  # noqa: FBT001 -- internal; the facade's is keyword-only
+    tz: str | None,
+    answer: Callable[[pl.LazyFrame, datetime | None, datetime | None, datetime, str], _T],
+) -> _T:
+    """Resolve a window against the view's "now", and let `answer` work on the events of its segments."""
+    zone = tz or view.tz
+    now = view.now()
+    window = resolve(start, end, now_us=to_us(now), tz=zone)
+    first = None if window.start_us is None else from_us(window.start_us)
+    last = None if window.end_us is None else from_us(window.end_us)
+
+    def attempt() -> _T:
+        snapshot = view.snapshot()
+        return answer(view.core.source.frame(snapshot, window, own=own), first, last, now, zone)
+
+    return retrying(attempt)
+
+
+def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None) -> pl.LazyFrame:
+    """See `Trail.scan`."""
+
+    def answer(
+        events: pl.LazyFrame, first: datetime | None, last: datetime | None, _now: datetime, _zone: str
+    ) -> pl.LazyFrame:
+        window = in_range(TimeRange(start_us=_us(first), end_us=_us(last)))
+        wanted = compile_where(where, view.core.schema.columns)
+        return text_out(events.filter(*(part for part in (window, wanted) if part is not None)))
+
+    return ask(view, start, end, own, tz, answer)
+
+
+def range_(
+    view: View,
+    start: object,
+    end: object,
+    *,
+    where: Where,
+    columns: Sequence[str] | None,
+    limit: int | None,
+    descending: bool,
+    own: bool,
+    tz: str | None,
+) -> pl.DataFrame:
+    """See `Trail.range`."""
+    return ask(
+        view, start, end, own, tz,
+        lambda events, first, last, now, zone: range_frame(
+            events, first, last, where=where, columns=columns, limit=limit, descending=descending, tz=zone, now=now
+        ),
+    )  # fmt: skip
+
+
+def group_by(
+    view: View,
+    by: str | Sequence[str],
+    *,
+    every: str | None,
+    start: object,
+    end: object,
+    where: Where,
+    aggs: Aggregations,
+    own: bool,
+    tz: str | None,
+) -> pl.DataFrame:
+    """See `Trail.group_by`."""
+    return ask(
+        view, start, end, own, tz,
+        lambda events, first, last, now, zone: group_by_frame(
+            events, by, every=every, start=first, end=last, where=where, aggs=aggs, tz=zone, now=now
+        ),
+    )  # fmt: skip
+
+
+def downsample(
+    view: View,
+    every: str,
+    *,
+    by: str | Sequence[str] | None,
+    start: object,
+    end: object,
+    where: Where,
+    aggs: Aggregations,
+    fill: Fill = UNFILLED,
+    own: bool,
+    tz: str | None,
+) -> pl.DataFrame:
+    """See `Trail.downsample`."""
+    return ask(
+        view, start, end, own, tz,
+        lambda events, first, last, now, zone: downsample_frame(
+            events, every, by=by, start=first, end=last, where=where, aggs=aggs, fill=fill, tz=zone, now=now
+        ),
+    )  # fmt: skip
+
+
+def sql(view: View, query: str, *, own: bool) -> pl.DataFrame:
+    """See `Trail.sql`."""
+    statement = query.lstrip().partition(" ")[0].partition("\n")[0].upper().lstrip("(")
+    if statement not in ("SELECT", "WITH"):
+        raise ValueError(f"sql: only SELECT is answered (found {statement or query!r})")
+
+    def attempt() -> pl.DataFrame:
+        events = view.core.source.frame(view.snapshot(), EVERYTHING, own=own)
+        with pl.SQLContext(events=text_out(events)) as context:
+            return context.execute(query).collect()
+
+    return retrying(attempt)
+
+
+def tail(view: View, n: int) -> pl.DataFrame:
+    """See `Trail.tail`."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise ValueError(f"n: not a number of events (found {n!r})")
+
+    def attempt() -> pl.DataFrame:
+        snapshot = view.snapshot()
+        events = view.core.source.frame(snapshot, EVERYTHING, own=True)
+        newest = events.filter(pl.col("seq") >= max(0, snapshot.as_of - n)).collect()
+        if newest.height < n:  # some of the last seqs are expired or pruned
+            newest = events.bottom_k(n, by="seq", reverse=True).collect()
+        return text_out(newest.lazy().sort("seq")).collect()
+
+    return retrying(attempt)
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)

@@ -1,0 +1,395 @@
+"""The facade: `Trail` with its few verbs, `create` and `open_trail`.  Each method hands over to its theme."""
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import polars as pl
+
+from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
+from auditkit.disk.layout import TEMPORARY_SUFFIX, Group, Layout, modes_for
+from auditkit.errors import ClosedError, TrailExistsError, TrailNotFoundError
+from auditkit.event import check_fields, field_type_name
+from auditkit.keep.plan import PrunePlan
+from auditkit.keep.policy import Policy, declare_policy
+from auditkit.query import UNFILLED, Aggregations, Fill
+from auditkit.queue.active import create_queue_file
+from auditkit.queue.failure import FailureNote, pack_note
+from auditkit.queue.frames import FileHeader
+from auditkit.queue.receipts import Receipt
+from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
+from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
+from auditkit.trail import asking, keeping, state, writing
+from auditkit.trail.asking import View
+from auditkit.trail.core import Core, open_core
+from auditkit.trail.keeping import MaintainSummary, PruneSummary
+from auditkit.trail.state import Stats
+from auditkit.trail.writing import FlushSummary, OnInvalid, Rows
+from auditkit.where import Where
+
+TRAIL_VARIABLE = "AUDITKIT_TRAIL"
+_SKELETON = frozenset(("queue.lock", "maint.lock", "queue", "segments", "dead-letters", "catalog.tmp"))
+
+
+class Trail:
+    """One audit trail: append to it, ask it, keep it.  Get one from `ak.create` or `ak.open`.
+
+    Times are half-open ranges `[start, end)` of `ts`; each bound is an aware `datetime`, ISO text, a `date`, or a
+    duration (`"-7d"` before now, `end="+1d"` after start); left out, it is unbounded.  Text without a zone and
+    dates are read in `tz`, by default the view zone of the trail.  `where` is a mapping of column (or
+    `attrs.path`) to a value, a list, a glob or `None`, all of it true, or a Polars expression.  The trail's own
+    events (`source="auditkit"`) are left out of queries unless `own=True`.
+
+    Objects may be shared between threads.
+    """
+
+    def __init__(self, core: Core, view: View) -> None:
+        self._core = core
+        self._view = view
+
+    # What it is
+
+    @property
+    def path(self) -> Path:
+        """The trail's directory, absolute."""
+        return self._core.layout.root
+
+    @property
+    def name(self) -> str:
+        """The name of the trail's directory."""
+        return self.path.name
+
+    @property
+    def trail_id(self) -> str:
+        """The trail's identity: 32 hexadecimal digits, drawn when it was created."""
+        return self._core.info.trail_id
+
+    @property
+    def tz(self) -> str:
+        """The zone in which times without one are read and days begin."""
+        return self._view.tz
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The columns of an event as queries return them, declared fields last."""
+        return self._core.schema.columns
+
+    @property
+    def fields(self) -> dict[str, pl.DataType]:
+        """The declared extra fields."""
+        return dict(self._core.schema.fields)
+
+    @property
+    def end_seq(self) -> int:
+        """The exclusive end of the seqs this view shows."""
+        return self._view.snapshot().as_of
+
+    def now(self) -> datetime:
+        """Return the moment that durations like `"-1h"` count from, in UTC.
+
+        The clock's now; in a view `at(seq)`, the moment the last event of the view was accepted.
+        """
+        return self._view.now()
+
+    @property
+    def view(self) -> View:
+        """The view this object asks through (for themes and reports)."""
+        return self._view
+
+    @property
+    def core(self) -> Core:
+        """The shared parts of this open trail (for importers)."""
+        return self._core
+
+    # Append
+
+    def append(
+        self,
+        *,
+        action: str | None = None,
+        ts: datetime | str | None = None,
+        actor: str | None = None,
+        resource: str | None = None,
+        outcome: str | None = None,
+        source: str | None = None,
+        origin: str | None = None,
+        correlation: str | None = None,
+        id: str | None = None,  # noqa: A002 -- the field's name in CloudEvents and here
+        value: float | None = None,
+        attrs: Mapping[str, Any] | str | None = None,
+        tz: str | None = None,
+        **declared: Any,
+    ) -> Receipt:
+        """Accept one event and return its receipt; `receipt.wait()` makes sure that it is durable.
+
+        `action` is required, here or through `ak.bind`; a missing `ts` means now; `attrs` is a mapping or a JSON
+        object as text, kept verbatim; declared fields go by their names.  Raises `InvalidEventError` naming field,
+        value and reason, before anything is written; `ClosedError` after `close` or a failed commit.
+        """
+        given = {
+            "action": action, "ts": ts, "actor": actor, "resource": resource, "outcome": outcome, "source": source,
+            "origin": origin, "correlation": correlation, "id": id, "value": value, "attrs": attrs, **declared,
+        }  # fmt: skip
+        return writing.append(self._writable(), given, tz)
+
+    def extend(self, rows: Rows, *, tz: str | None = None, on_invalid: OnInvalid = "raise") -> Receipt:
+        """Accept many events as one batch: mappings, a Polars frame, an Arrow table or reader.
+
+        Keys that are no field of an event go into its attrs.  The first bad row raises `InvalidEventError` naming
+        its position, and nothing is taken; with `on_invalid="dead-letter"` bad rows are kept aside with their
+        reasons and the others are taken.  Lazy frames and readers are taken a million rows at a time.  Naive
+        timestamps are read in `tz` and refused without it.
+        """
+        return writing.extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
+
+    def flush(self) -> FlushSummary:
+        """Move everything committed into segments; on return it is there, durable and named by the catalog."""
+        return writing.flush(self._writable())
+
+    def maintain(self, *, now: datetime | None = None) -> MaintainSummary:
+        """Do what is due: flush and prune.  With `now`, record that moment, so that an idle trail ages."""
+        return keeping.maintain(self._writable(), now=now)
+
+    def stats(self) -> Stats:
+        """Return the state of queue, segments and retention in numbers."""
+        return state.stats(self._core, self._view.snapshot())
+
+    def close(self) -> None:
+        """Commit what is accepted and give everything back.  Raises a failure that nobody has seen yet."""
+        if self._view.at is None and not self._core.closed:
+            self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Ask
+
+    def scan(
+        self,
+        start: object = None,
+        end: object = None,
+        *,
+        where: Where = None,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.LazyFrame:
+        """Return the events of a window as a `LazyFrame` over the segment files, in no particular order."""
+        return asking.scan(self._view, start, end, where=where, own=own, tz=tz)
+
+    def range(
+        self,
+        start: object = None,
+        end: object = None,
+        *,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        descending: bool = False,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the events of a window, ordered by (ts, seq)."""
+        return asking.range_(
+            self._view, start, end, where=where, columns=columns, limit=limit, descending=descending, own=own, tz=tz
+        )  # fmt: skip
+
+    def group_by(
+        self,
+        by: str | Sequence[str],
+        *,
+        every: str | None = None,
+        start: object = None,
+        end: object = None,
+        where: Where = None,
+        aggs: Aggregations = None,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.DataFrame:
+        """Count and measure events per key, and per bucket of `every` where given: a finished frame.
+
+        Columns: ts (start of the bucket, in `tz`; only with `every`), the keys, count, value_count, sum, mean,
+        min, max of `value`; or the `aggs` asked for.  Sorted by ts, then keys, nulls last.
+        """
+        return asking.group_by(
+            self._view, by, every=every, start=start, end=end, where=where, aggs=aggs, own=own, tz=tz
+        )
+
+    def downsample(
+        self,
+        every: str,
+        *,
+        by: str | Sequence[str] | None = None,
+        start: object = None,
+        end: object = None,
+        where: Where = None,
+        aggs: Aggregations = None,
+        fill: Fill = UNFILLED,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.DataFrame:
+        """Return a series of buckets of `every`, right in every time zone, one per key of `by`.
+
+        `fill` decides about buckets without events: left out, there are none; `None` gives nulls, a number gives
+        itself, `"forward"` the last value.  Columns as in `group_by`.
+        """
+        return asking.downsample(
+            self._view, every, by=by, start=start, end=end, where=where, aggs=aggs, fill=fill, own=own, tz=tz
+        )
+
+    def sql(self, query: str, *, own: bool = False) -> pl.DataFrame:
+        """Answer a `SELECT` over the table `events` in the dialect of Polars; nothing can be changed by it."""
+        return asking.sql(self._view, query, own=own)
+
+    def tail(self, n: int = 10) -> pl.DataFrame:
+        """Return the last `n` events by seq, ascending, the trail's own included."""
+        return asking.tail(self._view, n)
+
+    def at(self, seq: int, *, allow_pruned: bool = False) -> "Trail":
+        """Return the trail as it was when `seq` events were committed, read-only: every query over seqs before it.
+
+        Equal calls give equal answers.  A query that would need events pruned since raises `PrunedError`, unless
+        `allow_pruned`.  A seq beyond the committed end is a `ValueError`.
+        """
+        limit = self._view.at
+        if limit is not None and seq > limit:
+            raise ValueError(f"seq: beyond the end of this view (expected 0 to {limit}, found {seq})")
+        view = View(core=self._core, at=seq, allow_pruned=allow_pruned, tz=self._view.tz)
+        view.snapshot()
+        return Trail(self._core, view)
+
+    # Keep
+
+    @property
+    def retention(self) -> Policy:
+        """The policy in force."""
+        return self._view.snapshot().policy
+
+    def set_retention(self, retention: str | Policy | None) -> Policy:
+        """Keep events for `retention` (`"90d"`, `"7y"`, `None` for ever) from now on; recorded as an event."""
+        return keeping.set_policy(self._writable(), retention)
+
+    def plan_prune(self, *, now: datetime | None = None) -> PrunePlan:
+        """Say what `prune` would remove and why; changes nothing.  `print` shows it."""
+        return keeping.plan_prune(self._view.snapshot(), now=now)
+
+    def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
+        """Remove segments whose events are all expired, after a flush; each leaves a tombstone.
+
+        With `plan`, only what it names and is still expired.  With `now`, that moment is recorded first; one ahead
+        of the machine's clock is a `ValueError`.
+        """
+        return keeping.prune(self._writable(), plan, now=now)
+
+    def _writable(self) -> Core:
+        if self._view.at is not None:
+            raise ClosedError(f"{self.path}: a view of seq {self._view.at} is read-only")
+        return self._core
+
+    def __repr__(self) -> str:
+        at = "" if self._view.at is None else f" at seq {self._view.at}"
+        return f"<Trail {self.name!r}{at}>"
+
+
+def create(
+    path: str | Path,
+    *,
+    retention: str | Policy | None = None,
+    fields: Mapping[str, Any] | None = None,
+    tz: str = "UTC",
+    partition: Width = "1d",
+    max_ahead: str = "1d",
+    group: Group | None = None,
+    maintain: bool = True,
+    clock: Clock | None = None,
+    disk: Disk | None = None,
+) -> Trail:
+    """Create a trail in a new or empty directory and open it.
+
+    `retention` keeps events for a duration, `None` for ever; `fields` declares typed extra columns; `tz` is the
+    zone of days and of times without one; `partition` the time slot of a segment; `max_ahead` how far a `ts` may lie
+    ahead of the clock; `group` whether the file's group may read or write.  Raises `TrailExistsError` where the
+    directory holds anything.
+    """
+    disk, clock = disk or PosixDisk(), clock or SystemClock()
+    layout = Layout(Path(path).absolute())
+    policy = declare_policy(retention)
+    check_zone(tz)
+    declared = {name: field_type_name(kind) for name, kind in check_fields(fields or {}).items()}
+    info = TrailInfo(
+        format=FORMAT,
+        trail_id=secrets.token_hex(16),
+        created_us=clock.now_us(),
+        tz=tz,
+        partition=check_width(partition),
+        max_ahead_us=parse_duration(max_ahead, name="max_ahead").shortest_us,
+        sharing=group,
+        fields=msgspec.json.encode(declared).decode(),
+    )
+    _lay_out(disk, layout, info, PolicyRow(from_seq=0, spec=policy.spec))
+    return open_trail(path, maintain=maintain, clock=clock, disk=disk)
+
+
+def open_trail(
+    path: str | Path | None = None,
+    *,
+    tz: str | None = None,
+    maintain: bool = True,
+    clock: Clock | None = None,
+    disk: Disk | None = None,
+) -> Trail:
+    """Open the trail at `path`, or the one that the environment variable AUDITKIT_TRAIL names.
+
+    Writes nothing, locks nothing, and works on read-only media; the first append makes the object a writer.  With
+    `maintain=False` it never flushes or prunes by itself.  Raises `TrailNotFoundError` where there is no trail.
+    """
+    if path is None:
+        path = os.environ.get(TRAIL_VARIABLE) or None
+        if path is None:
+            raise TrailNotFoundError(f"no path given and {TRAIL_VARIABLE} is not set")
+    if tz is not None:
+        check_zone(tz)
+    core = open_core(Path(path), disk=disk or PosixDisk(), clock=clock or SystemClock(), maintains=maintain)
+    core.due = keeping.maintain_when_due
+    return Trail(core, View(core=core, at=None, allow_pruned=False, tz=tz or core.info.tz))
+
+
+def _lay_out(disk: Disk, layout: Layout, info: TrailInfo, policy: PolicyRow) -> None:
+    """Write an empty trail; its catalog appears last, whole, and makes it one."""
+    modes = modes_for(info.sharing)  # type: ignore[arg-type] -- raises for anything it does not know
+    _refuse_taken(layout)
+    layout.root.parent.mkdir(parents=True, exist_ok=True)
+    for folder in layout.directories():
+        disk.make_directory(folder, modes.directory)
+    for lock, content in ((layout.queue_lock, pack_note(FailureNote())), (layout.maint_lock, b"")):
+        if not lock.exists():
+            write_temporary(disk, lock, content, modes.file)
+    header = FileHeader(trail_id=bytes.fromhex(info.trail_id), first_seq=0, recorded_us=0)
+    create_queue_file(disk, layout, header, modes)
+    temporary = layout.catalog.with_suffix(TEMPORARY_SUFFIX)
+    disk.unlink(temporary)
+    create_catalog(temporary, info, policy)
+    temporary.chmod(modes.file)
+    publish(disk, temporary, layout.catalog)
+    disk.sync_directory(layout.root.parent)
+
+
+def _refuse_taken(layout: Layout) -> None:
+    if not layout.root.exists():
+        return
+    if not layout.root.is_dir():
+        raise TrailExistsError(f"{layout.root}: not a directory")
+    found = {path.name for path in layout.root.iterdir()}
+    if "catalog.sqlite" in found:
+        raise TrailExistsError(f"{layout.root}: there is a trail already")
+    if not found <= _SKELETON:  # the skeleton alone is what a creation that died leaves behind
+        raise TrailExistsError(f"{layout.root}: not empty (found {min(found - _SKELETON)!r})")

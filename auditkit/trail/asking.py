@@ -1,6 +1,6 @@
 """Asking: each question is a snapshot, pruned by the catalog, handed to the functions of `auditkit.query`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -14,9 +14,10 @@ from auditkit.query import range as range_frame
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import Snapshot, retrying
-from auditkit.where import Where, compile_where
+from auditkit.where import compile_where
 
 _T = TypeVar("_T")
+Where = Mapping[str, object] | pl.Expr | None
 EVERYTHING = TimeRange(start_us=None, end_us=None)
 
 

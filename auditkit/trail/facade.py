@@ -25,12 +25,11 @@ from auditkit.queue.receipts import Receipt
 from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
 from auditkit.trail import asking, keeping, state, writing
-from auditkit.trail.asking import View
+from auditkit.trail.asking import View, Where
 from auditkit.trail.core import Core, open_core
 from auditkit.trail.keeping import MaintainSummary, PruneSummary
 from auditkit.trail.state import Stats
 from auditkit.trail.writing import FlushSummary, OnInvalid, Rows
-from auditkit.where import Where
 
 TRAIL_VARIABLE = "AUDITKIT_TRAIL"
 _SKELETON = frozenset(("queue.lock", "maint.lock", "queue", "segments", "dead-letters", "catalog.tmp"))

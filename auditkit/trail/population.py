@@ -8,9 +8,9 @@ import polars as pl
 from auditkit.event import OWN_SOURCE
 from auditkit.queue.dead_letters import count_letters
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
-from auditkit.trail.asking import View
+from auditkit.trail.asking import View, Where
 from auditkit.trail.snapshot import Snapshot, retrying
-from auditkit.where import Where, compile_where
+from auditkit.where import compile_where
 
 _OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 

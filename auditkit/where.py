@@ -1,0 +1,326 @@
+"""From a mapping of conditions to a Polars expression: which events a question is about.
+
+A mapping is data: it can be stored, signed, compared and sent to another version, which an expression cannot.  All
+its conditions must hold.  Values from outside are only ever compared with, never executed: they become literals,
+escaped patterns or quoted path segments.  The expression of a mapping is true or false for every event, never
+null, so that what it keeps and what it leaves out add up.
+"""
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from auditkit.errors import AuditError, shorten
+from auditkit.timerange import parse_instant
+
+Where = Mapping[str, Any] | pl.Expr | None
+"""What a question may be limited by."""
+
+ATTRS = "attrs"
+PREFIX = "attrs."
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_STAR = re.compile(r"(\\*)\*")
+_REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
+_STRINGS_ONLY = "[?(@ >= '')]"  # a JSONPath filter that only strings pass
+_LIKE_JSON = tuple("-0123456789tfn[{")  # how the JSON text of anything but a string begins
+_LISTS = (list, tuple, set, frozenset)
+_EXACT_IN_FLOAT = 2**53
+
+
+class InvalidQueryError(AuditError, ValueError):
+    """A question that cannot be asked of these events; `name`, `value` and `reason` say why."""
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        self.name = name
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{name}: {reason} (found {shorten(value)})")
+
+
+def attr(path: str) -> pl.Expr:
+    r"""Return the expression for the value at `path` inside the JSON object in `attrs`, as `String`.
+
+    Dots separate keys, digits index arrays, and a backslash takes the next character literally (`a\.b` is one key,
+    `\0` a key of an object).  Numbers, booleans, arrays and objects come out as their JSON text; what is missing or
+    JSON null is null.  A key that holds a backslash, or quotes of both kinds, cannot be reached: `InvalidQueryError`.
+
+    >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}}']})
+    >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0")).row(0)
+    ('ann', '10.0.0.7')
+    """
+    return pl.col(ATTRS).str.json_path_match(_json_path(path))
+
+
+def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
+    r"""Return the condition of `where` as an expression, or None where nothing is asked.
+
+    `where` is a mapping of column names or "attrs.…" paths to a value, a glob (`*` stands for any text, `\*` for a
+    star), None (missing), or a list of which one must be equal (literally, without globs); or an expression, which
+    is returned as it is.  `columns` are the names there are; a mapping of names to dtypes makes numbers, booleans
+    and times comparable with columns of their own kind.  Columns of text may be Categorical or String.
+
+    Raises `InvalidQueryError` naming the key for one that does not exist and for a value that cannot be compared.
+
+    >>> frame = pl.DataFrame({"actor": ["ann", "bob", None], "action": ["auth.login", "auth.fail", "doc.read"]})
+    >>> frame.filter(compile_where({"actor": ["bob", None], "action": "auth.*"}, frame.schema))["actor"].to_list()
+    ['bob']
+    """
+    if where is None:
+        return None
+    if isinstance(where, pl.Expr):
+        for name in where.meta.root_names():
+            if name not in columns:
+                raise _unknown(name, columns)
+        return where
+    terms = [_term(key, value, columns) for key, value in _conditions(where).items()]
+    return pl.all_horizontal(terms) if len(terms) > 1 else terms[0] if terms else None
+
+
+def describe_where(where: Where) -> str:
+    r"""Return the condition in words, as plain text in which values are quoted like JSON.
+
+    >>> describe_where({"actor": "ann", "action": "auth.*", "outcome": ["failure", None]})
+    'actor is "ann" and action is like "auth.*" and outcome is "failure" or missing'
+    """
+    if isinstance(where, pl.Expr):
+        return f"the expression {where}"
+    if where is None or not _conditions(where):
+        return "all events"
+    return " and ".join(f"{_shown_key(key)} {_in_words(value)}" for key, value in where.items())
+
+
+def parse_where_option(option: str) -> tuple[str, object]:
+    """Split a command line's `key=value` into key and value: JSON where it is JSON, text otherwise.
+
+    A bare number or boolean keeps its spelling unless the key is a path in attrs: the type of a column decides how
+    it is read, and `outcome=200` means the text.
+
+    >>> parse_where_option("attrs.port=22"), parse_where_option('actor=["ann", null]')
+    (('attrs.port', 22), ('actor', ['ann', None]))
+    >>> parse_where_option("outcome=200")
+    ('outcome', '200')
+    """
+    key, equals, text = option.partition("=")
+    if not equals or not key:
+        raise InvalidQueryError("where", option, "is not of the form key=value")
+    value = _from_spelling(text)
+    return key, text if isinstance(value, (int, float)) and not key.startswith(PREFIX) else value
+
+
+def _conditions(where: object) -> Mapping[str, Any]:
+    if not isinstance(where, Mapping):
+        raise InvalidQueryError("where", where, "is neither a mapping nor a Polars expression")
+    return where
+
+
+def _unknown(key: object, columns: Collection[str]) -> InvalidQueryError:
+    error = InvalidQueryError("where", key, "is not a column of these events")
+    error.add_note(f"columns: {', '.join(columns)}; a value inside attrs is 'attrs.KEY'")
+    return error
+
+
+def _term(key: object, value: object, columns: Collection[str]) -> pl.Expr:
+    """Return one condition of a mapping, true or false for every event."""
+    if isinstance(key, str) and key in columns:
+        dtype = columns[key] if isinstance(columns, Mapping) else None
+        term = _column_term(key, value, dtype)
+    elif isinstance(key, str) and key.startswith(PREFIX) and ATTRS in columns:
+        term = _attrs_term(key, value)
+    else:
+        raise _unknown(key, columns)
+    return term.fill_null(value=False)
+
+
+def _column_term(key: str, value: object, dtype: pl.DataType | None) -> pl.Expr:
+    column = pl.col(key).cast(pl.String) if isinstance(dtype, pl.Enum) else pl.col(key)
+    if value is None:
+        return column.is_null()
+    if isinstance(value, _LISTS):
+        given = [item for item in value if item is not None]
+        found = [literal for item in given for literal in _literals(key, item, dtype)]
+        term = _equals_any(column, found, dtype)
+        return term.fill_null(value=False) | column.is_null() if len(given) < len(value) else term
+    if isinstance(value, str) and _is_text(dtype):
+        pattern, literal = _read_glob(value)
+        if pattern is not None:
+            return column.cast(pl.String).str.contains(pattern)
+        return column == literal
+    return _equals_any(column, _literals(key, value, dtype), dtype)
+
+
+def _equals_any(column: pl.Expr, values: list[Any], dtype: pl.DataType | None) -> pl.Expr:
+    if not values:
+        return pl.lit(value=False)
+    if len(values) == 1:
+        return column.eq(values[0])
+    if dtype is None:  # values of several kinds cannot share one list
+        return pl.any_horizontal((column == value).fill_null(value=False) for value in values)
+    return column.is_in(pl.Series(values, dtype=pl.String() if _is_text(dtype) else dtype).implode())
+
+
+def _is_text(dtype: pl.DataType | None) -> bool:
+    return dtype is None or isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))
+
+
+def _literals(key: str, value: object, dtype: pl.DataType | None) -> list[Any]:
+    """Return the value as the column's own kind: none where it can equal nothing there; refuse another kind."""
+    name = f"where {key}"
+    if dtype is None:
+        return [_scalar(name, value)]
+    if _is_text(dtype):
+        if isinstance(value, str):
+            return [value]
+        raise InvalidQueryError(name, value, "is not text, as the column is")
+    if isinstance(dtype, pl.Datetime):
+        if isinstance(value, datetime) or (isinstance(value, str) and value[:1] not in "+-"):
+            us = parse_instant(value, name=name, tz="UTC", now_us=0)
+            return pl.Series([us]).cast(pl.Datetime("us", "UTC")).cast(dtype).to_list()
+        raise InvalidQueryError(name, value, "is not a time, as the column is")
+    scalar = _scalar(name, _from_spelling(value) if isinstance(value, str) else value)
+    if isinstance(dtype, pl.Boolean) and isinstance(scalar, bool):
+        return [scalar]
+    if dtype.is_numeric() and isinstance(scalar, (int, float)) and not isinstance(scalar, bool):
+        return _number_literals(scalar, dtype)
+    raise InvalidQueryError(name, value, f"cannot be compared with a column of {dtype}")
+
+
+def _number_literals(number: float, dtype: pl.DataType) -> list[Any]:
+    try:
+        if dtype.is_integer() and number != int(number):
+            return []
+        return pl.Series([int(number) if dtype.is_integer() else float(number)], dtype=dtype).to_list()
+    except (OverflowError, TypeError):  # larger than the column can hold
+        return []
+
+
+def _scalar(name: str, value: object) -> Any:
+    """Refuse what is neither text, number, boolean nor time."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidQueryError(name, value, "is not finite, as every value of an event is")
+    if isinstance(value, (str, int, float, datetime)):
+        return value
+    raise InvalidQueryError(name, value, "is not a text, number, boolean or time")
+
+
+def _from_spelling(text: str) -> object:
+    """Read JSON; what is none is the text itself."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+def _read_glob(text: str) -> tuple[str | None, str]:
+    r"""Return the pattern of a glob (None without a star) and the text without its escapes.
+
+    Backslashes count only before a star: two of them are one, an odd one left over makes the star literal.
+    """
+    pattern, literal, at, stars = "", "", 0, 0
+    for found in _STAR.finditer(text):
+        backslashes, escaped = divmod(len(found[1]), 2)
+        before = text[at : found.start()] + "\\" * backslashes + "*" * escaped
+        pattern += _escape(before) + (".*" if not escaped else "")
+        literal += before
+        stars += not escaped
+        at = found.end()
+    pattern, literal = pattern + _escape(text[at:]), literal + text[at:]
+    return rf"(?s)\A{pattern}\z" if stars else None, literal
+
+
+def _escape(text: str) -> str:
+    return _REGEX_SIGNS.sub(r"\\\g<0>", text)
+
+
+def _attrs_term(key: str, value: object) -> pl.Expr:
+    """Return a condition on a value inside attrs, which equals values of its own JSON type only."""
+    path = _json_path(key.removeprefix(PREFIX))
+    found = pl.col(ATTRS).str.json_path_match(path)
+    strings = pl.col(ATTRS).str.json_path_match(path + _STRINGS_ONLY)
+    if isinstance(value, _LISTS):
+        terms = [_attrs_equals(key, item, found, strings).fill_null(value=False) for item in value]
+        return pl.any_horizontal(terms) if terms else pl.lit(value=False)
+    if isinstance(value, str):
+        pattern, literal = _read_glob(value)
+        if pattern is None:
+            return _attrs_equals(key, literal, found, strings)
+        matches = found.str.contains(pattern)
+        return matches & (strings == found) if value.startswith((*_LIKE_JSON, "*")) else matches
+    return _attrs_equals(key, value, found, strings)
+
+
+def _attrs_equals(key: str, value: object, found: pl.Expr, strings: pl.Expr) -> pl.Expr:
+    """Compare the text `found` with one value; `strings` is the same text where the value was a JSON string."""
+    if value is None:
+        return found.is_null()
+    scalar = _scalar(f"where {key}", value)
+    if isinstance(scalar, str):
+        # The second look is needed only where a number, say, could have the same text.
+        return (found == scalar) & (strings == scalar) if scalar.startswith(_LIKE_JSON) else found == scalar
+    if isinstance(scalar, bool):
+        return (found == str(scalar).lower()) & strings.is_null()
+    if isinstance(scalar, datetime):
+        raise InvalidQueryError(f"where {key}", value, "is a time, which JSON does not have")
+    if isinstance(scalar, int) and abs(scalar) >= _EXACT_IN_FLOAT:
+        return (found == str(scalar)) & strings.is_null()
+    return (found.cast(pl.Float64, strict=False) == float(scalar)) & strings.is_null()
+
+
+def _json_path(path: str) -> str:
+    """Return the JSONPath of a dotted path, every key quoted."""
+    steps, segment, escaped = [], "", False
+    characters = iter(path)
+    for character in characters:
+        if character == ".":
+            steps.append(_step(segment, path, index=not escaped))
+            segment, escaped = "", False
+        elif character == "\\":
+            escaped, literal = True, next(characters, "\\")
+            if literal == "\\":
+                raise InvalidQueryError("attrs", path, "a key that holds a backslash cannot be reached")
+            segment += literal
+        else:
+            segment += character
+    steps.append(_step(segment, path, index=not escaped))
+    return "$" + "".join(steps)
+
+
+def _step(segment: str, path: str, *, index: bool) -> str:
+    if index and _INDEX.fullmatch(segment):
+        return f"[{segment}]"
+    if not segment:
+        raise InvalidQueryError("attrs", path, "a key is missing between the dots")
+    quote = '"' if "'" in segment else "'"
+    if quote in segment:
+        raise InvalidQueryError("attrs", path, "a key that holds both kinds of quotes cannot be reached")
+    return f"[{quote}{segment}{quote}]"
+
+
+def _shown_key(key: object) -> str:
+    return key if isinstance(key, str) and re.fullmatch(r"[\w.]+", key) else _quoted(key)
+
+
+def _quoted(value: object) -> str:
+    return str(value) if isinstance(value, datetime) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _in_words(value: object) -> str:
+    if value is None:
+        return "is missing"
+    if isinstance(value, _LISTS):
+        words = [_quoted(item) for item in value if item is not None]
+        words += ["missing"] if len(words) < len(value) else []
+        return f"is {' or '.join(words)}" if words else "is one of none"
+    if isinstance(value, str):
+        pattern, literal = _read_glob(value)
+        return f"is like {_quoted(value)}" if pattern else f"is {_quoted(literal)}"
+    return f"is {_quoted(value)}"

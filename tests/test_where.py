@@ -1,0 +1,421 @@
+"""Conditions: which events each kind of condition keeps, on every kind of column, against plain Python."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from auditkit.errors import AuditError
+from auditkit.where import InvalidQueryError, Where, attr, compile_where, describe_where, parse_where_option
+
+TEXTS = [
+    "ann",
+    "bob",
+    None,
+    "",
+    "a*c",
+    "abc",
+    "10.0.0.7",
+    "auth.login",
+    "auth\n.x",
+    "DOMAIN\\ann",
+    "Ann",
+    "å∂",
+]
+MOMENT = datetime(2026, 11, 24, 7, tzinfo=UTC)
+
+
+def kept(frame: pl.DataFrame, where: Where, *, typed: bool = True) -> list[int]:
+    """Return the row numbers that a condition keeps; also check that it is never null."""
+    condition = compile_where(where, frame.schema if typed else frame.columns)
+    assert condition is not None
+    chosen = frame.lazy().select(condition.alias("kept")).collect()["kept"]
+    if chosen.len() < frame.height:
+        chosen = chosen.extend_constant(chosen[0], frame.height - chosen.len())
+    assert chosen.null_count() == 0
+    by_filter = frame.lazy().with_row_index().filter(condition).collect()["index"].to_list()
+    assert by_filter == chosen.arg_true().to_list()
+    return by_filter
+
+
+@pytest.fixture(params=[pl.String, pl.Categorical, pl.Enum([text for text in TEXTS if text is not None])])
+def texts(request: pytest.FixtureRequest) -> pl.DataFrame:
+    """The texts above as a column of each kind that holds text."""
+    return pl.DataFrame({"actor": TEXTS}, schema={"actor": request.param})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("ann", ["ann"]),
+        ("nobody", []),
+        ("", [""]),
+        (None, [None]),
+        ("a*c", ["a*c", "abc"]),
+        (r"a\*c", ["a*c"]),
+        ("*", [text for text in TEXTS if text is not None]),
+        ("auth*", ["auth.login", "auth\n.x"]),
+        ("10.0.*.7", ["10.0.0.7"]),
+        ("10*0.7", ["10.0.0.7"]),
+        ("a.c", []),
+        ("nn", []),
+        ("*nn", ["ann", "DOMAIN\\ann", "Ann"]),
+        ("**b**", ["bob", "abc"]),
+        ("DOMAIN\\ann", ["DOMAIN\\ann"]),
+        (r"DOMAIN\\*", ["DOMAIN\\ann"]),
+        (r"DOMAIN\*", []),
+        ("*å*", ["å∂"]),
+        (["ann", None], ["ann", None]),
+        (["a*c"], ["a*c"]),
+        (("ann", "bob", "nobody"), ["ann", "bob"]),
+        ({"bob"}, ["bob"]),
+        ([None], [None]),
+        ([], []),
+    ],
+)
+def test_text_is_compared(texts: pl.DataFrame, value: object, expected: list[str | None]) -> None:
+    """A value, a glob, None and a list keep the same rows of a String, a Categorical and an Enum column."""
+    assert [TEXTS[row] for row in kept(texts, {"actor": value})] == expected
+    if texts.schema["actor"] != pl.Enum:
+        assert [TEXTS[row] for row in kept(texts, {"actor": value}, typed=False)] == expected
+
+
+GLOBS = st.text(alphabet=r"ab*\.[(é", max_size=8)
+
+
+@given(GLOBS, st.lists(st.text(alphabet="ab*\\.[(\né", max_size=6), min_size=1, max_size=5))
+def test_globs_agree_with_plain_python(glob: str, texts: list[str]) -> None:
+    """A star stands for any text, an escaped one for itself, and no other character means anything."""
+    pattern = "".join(
+        "\\" * (len(part[:-1]) // 2) + ("\0" if len(part) % 2 else "*") if part.endswith("*") else part
+        for part in re.findall(r"\\*\*|\\+|[^\\*]+", glob)
+    )
+    oracle = re.compile(".*".join(re.escape(piece) for piece in pattern.split("\0")), re.DOTALL)
+    frame = pl.DataFrame({"actor": texts})
+    expected = [row for row, text in enumerate(texts) if oracle.fullmatch(text)]
+    assert kept(frame, {"actor": glob}) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seq", 1, [1]),
+        ("seq", "1", [1]),
+        ("seq", 1.0, [1]),
+        ("seq", 1.5, []),
+        ("seq", -1, []),
+        ("seq", 2**70, []),
+        ("seq", [0, 2, -5, 2**70, 1.5], [0, 2]),
+        ("seq", [0.0, None], [0]),
+        ("value", 2, [1]),
+        ("value", "2.00", [1]),
+        ("value", 1.5, [0]),
+        ("value", [1.5, 2], [0, 1]),
+        ("value", None, [2]),
+        ("value", [None, 2], [1, 2]),
+        ("value", 10**400, []),
+        ("flag", True, [0]),
+        ("flag", "false", [1]),
+        ("flag", [True, None], [0, 2]),
+        ("ts", MOMENT, [1]),
+        ("ts", "2026-11-24T07:00Z", [1]),
+        ("ts", "2026-11-24T07:00", [1]),
+        ("ts", [MOMENT, None], [1, 2]),
+    ],
+)
+def test_other_columns_compare_with_their_own_kind(key: str, value: object, expected: list[int]) -> None:
+    """Numbers, booleans and times equal values of their kind, whatever the spelling; what cannot equal keeps none."""
+    frame = pl.DataFrame(
+        {
+            "seq": pl.Series([0, 1, 2], dtype=pl.UInt64),
+            "value": [1.5, 2.0, None],
+            "flag": [True, False, None],
+            "ts": pl.Series([datetime(2026, 1, 1, tzinfo=UTC), MOMENT, None], dtype=pl.Datetime("us", "UTC")),
+        }
+    )
+    assert kept(frame, {key: value}) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("nobody", "ann", "nobody"),
+        ("attributes.x", "ann", "attributes.x"),
+        (7, "ann", "7"),
+        ("actor", 7, "actor"),
+        ("actor", [True], "actor"),
+        ("actor", {"a": 1}, "actor"),
+        ("value", "many", "value"),
+        ("value", True, "value"),
+        ("value", float("nan"), "value"),
+        ("value", "NaN", "value"),
+        ("flag", 1, "flag"),
+        ("ts", "-7d", "ts"),
+        ("ts", 5, "ts"),
+        ("ts", "yesterday", "ts"),
+        ("ts", MOMENT.replace(tzinfo=None), "ts"),
+        ("seq", [[1]], "seq"),
+        ("attrs.x", float("inf"), "attrs.x"),
+        ("attrs.x", MOMENT, "attrs.x"),
+        ("attrs.x", [{"a": 1}], "attrs.x"),
+        ("attrs.", "x", "attrs"),
+        ("attrs.a..b", "x", "attrs"),
+        ("attrs.a\\", "x", "attrs"),
+        ("attrs.a\\\\b", "x", "attrs"),
+        ("attrs.'\"", "x", "attrs"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(key: Any, value: object, named: str) -> None:
+    """An unknown key, or a value of a kind the column never has, raises an error that names the key."""
+    schema = {
+        "seq": pl.UInt64(),
+        "actor": pl.String(),
+        "value": pl.Float64(),
+        "flag": pl.Boolean(),
+        "ts": pl.Datetime("us", "UTC"),
+        "attrs": pl.String(),
+    }
+    with pytest.raises(ValueError, match=re.escape(named)) as caught:
+        compile_where({key: value}, schema)
+    assert isinstance(caught.value, AuditError)
+
+
+def test_only_a_mapping_or_an_expression_is_a_condition() -> None:
+    """Text in place of a mapping is refused, with a sentence that says what is expected."""
+    with pytest.raises(InvalidQueryError, match="neither a mapping nor a Polars expression"):
+        compile_where("actor='ann'", ["actor"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidQueryError, match="neither a mapping nor a Polars expression"):
+        describe_where("actor='ann'")  # type: ignore[arg-type]
+
+
+def test_an_expression_is_taken_as_it_is() -> None:
+    """A Polars expression passes through, and is refused where it names a column that is not there."""
+    expression = (pl.col("actor") == "ann") & (pl.col("value") > 3)
+    assert compile_where(expression, ["actor", "value"]) is expression
+    with pytest.raises(InvalidQueryError, match="value"):
+        compile_where(expression, ["actor"])
+
+
+def test_nothing_asked_is_no_condition() -> None:
+    """None and an empty mapping limit nothing."""
+    assert compile_where(None, ["actor"]) is None
+    assert compile_where({}, ["actor"]) is None
+
+
+def test_all_conditions_must_hold() -> None:
+    """A mapping keeps the events for which every one of its conditions is true."""
+    frame = pl.DataFrame({"actor": ["ann", "ann", "bob"], "outcome": ["failure", None, None]})
+    assert kept(frame, {"actor": "ann", "outcome": None}) == [1]
+
+
+def test_a_column_wins_over_a_path() -> None:
+    """A column that happens to be called like a path in attrs is compared as the column it is."""
+    frame = pl.DataFrame({"attrs": ['{"x": "in"}'], "attrs.x": ["out"]})
+    assert kept(frame, {"attrs.x": "out"}) == [0]
+
+
+DOCUMENTS: list[Any] = [
+    {"x": 5},
+    {"x": 5.0},
+    {"x": "5"},
+    {"x": True},
+    {"x": "true"},
+    {"x": None},
+    {},
+    {"x": ["5", 5]},
+    {"x": {"y": "5"}},
+    {"x": '["5",5]'},
+    {"x": "ann"},
+    {"x": ""},
+    {"x": 2**53 + 1},
+    {"x": "-1.5"},
+    {"x": -1.5},
+    {"x": "null"},
+    {"x": "*"},
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (5, [{"x": 5}, {"x": 5.0}]),
+        (5.0, [{"x": 5}, {"x": 5.0}]),
+        ("5", [{"x": "5"}]),
+        (True, [{"x": True}]),
+        (False, []),
+        ("true", [{"x": "true"}]),
+        (None, [{"x": None}, {}]),
+        ("null", [{"x": "null"}]),
+        ("ann", [{"x": "ann"}]),
+        ("", [{"x": ""}]),
+        ('["5",5]', [{"x": '["5",5]'}]),
+        (2**53 + 1, [{"x": 2**53 + 1}]),
+        (2**53, []),
+        (-1.5, [{"x": -1.5}]),
+        ("a*", [{"x": "ann"}]),
+        ("5*", [{"x": "5"}]),
+        (r"\*", [{"x": "*"}]),
+        (["5", None], [{"x": "5"}, {"x": None}, {}]),
+        ([5, "ann", True], [{"x": 5}, {"x": 5.0}, {"x": True}, {"x": "ann"}]),
+        (["*"], [{"x": "*"}]),
+        ([], []),
+    ],
+)
+def test_values_in_attrs_compare_by_their_json_type(value: object, expected: list[object]) -> None:
+    """The number 5, the text "5" and true are three different things inside attrs."""
+    frame = pl.DataFrame({"attrs": [json.dumps(document) for document in DOCUMENTS]})
+    assert [DOCUMENTS[row] for row in kept(frame, {"attrs.x": value})] == expected
+
+
+def test_a_star_in_attrs_matches_every_string_and_nothing_else() -> None:
+    """The glob that matches any text keeps the strings inside attrs, not numbers, arrays or null."""
+    frame = pl.DataFrame({"attrs": [json.dumps(document) for document in DOCUMENTS]})
+    expected = [row for row, document in enumerate(DOCUMENTS) if isinstance(document.get("x"), str)]
+    assert kept(frame, {"attrs.x": "*"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a.b.0.c", "deep"),
+        ("a.b.1", "second"),
+        ("a.b.2", None),
+        ("a.b", '[{"c":"deep"},"second"]'),
+        (r"a\.b", "dotted"),
+        ("0", None),
+        (r"\0", "zero"),
+        ("007", "agent"),
+        ("nothing", None),
+        ("null", None),
+        ("n", "1.5"),
+        ("t", "true"),
+        ("two words", "words"),
+        ("it's", "quote"),
+        ('"', "double"),
+        ("x']['y", "injected"),
+        ('x"]["y', "as well"),
+        ("$", "dollar"),
+        ("*", "star"),
+        ("..", None),
+    ],
+)
+def test_paths_reach_into_attrs(path: str, expected: str | None) -> None:
+    """Dots, digits and escapes lead to the value; keys with quotes, brackets or signs are only keys."""
+    document = {
+        "a": {"b": [{"c": "deep"}, "second"]},
+        "a.b": "dotted",
+        "0": "zero",
+        "007": "agent",
+        "null": None,
+        "n": 1.5,
+        "t": True,
+        "two words": "words",
+        "it's": "quote",
+        '"': "double",
+        "x']['y": "injected",
+        'x"]["y': "as well",
+        "$": "dollar",
+        "*": "star",
+    }
+    frame = pl.DataFrame({"attrs": [json.dumps(document)]})
+    if path == "..":
+        with pytest.raises(InvalidQueryError):
+            attr(path)
+    else:
+        assert frame.select(found=attr(path))["found"].to_list() == [expected]
+
+
+KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\\"), min_size=1, max_size=6)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.text(st.characters(codec="utf-8"), max_size=6),
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4), KEYS, VALUES, VALUES)
+def test_any_key_and_value_agree_with_plain_python(
+    others: dict[str, Any], key: str, stored: Any, asked: Any
+) -> None:
+    """Whatever stands in a key or a value, a condition means equality of type and value."""
+    assume(not {"'", '"'} <= set(key))
+    path = re.sub(r"[.0-9]", r"\\\g<0>", key)
+    literal = asked
+    if isinstance(asked, str):
+        assume(not asked.endswith("\\"))
+        literal = re.sub(r"(\\*)\*", lambda found: found[1] * 2 + r"\*", asked)
+    frame = pl.DataFrame({"attrs": [json.dumps(others | {key: stored}), json.dumps({key: asked})]})
+    expected = [0] if type(stored) is type(asked) and stored == asked else []
+    assert kept(frame, {f"attrs.{path}": literal}) == [*expected, 1]
+    assert kept(frame, {f"attrs.{path}": [asked]}) == [*expected, 1]
+
+
+def test_attrs_that_are_no_json_match_nothing() -> None:
+    """Broken JSON and null attrs have no values, so only None matches."""
+    frame = pl.DataFrame({"attrs": [None, "{", '{"x": 1}']})
+    assert kept(frame, {"attrs.x": 1}) == [2]
+    assert kept(frame, {"attrs.x": None}) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (None, "all events"),
+        ({}, "all events"),
+        ({"actor": None}, "actor is missing"),
+        ({"actor": "ann", "value": 3}, 'actor is "ann" and value is 3'),
+        ({"action": "auth.*"}, 'action is like "auth.*"'),
+        ({"action": r"a\*"}, 'action is "a*"'),
+        ({"outcome": ["failure", None]}, 'outcome is "failure" or missing'),
+        ({"actor": []}, "actor is one of none"),
+        ({"attrs.flag": True}, "attrs.flag is true"),
+        ({"attrs.two words": "x\n"}, '"attrs.two words" is "x\\n"'),
+        ({"ts": MOMENT}, "ts is 2026-11-24 07:00:00+00:00"),
+    ],
+)
+def test_conditions_are_put_in_words(where: Where, words: str) -> None:
+    """The words name every condition, values quoted so that no value can pose as another condition."""
+    assert describe_where(where) == words
+
+
+def test_an_expression_is_put_in_words() -> None:
+    """An expression is described by its own text."""
+    assert describe_where(pl.col("value") > 3).startswith("the expression ")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("actor=ann", ("actor", "ann")),
+        ("actor=", ("actor", "")),
+        ("actor=a=b", ("actor", "a=b")),
+        ("actor=null", ("actor", None)),
+        ('actor="null"', ("actor", "null")),
+        ('actor=["ann", null]', ("actor", ["ann", None])),
+        ("actor=auth.*", ("actor", "auth.*")),
+        ("outcome=200", ("outcome", "200")),
+        ("outcome=1.00", ("outcome", "1.00")),
+        ("flag=true", ("flag", "true")),
+        ("attrs.port=22", ("attrs.port", 22)),
+        ('attrs.port="22"', ("attrs.port", "22")),
+        ("attrs.flag=true", ("attrs.flag", True)),
+        ("attrs.x=NaN", ("attrs.x", "NaN")),
+        ("attrs.x=" + "[" * 100_000, ("attrs.x", "[" * 100_000)),
+    ],
+)
+def test_options_of_the_command_line_are_read(option: str, expected: tuple[str, object]) -> None:
+    """JSON is read as JSON, everything else is text, and a column's number keeps its spelling."""
+    assert parse_where_option(option) == expected
+
+
+@pytest.mark.parametrize("option", ["", "actor", "=ann"])
+def test_options_without_key_or_value_are_refused(option: str) -> None:
+    """An option that is not key=value raises an error that shows it."""
+    with pytest.raises(InvalidQueryError, match="key=value"):
+        parse_where_option(option)

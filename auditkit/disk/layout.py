@@ -22,7 +22,7 @@ class Modes:
     file: int
 
 
-def modes_for(group: Group | None) -> Modes:
+def modes_for(group: str | None) -> Modes:
     """Return the bits for a private trail (`None`), one the group reads, or one the group writes."""
     if group is None:
         return Modes(directory=0o700, file=0o600)

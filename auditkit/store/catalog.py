@@ -82,6 +82,7 @@ class SegmentRow:
     min_ts_us: int
     max_ts_us: int
     producers_max_ts_us: int | None
+    producers_max_recorded_us: int | None
     size_bytes: int
     sha256: bytes
     batches: bytes
@@ -90,7 +91,7 @@ class SegmentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TombstoneRow:
-    """The record of events that were pruned from one segment."""
+    """The record of producers' events that were pruned from one segment; bounds are inclusive."""
 
     path: str
     partition: str
@@ -99,6 +100,7 @@ class TombstoneRow:
     rows: int
     min_ts_us: int
     max_ts_us: int
+    max_recorded_us: int
     sha256: bytes
     policy: str
     horizon_us: int

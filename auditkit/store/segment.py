@@ -94,6 +94,9 @@ def write_segment(
         min_ts_us=int(stamps[0]),
         max_ts_us=int(stamps[-1]),
         producers_max_ts_us=_optional_int(stamps.filter(~own).max()),
+        producers_max_recorded_us=_optional_int(
+            events.get_column("recorded").to_physical().filter(~own).max()
+        ),
         size_bytes=len(data),
         sha256=digest,
         batches=b"".join(_BATCH.pack(b.rows, b.min_ts_us, b.max_ts_us, b.end_offset, b.crc) for b in batches),

@@ -42,16 +42,8 @@ class View:
         """Return the moment that "-1h" counts from: the clock's, or the acceptance of the last seq shown."""
         if self.at is None:
             return from_us(self.core.clock.now_us())
-        return self._accepted(self.at)
-
-    def _accepted(self, at: int) -> datetime:
-        def ask() -> datetime:
-            snapshot = self.snapshot()
-            everything = self.core.source.frame(snapshot, EVERYTHING, own=True)
-            newest = everything.filter(pl.col("seq") < at).select(pl.col("recorded").max()).collect().item()
-            return newest if isinstance(newest, datetime) else from_us(self.core.info.created_us)
-
-        return retrying(ask)
+        accepted = retrying(lambda: self.core.source.accepted_us(self.snapshot()))
+        return from_us(self.core.info.created_us if accepted is None else accepted)
 
 
 def ask(

@@ -124,7 +124,7 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool) -> Core:
         layout=layout,
         info=info,
         schema=schema,
-        modes=modes_for(info.sharing),  # type: ignore[arg-type] -- checked when the trail was created
+        modes=modes_for(info.sharing),
         source=Source(disk, layout, schema, QueueTail(disk, layout, trail_id=trail_id, schema=schema), set()),
         maintains=maintains,
         maint_lock=FileLock(disk, layout.maint_lock),

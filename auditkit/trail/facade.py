@@ -364,7 +364,7 @@ def open_trail(
 
 def _lay_out(disk: Disk, layout: Layout, info: TrailInfo, policy: PolicyRow) -> None:
     """Write an empty trail; its catalog appears last, whole, and makes it one."""
-    modes = modes_for(info.sharing)  # type: ignore[arg-type] -- raises for anything it does not know
+    modes = modes_for(info.sharing)
     _refuse_taken(layout)
     layout.root.parent.mkdir(parents=True, exist_ok=True)
     for folder in layout.directories():

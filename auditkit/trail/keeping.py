@@ -196,6 +196,8 @@ def _move_own_events(core: Core, row: SegmentRow) -> SegmentRow | None:
 def _tombstone(core: Core, snapshot: Snapshot, row: SegmentRow) -> TombstoneRow:
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
     assert snapshot.cutoff_us is not None  # noqa: S101 -- nor without a cutoff
+    assert row.producers_max_ts_us is not None  # noqa: S101 -- only segments with producers' events are planned
+    assert row.producers_max_recorded_us is not None  # noqa: S101 -- see above
     return TombstoneRow(
         path=row.path,
         partition=row.partition,
@@ -203,7 +205,8 @@ def _tombstone(core: Core, snapshot: Snapshot, row: SegmentRow) -> TombstoneRow:
         last_seq=row.last_seq,
         rows=row.rows - row.own_rows,
         min_ts_us=row.min_ts_us,
-        max_ts_us=row.max_ts_us,
+        max_ts_us=row.producers_max_ts_us,
+        max_recorded_us=row.producers_max_recorded_us,
         sha256=row.sha256,
         policy=str(snapshot.policy),
         horizon_us=snapshot.horizon_us,

@@ -21,7 +21,15 @@ from auditkit.event import OWN_SOURCE, EventSchema
 from auditkit.keep.horizon import Newest, horizon_us
 from auditkit.keep.policy import Policy, read_policy
 from auditkit.queue.tail import QueueTail, TailView
-from auditkit.store.catalog import CatalogView, MomentRow, PolicyRow, SegmentRow, TombstoneRow, read_catalog
+from auditkit.store.catalog import (
+    CatalogView,
+    FlushRow,
+    MomentRow,
+    PolicyRow,
+    SegmentRow,
+    TombstoneRow,
+    read_catalog,
+)
 from auditkit.store.segment import check_presence
 from auditkit.timerange import TimeRange, from_us
 
@@ -142,25 +150,32 @@ class Source:
 
     def _newest(self, catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> Newest:
         """Return the largest times among the producers' events before `as_of`."""
-        before = [row for row in catalog.flushes if row.end_seq <= as_of]
-        known = before[-1].end_seq if before else 0
+        flush = _last_flush(catalog, as_of)
+        known = 0 if flush is None else flush.end_seq
         newest = (
-            Newest(ts_us=before[-1].newest_ts_us, recorded_us=before[-1].newest_recorded_us)
-            if before
-            else Newest()
+            Newest()
+            if flush is None
+            else Newest(ts_us=flush.newest_ts_us, recorded_us=flush.newest_recorded_us)
         )
-        frames = [tail.lazy()]
-        if known < min(as_of, catalog.flushed_seq):
-            paths = [
-                self.layout.segments / row.path
-                for row in catalog.segments
-                if row.last_seq >= known and row.first_seq < as_of
-            ]
-            frames += [pl.scan_ipc(paths)] if paths else []
-        for frame in frames:
-            seq = pl.col("seq")
-            newest = newest.joined(newest_of(frame.filter((seq >= known) & (seq < as_of))))
-        return newest
+        for stone in catalog.tombstones:
+            if known <= stone.first_seq and stone.last_seq < as_of:
+                newest = newest.joined(Newest(ts_us=stone.max_ts_us, recorded_us=stone.max_recorded_us))
+        return newest.joined(newest_of(self._seqs(catalog, tail, known, as_of)))
+
+    def _seqs(self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int) -> pl.LazyFrame:
+        """Return the events with seqs `[first, end)` that are on disk, whatever retention says of them."""
+        rows = [row for row in catalog.segments if row.last_seq >= first and row.first_seq < end]
+        frames = [pl.scan_ipc([self.layout.segments / row.path for row in rows])] if rows else []
+        seq = pl.col("seq")
+        return pl.concat([*frames, tail.lazy()]).filter((seq >= first) & (seq < end))
+
+    def accepted_us(self, snapshot: Snapshot) -> int | None:
+        """Return when the last event of a snapshot was accepted, `None` where that is not known any more."""
+        flush = _last_flush(snapshot.catalog, snapshot.as_of)
+        first = 0 if flush is None else flush.end_seq
+        recent = self._seqs(snapshot.catalog, snapshot.tail, first, snapshot.as_of)
+        newest = recent.select(pl.col("recorded").to_physical().max()).collect().item()
+        return newest if newest is not None or flush is None else flush.last_recorded_us
 
     def frame(self, snapshot: Snapshot, window: TimeRange, *, own: bool) -> pl.LazyFrame:
         """Return the visible events of `window` with the stored schema, unordered.
@@ -251,6 +266,15 @@ def _control_events(
         [row for row in (*catalog.policies, *policies) if row.from_seq <= as_of],
         [row for row in (*catalog.moments, *moments) if row.seq < as_of],
     )
+
+
+def _last_flush(catalog: CatalogView, as_of: int) -> FlushRow | None:
+    """Return the last flush that moved nothing but seqs before `as_of`."""
+    return max((row for row in catalog.flushes if row.end_seq <= as_of), key=_end_seq, default=None)
+
+
+def _end_seq(row: FlushRow) -> int:
+    return row.end_seq
 
 
 def _needed_filters(row: SegmentRow, snapshot: Snapshot, *, own: bool) -> tuple[bool, bool, bool] | None:

@@ -1,0 +1,62 @@
+"""An empty queue on a real disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from auditkit.disk.durable import Disk, PosixDisk
+from auditkit.disk.layout import Layout, modes_for
+from auditkit.event import EventSchema, Row, Rules
+from auditkit.queue.active import ActiveQueue, Block, create_queue_file
+from auditkit.queue.failure import FailureNote, pack_note
+from auditkit.queue.frames import FileHeader, encode_rows
+from auditkit.queue.tail import QueueTail
+
+TRAIL_ID = b"0123456789abcdef"
+RULES = Rules(now_us=1_700_000_000_000_000, max_ahead_us=0)
+
+
+@dataclass
+class Bench:
+    """What queue tests share: a layout, and makers of writers, readers and blocks."""
+
+    layout: Layout
+    schema: EventSchema
+
+    def active(self, disk: Disk | None = None) -> ActiveQueue:
+        """Return a new process's hold on the queue."""
+        return ActiveQueue(
+            disk or PosixDisk(), self.layout, trail_id=TRAIL_ID, modes=modes_for(None), timeout_s=5
+        )
+
+    def tail(self, disk: Disk | None = None) -> QueueTail:
+        """Return a new reader."""
+        return QueueTail(disk or PosixDisk(), self.layout, trail_id=TRAIL_ID, schema=self.schema)
+
+    def row(self, action: str) -> Row:
+        """Return a valid row."""
+        return self.schema.row({"action": action}, RULES)
+
+    def block(self, *actions: str, closes: bool = True) -> Block:
+        """Return a block of rows, one per action."""
+        return Block(encode_rows([self.row(action) for action in actions]), len(actions), closes=closes)
+
+    def actions(self) -> list[str]:
+        """Return the actions a new reader shows, in order; fails where seqs have a gap."""
+        view = self.tail().read()
+        assert view.events.get_column("seq").to_list() == list(range(view.first_seq, view.end_seq))
+        return list(view.events.get_column("action").cast(str))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Return an empty queue."""
+    layout = Layout(tmp_path / "trail")
+    for folder in layout.directories():
+        folder.mkdir()
+    layout.queue_lock.write_bytes(pack_note(FailureNote()))
+    layout.maint_lock.write_bytes(b"")
+    header = FileHeader(trail_id=TRAIL_ID, first_seq=0, recorded_us=0)
+    create_queue_file(PosixDisk(), layout, header, modes_for(None))
+    return Bench(layout, EventSchema())

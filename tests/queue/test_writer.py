@@ -1,0 +1,142 @@
+"""Group commit between threads."""
+
+import errno
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from auditkit.errors import ClosedError
+from auditkit.queue.writer import BLOCK_ROWS, COMMIT_AT_EVENTS, Writer
+from tests.fakes import FailingDisk, ManualClock
+from tests.queue.conftest import Bench
+
+
+class Rig:
+    """A writer over a disk that can be made to fail."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.disk = FailingDisk()
+        attrs_at = bench.schema.row_columns.index("attrs")
+        self.writer = Writer(bench.active(self.disk), ManualClock(), attrs_at, after_commit=None)
+
+
+@pytest.fixture
+def rig(bench: Bench) -> Iterator[Rig]:
+    """Return a rig and close its writer afterwards."""
+    rig = Rig(bench)
+    yield rig
+    rig.disk.fail.clear()
+    try:
+        rig.writer.close()
+    except ClosedError:
+        assert rig.writer.pending_events == 0
+
+
+def test_receipts_tell_seqs_in_order(rig: Rig) -> None:
+    """Each receipt gets the seqs of its own events, in the order of submission."""
+    receipts = [rig.writer.submit([rig.bench.row(f"a{n}")] * (n + 1)) for n in range(3)]
+    assert [r.wait() for r in receipts] == [0, 1, 3]
+    assert [r.count for r in receipts] == [1, 2, 3]
+    assert rig.bench.actions() == ["a0", "a1", "a1", "a2", "a2", "a2"]
+
+
+def test_an_empty_batch_is_done_at_once(rig: Rig) -> None:
+    """No rows, no seq, no commit."""
+    receipt = rig.writer.submit([])
+    assert receipt.done
+    assert receipt.wait() is None
+    assert rig.writer.commits == 0
+
+
+def test_a_large_batch_goes_through_several_blocks(rig: Rig) -> None:
+    """A batch larger than a block is committed whole with one sync."""
+    rows = [rig.bench.row("a")] * (2 * BLOCK_ROWS + 5)
+    assert rig.writer.submit(rows).wait() == 0
+    assert rig.writer.commits == 1
+    assert len(rig.bench.actions()) == len(rows)
+
+
+def test_what_nobody_waits_for_is_committed_by_itself(rig: Rig) -> None:
+    """The writer's thread commits on its own what no one waits for."""
+    receipts = [rig.writer.submit([rig.bench.row("a")]) for _ in range(COMMIT_AT_EVENTS)]
+    while not receipts[-1].done:
+        threading.Event().wait(0.005)
+    assert [r.first for r in receipts] == list(range(COMMIT_AT_EVENTS))
+
+
+def test_many_threads_share_commits(rig: Rig) -> None:
+    """Threads that each wait for their own event get distinct seqs, and fewer commits than events."""
+    seqs: list[int] = []
+    barrier = threading.Barrier(16)
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(25):
+            seq = rig.writer.submit([rig.bench.row("a")]).wait()
+            assert seq is not None
+            seqs.append(seq)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seqs) == list(range(400))
+    assert rig.writer.commits < 400
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), MemoryError("none")])
+def test_a_failed_commit_fails_every_open_receipt(rig: Rig, error: BaseException) -> None:
+    """After a failure every waiter hears of it, and the writer refuses more."""
+    rig.disk.fail["sync_data"] = error
+    receipts = [rig.writer.submit([rig.bench.row("a")]) for _ in range(5)]
+    heard = []
+
+    def wait(position: int) -> None:
+        try:
+            receipts[position].wait(10)
+        except BaseException as exc:
+            heard.append(exc)
+
+    threads = [threading.Thread(target=wait, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert heard == [error] * 5
+    with pytest.raises(ClosedError, match="after a failed commit"):
+        rig.writer.submit([rig.bench.row("a")])
+
+
+def test_waiting_has_a_timeout_and_leaves_the_receipt_open(rig: Rig) -> None:
+    """A wait that takes too long raises and can be repeated."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        entered.set()
+        leave.wait(10)
+
+    rig.disk.before["sync_data"] = slow
+    receipt = rig.writer.submit([rig.bench.row("a")])
+    leader = threading.Thread(target=receipt.wait)
+    leader.start()
+    entered.wait(10)
+    other = rig.writer.submit([rig.bench.row("b")])
+    with pytest.raises(TimeoutError):
+        other.wait(0.01)
+    assert not other.done
+    leave.set()
+    leader.join(10)
+    assert other.wait(10) == 1
+
+
+def test_closing_commits_and_then_refuses(rig: Rig) -> None:
+    """Close makes durable what was accepted; afterwards appends raise."""
+    rig.writer.submit([rig.bench.row("a")])
+    rig.writer.close()
+    assert rig.bench.actions() == ["a"]
+    with pytest.raises(ClosedError):
+        rig.writer.submit([rig.bench.row("b")])

@@ -1,0 +1,216 @@
+"""Retention: the horizon comes from the trail, expired events are hidden, whole segments are pruned."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import auditkit as ak
+from auditkit.keep.horizon import Newest, horizon_us
+from auditkit.trail.facade import Trail
+from auditkit.trail.population import population
+from tests.fakes import ManualClock
+
+NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def day(back: float) -> datetime:
+    """Return the moment so many days before now."""
+    return NOW - timedelta(days=back)
+
+
+@pytest.mark.parametrize(
+    ("newest", "expected"),
+    [
+        (Newest(), None),
+        (Newest(ts_us=5), None),
+        (Newest(ts_us=5, recorded_us=3), 3),
+        (Newest(ts_us=3, recorded_us=5), 3),
+        (Newest(now_us=9), 9),
+        (Newest(ts_us=3, recorded_us=5, now_us=4), 4),
+        (Newest(ts_us=3, recorded_us=5, now_us=2), 3),
+    ],
+)
+def test_horizon(newest: Newest, expected: int | None) -> None:
+    """R is the smaller of newest ts and newest recorded, or a recorded "now" beyond it."""
+    assert horizon_us(newest) == expected
+
+
+@pytest.fixture
+def aged(make_trail: Callable[..., Trail]) -> Trail:
+    """Return a trail keeping 30 days, with flushed events 40, 31, 29 and 0 days old."""
+    trail = make_trail(retention="30d")
+    trail.extend([{"action": "a", "actor": f"{d}", "ts": day(d)} for d in (40, 31, 29, 0)]).wait()
+    trail.flush()
+    return trail
+
+
+def test_expired_events_are_hidden_at_once(aged: Trail) -> None:
+    """Every question leaves expired events out, before anything is pruned."""
+    assert aged.range()["actor"].to_list() == ["29", "0"]
+    assert aged.group_by("action")["count"].to_list() == [2]
+    assert aged.scan().collect().height == 2
+    assert aged.sql("SELECT count(*) FROM events").item() == 2
+    assert aged.tail(10).height == 2
+    assert aged.stats().segments.rows == 4
+
+
+def test_the_bound_is_exclusive(make_trail: Callable[..., Trail]) -> None:
+    """An event exactly at the cutoff is kept; one a microsecond older is not."""
+    trail = make_trail(retention="30d")
+    edge = day(30)
+    trail.extend([{"action": "a", "ts": ts} for ts in (edge - timedelta(microseconds=1), edge, NOW)]).wait()
+    assert trail.range()["ts"].to_list() == [edge, NOW]
+
+
+def test_a_broken_clock_expires_nothing(make_trail: Callable[..., Trail]) -> None:
+    """One event far ahead does not move the horizon beyond what the trail has accepted."""
+    trail = make_trail(retention="30d", max_ahead="3650d")
+    trail.extend([{"action": "a", "ts": day(20)}, {"action": "a", "ts": day(-3000)}]).wait()
+    assert trail.range().height == 2
+
+
+def test_the_plan_says_what_prune_does(aged: Trail) -> None:
+    """The plan is printable, changes nothing, and prune does exactly what it says."""
+    plan = aged.plan_prune()
+    assert [s.first_seq for s in plan.segments] == [0, 1]
+    assert plan.cutoff == day(30)
+    assert "would remove 2 events in 2 segments" in str(plan)
+    assert aged.plan_prune() == plan
+    summary = aged.prune(plan)
+    assert (summary.events, summary.segments, summary.bytes) == (2, 2, plan.bytes)
+    stats = aged.stats()
+    assert (stats.segments.rows, stats.retention.pruned, stats.retention.tombstones) == (2, 2, 2)
+    assert sorted(p.name for p in (aged.path / "segments").iterdir()) == ["2026-10-26", "2026-11-24"]
+    assert str(aged.prune()) == "nothing to prune"
+
+
+def test_a_prune_is_an_event(aged: Trail) -> None:
+    """What was pruned is recorded in the trail itself, with policy and counts."""
+    aged.prune()
+    (event,) = aged.range(own=True, where={"source": "auditkit"}).to_dicts()
+    assert event["action"] == "retention.pruned"
+    assert aged.range(own=True, where={"attrs.events": 2, "attrs.policy": "keep 30d"}).height == 1
+
+
+def test_a_plan_from_before_removes_nothing_new(aged: Trail, clock: ManualClock) -> None:
+    """An old plan removes only what it names, even where more has expired since."""
+    plan = aged.plan_prune()
+    clock.advance(days=20)
+    aged.append(action="new").wait()
+    assert aged.prune(plan).events == 2
+    assert [s.first_seq for s in aged.plan_prune().segments] == [2]
+
+
+def test_the_trails_own_events_survive_a_prune(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """Own events in a pruned segment move to one of their own and keep their seqs."""
+    trail = make_trail(retention="30d")
+    trail.append(action="old").wait()
+    trail.set_retention("20d")
+    trail.flush()
+    clock.advance(days=25)
+    trail.append(action="new").wait()
+    assert trail.prune().events == 1
+    assert trail.range(own=True)["action"].to_list() == ["retention.set", "new", "retention.pruned"]
+    assert trail.range(own=True)["seq"].to_list() == [1, 2, 3]
+    assert ak.open(trail.path).retention == trail.retention
+    assert str(trail.retention) == "keep 20d"
+
+
+def test_opening_and_asking_delete_nothing(aged: Trail, clock: ManualClock) -> None:
+    """However old the events, opening and asking remove no file."""
+    clock.advance(days=4000)
+    before = sorted(aged.path.rglob("*"))
+    ak.open(aged.path, clock=clock).range()
+    assert sorted(aged.path.rglob("*")) == before
+
+
+def test_an_idle_trail_ages_only_when_told(aged: Trail, clock: ManualClock) -> None:
+    """Time alone expires nothing; a recorded "now" does, and one ahead of the clock is refused."""
+    clock.advance(days=25)
+    assert aged.range().height == 2
+    with pytest.raises(ValueError, match="ahead of the machine's clock"):
+        aged.prune(now=NOW + timedelta(days=26))
+    assert aged.plan_prune(now=NOW + timedelta(days=25)).rows == 3
+    assert aged.prune(now=NOW + timedelta(days=25)).events == 3
+    assert aged.range()["actor"].to_list() == ["0"]
+
+
+def test_flush_and_maintain_enforce_the_policy(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A trail that is used day by day loses its oldest day by itself, once per day."""
+    trail = make_trail(retention="3d")
+    pruned = []
+    for _ in range(8):
+        trail.append(action="a").wait()
+        done = trail.maintain()
+        pruned.append(0 if done.prune is None else done.prune.events)
+        clock.advance(days=1)
+    assert pruned == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert trail.range().height == 4
+    assert trail.stats().segments.rows == 4 + 3  # the trail's own record of the last prune is still queued
+
+
+def test_a_jump_of_the_horizon_prunes_nothing_by_itself(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """After a jump longer than the keep time, expired events wait, hidden, for a prune by hand."""
+    trail = make_trail(retention="3d")
+    trail.append(action="a").wait()
+    trail.maintain()
+    clock.advance(days=10)
+    trail.append(action="b").wait()
+    assert trail.maintain().prune is None
+    assert trail.range()["action"].to_list() == ["b"]
+    assert trail.stats().retention.waits_for_hand
+    assert trail.prune().events == 1
+    assert not trail.stats().retention.waits_for_hand
+
+
+def test_one_current_event_after_an_old_import_waits(make_trail: Callable[..., Trail]) -> None:
+    """An import of old events with a current one among them hides the old ones and removes nothing unasked."""
+    trail = make_trail(retention="30d")
+    trail.extend([{"action": "a", "ts": day(400)}, {"action": "a", "ts": NOW}]).wait()
+    assert trail.maintain().prune is None
+    assert trail.maintain().prune is None
+    assert trail.plan_prune().rows == 1
+
+
+def test_policies_in_force_follow_the_seq(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A view applies the policy that was in force at its seq, also before that was flushed."""
+    trail = make_trail(retention="10d")
+    trail.append(action="a", ts=day(8)).wait()
+    trail.append(action="b").wait()
+    for _ in range(2):
+        assert trail.at(2).range()["action"].to_list() == ["a", "b"]
+        trail.flush()
+    trail.set_retention("5d")
+    for _ in range(2):
+        assert trail.range()["action"].to_list() == ["b"]
+        assert trail.at(2).range()["action"].to_list() == ["a", "b"]
+        assert trail.at(3).range()["action"].to_list() == ["b"]
+        trail.flush()
+    clock.advance(days=1)
+    trail.set_retention(None)
+    assert trail.range()["action"].to_list() == ["a", "b"]
+
+
+@pytest.mark.parametrize("retention", ["90", "-3d", "0d", 90, "soon"])
+def test_bad_policies_are_refused(make_trail: Callable[..., Trail], retention: object) -> None:
+    """A retention that is no positive duration creates nothing."""
+    with pytest.raises(ValueError, match=r"retention|duration"):
+        make_trail("bad", retention=retention)
+
+
+def test_the_population_adds_up(aged: Trail) -> None:
+    """Shown, filtered, expired and own events add up to what is stored; pruned ones are counted beside."""
+    aged.set_retention("30d")
+    aged.append(action="b", actor="x", source="svc").wait()
+    counted = population(aged.view, None, None, where={"action": "a"}, tz=None)
+    assert (counted.stored, counted.shown, counted.filtered, counted.expired, counted.own) == (6, 2, 1, 2, 1)
+    assert counted.queued == 0
+    aged.prune()
+    after = population(aged.view, None, None, where=None, tz=None)
+    assert (after.stored, after.shown, after.expired, after.own, after.pruned) == (5, 3, 0, 2, 2)
+    assert after.pruned_exact
+    assert [(s.source, s.events) for s in after.sources] == [("svc", 1), (None, 2)]
+    assert (after.first_seq, after.last_seq) == (2, 5)

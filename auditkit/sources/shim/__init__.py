@@ -1,0 +1,1 @@
+"""The folder that `auditkit record` puts on a program's PYTHONPATH; nothing here may import auditkit."""

@@ -34,7 +34,7 @@ def test_tasks_keep_their_own_context() -> None:
 
     async def both() -> list[str | None]:
         first, second = asyncio.Event(), asyncio.Event()
-        return await asyncio.gather(act("ann", first, second), act("bob", second, first))
+        return list(await asyncio.gather(act("ann", first, second), act("bob", second, first)))
 
     assert asyncio.run(both()) == ["ann", "bob"]
 

@@ -7,7 +7,7 @@ transaction, and only then drop the file.  Repeating it after a crash at any poi
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -32,7 +32,7 @@ BACKLOG_EVENTS = 4 * FLUSH_AT_EVENTS
 CHUNK_ROWS = 1_000_000
 
 OnInvalid = Literal["raise", "dead-letter"]
-Rows = Iterable[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatchReader
+Rows: TypeAlias = Iterable[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pa.Table | pa.RecordBatchReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

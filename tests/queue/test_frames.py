@@ -1,5 +1,6 @@
 """The queue's file format."""
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_newer_format_is_refused_with_advice() -> None:
     """A file of an unknown format is refused with a sentence that says what to do."""
     newer = pack_header(HEADER).replace((1).to_bytes(4, "little"), (2).to_bytes(4, "little"), 1)
     body = newer[:-4]
-    sealed = body + frames.zlib.crc32(body).to_bytes(4, "little")
+    sealed = body + zlib.crc32(body).to_bytes(4, "little")
     with pytest.raises(FormatError, match="use a newer auditkit"):
         unpack_header(sealed, PATH)
 

@@ -1,0 +1,1 @@
+"""Where events come from: each module here turns one producer into events."""

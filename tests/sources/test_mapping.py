@@ -1,0 +1,169 @@
+"""Which value of a record becomes which field of an event."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from auditkit.errors import InvalidEventError
+from auditkit.sources.mapping import plan_mapping
+
+TS = {"ts": "2026-11-24T07:00:00Z", "action": "x"}
+
+
+def mapped(
+    record: dict[str, Any], *maps: str, sets: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    """The event of a record."""
+    pairs = [(text.partition("=")[0], text.partition("=")[2]) for text in maps]
+    return plan_mapping(pairs, sets, **more).event(record, "{}")
+
+
+def test_the_whole_record_is_attrs() -> None:
+    """The text of the record goes into attrs untouched."""
+    assert plan_mapping().event(TS, '{"as": "given"}')["attrs"] == '{"as": "given"}'
+
+
+def test_fields_take_the_key_of_their_name() -> None:
+    """An unmapped field takes the key of its own name if that is of its kind; id never does."""
+    record = {**TS, "actor": "ann", "id": "7", "resource": {"deep": 1}, "value": "12", "origin": 5}
+    event = mapped(record)
+    assert {name: event.get(name) for name in ("actor", "id", "resource", "value", "origin")} == {
+        "actor": "ann",
+        "id": None,
+        "resource": None,
+        "value": 12.0,
+        "origin": "5",
+    }
+    assert "value" not in mapped({**TS, "value": "much"})
+    assert mapped(record, "id=id")["id"] == "7"
+
+
+def test_paths_lead_inside() -> None:
+    """Dots lead into objects, numbers into arrays, and a key that is the whole path comes first."""
+    record = {**TS, "a": {"b": [{"c": "deep"}]}, "x.y": "flat", "x": {"y": "nested"}, "p": {"q.r": "dotted"}}
+    assert mapped(record, "actor=a.b.0.c")["actor"] == "deep"
+    assert mapped(record, "actor=x.y")["actor"] == "flat"
+    assert mapped(record, r"actor=p.q\.r")["actor"] == "dotted"
+    assert "actor" not in mapped(record, "actor=a.b.9.c")
+    assert "actor" not in mapped(record, "actor=a.b.c.d")
+
+
+def test_paths_are_tried_in_turn_and_constants_last() -> None:
+    """The first path that leads to a value wins; null and absent pass on; a constant stands in."""
+    maps = ("outcome=err", "outcome=status.0")
+    sets = {"outcome": "success", "source": "nginx"}
+    assert mapped({**TS, "err": None, "status": ["bad"]}, *maps, sets=sets)["outcome"] == "bad"
+    assert mapped({**TS, "err": "no"}, *maps, sets=sets)["outcome"] == "no"
+    assert mapped(TS, *maps, sets=sets)["outcome"] == "success"
+    assert mapped({**TS, "source": "other"}, sets=sets)["source"] == "nginx"
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "reason"),
+    [
+        ({"action": "x"}, "ts", "missing"),
+        ({"action": "x", "ts": None}, "ts", "missing"),
+        ({"action": "x", "ts": ""}, "ts", "not an ISO 8601 moment"),
+        ({"action": "x", "ts": "yesterday"}, "ts", "not an ISO 8601 moment"),
+        ({"action": "x", "ts": "2026-11-24 07:00"}, "ts", "no time zone"),
+        ({"action": "x", "ts": 1621305118}, "ts", "a number"),
+        ({"action": "x", "ts": True}, "ts", "not a moment"),
+        ({"action": "x", "ts": {"$date": 1}}, "ts", "not a moment"),
+        ({"action": "x", "ts": "0001-01-01T00:00:00+14:00"}, "ts", "outside the years"),
+        ({"ts": TS["ts"]}, "action", "missing"),
+        ({"ts": TS["ts"], "action": ""}, "action", "missing"),
+    ],
+)
+def test_records_that_are_no_events(record: dict[str, Any], field: str, reason: str) -> None:
+    """Without a ts or an action there is no event, and the error names the field."""
+    with pytest.raises(InvalidEventError, match=reason) as refused:
+        mapped(record)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("maps", "reason"),
+    [
+        (("actor=user",), "an object, not text; map a value inside it"),
+        (("actor=list",), "an array, not text"),
+        (("value=word",), "not a number"),
+        (("value=flag",), "not a number"),
+    ],
+)
+def test_asked_values_of_another_kind_are_refused(maps: tuple[str, ...], reason: str) -> None:
+    """A value that was asked for and cannot become its field is refused, not left out."""
+    record = {**TS, "user": {"name": "ann"}, "list": [1], "word": "much", "flag": True}
+    with pytest.raises(InvalidEventError, match=reason):
+        mapped(record, *maps)
+
+
+@pytest.mark.parametrize(
+    ("value", "ts_format", "tz", "expected"),
+    [
+        ("2026-11-24T07:00:00.123456789Z", "iso", None, datetime(2026, 11, 24, 7, 0, 0, 123456, UTC)),
+        ("2011-10-11 13:45:40.276000+02:00", "iso", None, datetime(2011, 10, 11, 11, 45, 40, 276000, UTC)),
+        ("2026-11-24 07:00:00 +0100", "iso", None, datetime(2026, 11, 24, 6, tzinfo=UTC)),
+        ("2026-11-24t07:00:00z", "iso", None, datetime(2026, 11, 24, 7, tzinfo=UTC)),
+        ("2026-11-24", "iso", "Europe/Stockholm", datetime(2026, 11, 23, 23, tzinfo=UTC)),
+        ("2026-10-25 02:30", "iso", "Europe/Stockholm", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        ("2026-03-29 02:30", "iso", "Europe/Stockholm", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+        (datetime(2026, 7, 1, 2), "iso", "Asia/Kolkata", datetime(2026, 6, 30, 20, 30, tzinfo=UTC)),  # noqa: DTZ001
+        (1621305118553, "ms", None, datetime(2021, 5, 18, 2, 31, 58, 553000, UTC)),
+        (1621305118.553001, "s", None, datetime(2021, 5, 18, 2, 31, 58, 553001, UTC)),
+        ("1621305118", "s", None, datetime(2021, 5, 18, 2, 31, 58, tzinfo=UTC)),
+        (1621305118553000999, "ns", None, datetime(2021, 5, 18, 2, 31, 58, 553000, UTC)),
+        (-1, "ns", None, datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)),
+        ("17/May/2015:10:05:03 +0200", "%d/%b/%Y:%H:%M:%S %z", None, datetime(2015, 5, 17, 8, 5, 3, tzinfo=UTC)),
+        ("31.12.2025 23:59", "%d.%m.%Y %H:%M", "Europe/Berlin", datetime(2025, 12, 31, 22, 59, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_times(value: object, ts_format: str, tz: str | None, expected: datetime) -> None:
+    """Times are read exactly, floored to the microsecond; without a zone they are read in tz."""
+    event = mapped({**TS, "ts": value}, ts_format=ts_format, tz=tz)
+    assert event["ts"] == expected
+    assert event["ts"].tzinfo is UTC
+
+
+@pytest.mark.parametrize("value", ["x", "", None, True, 1e300, float("nan"), [1]])
+def test_numbers_that_are_no_times(value: object) -> None:
+    """A value that is no number of the unit is refused."""
+    with pytest.raises(InvalidEventError, match=r"since 1970|missing"):
+        mapped({**TS, "ts": value}, ts_format="ms")
+
+
+def test_declared_fields() -> None:
+    """Declared fields take text in the form of their type, so that CSV can fill them."""
+    fields: dict[str, pl.DataType] = {"amount": pl.Float64(), "n": pl.Int64(), "ok": pl.Boolean(), "note": pl.String(), "due": pl.Datetime("us", "UTC")}  # fmt: skip
+    record = {**TS, "amount": "1.5", "n": "-7", "ok": "TRUE", "note": 3, "due": "2026-01-01T00:00:00Z"}
+    event = mapped(record, fields=fields)
+    assert [event[name] for name in fields] == [1.5, -7, True, "3", datetime(2026, 1, 1, tzinfo=UTC)]
+    assert mapped({**TS, "n": 3.0}, "n=n", fields=fields)["n"] == 3
+    for bad, reason in (
+        ("n=half", "not an integer"),
+        ("ok=half", "not true or false"),
+        ("amount=ok", "not a number"),
+    ):
+        with pytest.raises(InvalidEventError, match=reason):
+            mapped({**TS, "half": 2.5, "ok": True}, bad, fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("attrs", "always holds the whole"), ("seq", "the trail assigns"), ("who", "not a field of an event")],
+)
+def test_fields_that_cannot_be_mapped(name: str, reason: str) -> None:
+    """A map to what is no field, or not a producer's to give, is refused before anything is read."""
+    with pytest.raises(ValueError, match=f"{name}: .*{reason}"):
+        plan_mapping([(name, "x")])
+
+
+def test_wrong_formats_and_zones() -> None:
+    """An unknown ts format or zone, and a constant of the wrong kind, are refused before anything is read."""
+    with pytest.raises(ValueError, match="ts format: unknown"):
+        plan_mapping(ts_format="rfc")
+    with pytest.raises(ValueError, match="tz"):
+        plan_mapping(tz="Europe/Nowhere")
+    with pytest.raises(InvalidEventError, match="not a number"):
+        plan_mapping(constants={"value": "much"})

@@ -1,0 +1,68 @@
+"""The parts of a specification that several charts share."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from auditkit.charts.figure import MUTED, Figure, Spec
+from auditkit.charts.groups import Groups
+from auditkit.plaintext import visible
+
+ROW_HEIGHT = 24
+"""Height in pixels of one row of a chart with rows."""
+NOTHING = "No events in this window"
+
+
+def number(value: float) -> str:
+    """Return a count with its thousands apart."""
+    return f"{value:,}"
+
+
+def count_channel(*, upto: float | None = None) -> Spec:
+    """Return the channel of a count, from zero, with ticks at whole numbers only."""
+    axis = {"tickCount": 4, "format": ",d", "tickMinStep": 1}
+    channel: Spec = {"field": "count", "type": "quantitative", "stack": "zero", "axis": axis, "title": None}
+    if upto is not None:
+        channel["scale"] = {"domain": [0, upto], "nice": False}
+    return channel
+
+
+def row_channel(names: Sequence[str]) -> Spec:
+    """Return the channel of one row per name, in their order, over the field `row`."""
+    return {
+        "field": "row",
+        "type": "nominal",
+        "sort": list(names),
+        "scale": {"domain": list(names)},
+        "title": None,
+    }
+
+
+def colour_channels(groups: Groups, *, legend: bool) -> Spec:
+    """Return colour and stacking order over the fields `group` and `rank`."""
+    scale = {"domain": list(groups.names), "range": list(groups.colours)}
+    colour: Spec = {"field": "group", "type": "nominal", "scale": scale, "sort": list(groups.names)}
+    if not legend:
+        colour["legend"] = None
+    return {"color": colour, "order": {"field": "rank", "type": "quantitative"}}
+
+
+def ranks(groups: Groups) -> dict[str, int]:
+    """Return each group's place in the stack."""
+    return {name: rank for rank, name in enumerate(groups.names)}
+
+
+def tooltip(*fields: tuple[str, str]) -> list[Spec]:
+    """Return tooltip channels for pairs of a field and the title that it is shown with."""
+    return [{"field": field, "type": "nominal", "title": visible(title)} for field, title in fields]
+
+
+def nothing(title: str, subtitle: str, frame: pl.DataFrame) -> Figure:
+    """Return the figure for a frame without rows: a sentence in place of marks."""
+    spec = {
+        "data": {"values": [{"text": NOTHING}]},
+        "mark": {"type": "text", "color": MUTED, "fontSize": 13},
+        "encoding": {"text": {"field": "text", "type": "nominal"}},
+        "height": 60,
+    }
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {NOTHING.lower()}.", spec=spec, data=frame)

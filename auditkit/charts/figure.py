@@ -1,0 +1,109 @@
+"""What a chart is here: a Vega-Lite dictionary with its title, its alternative text and its data, and the theme.
+
+A `Figure` shows itself live in JupyterLab without a network: the mime type is the one of the Vega-Lite that
+JupyterLab bundles, and Altair's own renderer setting is never touched.  Altair is loaded only by `Figure.chart`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+Spec = dict[str, Any]
+"""A Vega-Lite specification or a part of one."""
+
+MIME = "application/vnd.vegalite.v5+json"
+WIDTH = 720
+"""Width in pixels of a chart with its axes."""
+
+BLUE = "#0072b2"
+VERMILLION = "#d55e00"
+GREY = "#8c96a0"
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a5195", "#b8860b")
+"""Colours of series (after Okabe and Ito); vermillion is kept for failures, grey for null and the rest."""
+LEVELS = ("#eef2f6", "#cfe1f2", "#93c3e6", "#4f9bd0", "#1f6fae", "#0b4678")
+"""Colours of the heat map: none, then few to many."""
+
+MUTED = "#6b7683"
+_GRID = "#8a94a033"
+_AXIS = {
+    "domain": False,
+    "gridColor": _GRID,
+    "labelColor": MUTED,
+    "labelFontSize": 11,
+    "labelPadding": 6,
+    "tickColor": _GRID,
+    "titleColor": MUTED,
+    "titleFontSize": 11,
+    "titleFontWeight": "normal",
+    "titlePadding": 8,
+}
+_CONFIG: Spec = {
+    "font": "Helvetica, Arial, sans-serif",
+    "background": "transparent",
+    "view": {"stroke": None},
+    "axis": _AXIS,
+    "axisX": {"grid": False, "labelFlush": False},
+    "axisY": {"ticks": False, "labelLimit": 190},
+    "legend": {
+        "orient": "top",
+        "columns": 4,
+        "labelColor": MUTED,
+        "labelFontSize": 11,
+        "labelLimit": 140,
+        "offset": 10,
+        "symbolSize": 80,
+        "symbolType": "square",
+        "title": None,
+    },
+    "title": {
+        "anchor": "start",
+        "color": MUTED,
+        "fontSize": 14,
+        "offset": 12,
+        "subtitleColor": MUTED,
+        "subtitleFontSize": 11,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One chart: `spec` is Vega-Lite without title and theme, `data` the frame that it was drawn from."""
+
+    title: str
+    subtitle: str
+    alt: str
+    spec: Spec
+    data: pl.DataFrame
+
+    def to_dict(self) -> Spec:
+        """Return the whole Vega-Lite specification, title and theme included."""
+        return {
+            "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+            "title": {"text": self.title, "subtitle": self.subtitle},
+            "description": self.alt,
+            "width": WIDTH,
+            "autosize": {"type": "fit-x", "contains": "padding"},
+            "config": _CONFIG,
+            "usermeta": {"auditkit": {"title": self.title, "subtitle": self.subtitle}},
+            **self.spec,
+        }
+
+    @property
+    def chart(self) -> Any:
+        """The figure as an Altair chart, to layer, concatenate or change."""
+        import altair as alt  # here, as it costs two seconds that most reports need not wait
+
+        return alt.Chart.from_dict(self.to_dict(), validate=False)
+
+    def __repr__(self) -> str:
+        return f"<{self.title}: {self.alt}>"
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[Spec, Spec]:
+        """Return what a notebook shows and keeps, and how."""
+        # The editor of the usual menu would send the events to a web site.
+        actions = {"export": True, "source": False, "compiled": False, "editor": False}
+        return {MIME: self.to_dict(), "text/plain": repr(self)}, {
+            MIME: {"embed_options": {"actions": actions}}
+        }

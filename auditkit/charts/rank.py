@@ -1,0 +1,152 @@
+"""Who, what and how much: the most frequent values of a column, and shares."""
+
+import polars as pl
+
+from auditkit.charts.channels import (
+    ROW_HEIGHT,
+    colour_channels,
+    count_channel,
+    nothing,
+    number,
+    row_channel,
+    tooltip,
+)
+from auditkit.charts.figure import MUTED, Figure, Spec
+from auditkit.charts.groups import Groups, fold
+from auditkit.plaintext import visible
+
+_ROOM = 1.18
+"""How much longer than its longest bar the axis is, so that the numbers at the ends find room."""
+
+
+def top(
+    frame: pl.DataFrame,
+    by: str,
+    *,
+    split: str | None = None,
+    title: str | None = None,
+    n: int = 12,
+    most: int = 6,
+) -> Figure:
+    """Draw the `n` most frequent values of the column `by` as bars, divided by the column `split` if one is given.
+
+    `frame` holds `by`, `split` and `count`, as `group_by([by, split])` returns it.  The subtitle counts what is
+    not drawn.
+
+    >>> figure = top(pl.DataFrame({"actor": ["ann", "bo", None], "count": [3, 2, 1]}), "actor", n=2)
+    >>> figure.alt, figure.subtitle
+    ('Top actor: ann 3, bo 2.', 'The first 2 have 5 of 6 events; (1 other) not drawn')
+    """
+    title = title or f"Top {visible(by)}"
+    if frame.is_empty():
+        return nothing(title, "Number of events", frame)
+    rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
+    summed = _sums(frame, rows, parts)
+    totals = dict(summed.group_by("row").agg(pl.col("count").sum()).iter_rows())
+    drawn, total = sum(totals.values()), int(frame["count"].sum())
+    subtitle = f"{number(total)} events"
+    if rows.rest:
+        subtitle = (
+            f"The first {number(len(rows.named))} have {number(drawn)} of {subtitle}; {rows.rest} not drawn"
+        )
+    bars: Spec = {
+        "data": {"values": summed.to_dicts()},
+        "mark": {"type": "bar", "height": {"band": 0.7}},
+        "encoding": {
+            "y": row_channel(rows.named),
+            "x": count_channel(upto=max(totals.values()) * _ROOM),
+            **colour_channels(parts, legend=split is not None),
+            "tooltip": tooltip(("row", by), ("group", split or "what"), ("count", "count")),
+        },
+    }
+    ends: Spec = {
+        "data": {
+            "values": [
+                {"row": name, "count": totals[name], "text": number(totals[name])} for name in rows.named
+            ]
+        },
+        "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": MUTED},
+        "encoding": {
+            "y": row_channel(rows.named),
+            "x": {"field": "count", "type": "quantitative"},
+            "text": {"field": "text", "type": "nominal"},
+        },
+    }
+    words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
+    spec: Spec = {"layer": [bars, ends], "height": {"step": ROW_HEIGHT}}
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
+
+
+def share(
+    frame: pl.DataFrame,
+    of: str,
+    *,
+    by: str | None = None,
+    title: str | None = None,
+    n: int = 12,
+    most: int = 6,
+) -> Figure:
+    """Draw how `count` divides among the values of the column `of`: in all, or for each of the `n` top values of `by`.
+
+    `frame` holds `of`, `by` and `count`, as `group_by([by, of])` returns it.  Every bar is 100 %.
+
+    >>> share(pl.DataFrame({"outcome": ["success", None], "count": [3, 1]}), "outcome").alt
+    'Share of outcome: success 75.0 % (3), (none) 25.0 % (1).'
+    """
+    title = title or f"Share of {visible(of)}"
+    if frame.is_empty():
+        return nothing(title, "Share of events", frame)
+    rows, parts = fold(frame, by, most=n), fold(frame, of, most=most)
+    summed = _sums(frame, rows, parts).with_columns(part=pl.col("count") / pl.col("count").sum().over("row"))
+    whole = dict(summed.group_by("group").agg(pl.col("count").sum()).iter_rows())
+    total = sum(whole.values())
+    words = ", ".join(
+        f"{name} {_percent(whole[name], total)} ({number(whole[name])})"
+        for name in parts.names
+        if name in whole
+    )
+    subtitle = f"Of {number(total)} events" + (f" by {visible(by)}" if by else f": {words}")
+    if rows.rest:
+        subtitle += f"; {rows.rest} not drawn"
+    encoding: Spec = {
+        "y": row_channel(rows.named),
+        "x": {
+            "field": "part",
+            "type": "quantitative",
+            "stack": "zero",
+            "scale": {"domain": [0, 1], "nice": False},
+            "axis": {"format": ".0%", "tickCount": 5},
+            "title": None,
+        },
+        **colour_channels(parts, legend=True),
+        "tooltip": [
+            *tooltip(("row", by or "what"), ("group", of), ("count", "count")),
+            {"field": "part", "type": "quantitative", "format": ".1%", "title": "share"},
+        ],
+    }
+    spec: Spec = {
+        "data": {"values": summed.to_dicts()},
+        "mark": {"type": "bar", "height": {"band": 0.7}},
+        "encoding": encoding,
+        "height": {"step": ROW_HEIGHT if by else 2 * ROW_HEIGHT},
+    }
+    if by is None:
+        encoding["y"]["axis"] = None
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
+
+
+def _sums(frame: pl.DataFrame, rows: Groups, parts: Groups) -> pl.DataFrame:
+    """Return `row`, `group`, `rank` and the sum of `count`, without the rows that did not fit."""
+    place = pl.DataFrame({"group": list(parts.names), "rank": range(len(parts.names))})
+    return (
+        pl.DataFrame([rows.row.rename("row"), parts.row, frame["count"].cast(pl.Int64)])
+        .filter(pl.col("row").is_in(rows.named))
+        .group_by("row", "group")
+        .agg(pl.col("count").sum())
+        .join(place, on="group")
+        .sort("row", "rank")
+    )
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %"

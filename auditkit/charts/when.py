@@ -1,0 +1,194 @@
+"""When: events over time, and the hours of the week."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from auditkit.charts.channels import (
+    ROW_HEIGHT,
+    colour_channels,
+    count_channel,
+    nothing,
+    number,
+    ranks,
+    tooltip,
+)
+from auditkit.charts.figure import LEVELS, Figure, Spec
+from auditkit.charts.groups import fold
+from auditkit.charts.zone import instants, time_axis, zone_of
+from auditkit.plaintext import visible
+
+_UNITS = {
+    "1s": "second",
+    "1m": "minute",
+    "1h": "hour",
+    "1d": "day",
+    "1w": "week",
+    "1mo": "month",
+    "1y": "year",
+}
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_NO_EVENT = "0"
+
+
+def over_time(
+    frame: pl.DataFrame,
+    *,
+    every: str,
+    by: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    title: str = "Events over time",
+    most: int = 6,
+) -> Figure:
+    """Draw `count` per bucket as bars, stacked by the column `by` where one is given.
+
+    `frame` holds `ts` (bucket starts, Datetime with a zone, which the axis names), `count` and `by`, as
+    `group_by(by, every=every)` returns it; `every` is the width of its buckets.  The axis spans start to end
+    where both are given.  Groups beyond the `most` frequent are drawn as one.  A `ts` without a zone is a
+    `ValueError`.
+
+    >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
+    >>> over_time(pl.DataFrame([ts, pl.Series("count", [3])]), every="1h").alt
+    'Events over time: 3 per hour in all; most in one hour: 3, from 2026-11-24 09:00 (UTC).'
+    """
+    unit = _UNITS.get(every, every)
+    zone = zone_of(frame["ts"])
+    subtitle = f"Events per {unit}" + (f" by {visible(by)}" if by else "")
+    if frame.is_empty():
+        return nothing(title, subtitle, frame)
+    axis = time_axis(frame["ts"], every)
+    groups = fold(frame, by, most=most)
+    place = ranks(groups)
+    summed = (
+        pl.DataFrame([instants(frame["ts"]), groups.row, frame["count"]])
+        .group_by("ts", "group")
+        .agg(pl.col("count").sum())
+        .sort("ts", "group")
+    )
+    encoding: Spec = {
+        "x": axis.channel(start, end),
+        "x2": {"field": "to"},
+        "y": count_channel(),
+        **colour_channels(groups, legend=by is not None),
+        "tooltip": [
+            {"field": "from", "type": "temporal", "format": "%Y-%m-%d %H:%M", "title": axis.title},
+            *tooltip(("group", by or "what"), ("count", "count")),
+        ],
+    }
+    subtitle = f"{subtitle}. {axis.note}" if axis.note else subtitle
+    spec: Spec = {
+        "data": {
+            "values": [
+                {**axis.bucket(us), "group": name, "rank": place[name], "count": count}
+                for us, name, count in summed.iter_rows()
+            ]
+        },
+        "mark": {"type": "bar", "orient": "vertical", "x2Offset": -0.5},
+        "encoding": encoding,
+        "height": 170,
+    }
+    return Figure(
+        title=title, subtitle=subtitle, alt=f"{title}: {_peak(frame, unit, zone)}", spec=spec, data=frame
+    )
+
+
+def _peak(frame: pl.DataFrame, unit: str, zone: str) -> str:
+    totals = frame.group_by("ts").agg(pl.col("count").sum()).sort("count", "ts", descending=[True, False])
+    return (
+        f"{number(int(totals['count'].sum()))} per {unit} in all; most in one {unit}: {number(totals['count'][0])}, "
+        f"from {totals['ts'][0]:%Y-%m-%d %H:%M} ({zone})."
+    )
+
+
+def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
+    """Draw the sum of `count` for each hour of the week in the zone of `ts`.
+
+    `frame` holds `ts` (starts of buckets of an hour or less, Datetime with a zone) and `count`.  Cells have up to
+    five shades, which the legend names; an hour without events has a shade of its own.
+
+    >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
+    >>> heat_map(pl.DataFrame([ts, pl.Series("count", [3])])).alt
+    'When in the week: most events on Tue from 09:00 to 10:00 (UTC), 3 in all.'
+    """
+    zone = zone_of(frame["ts"])
+    subtitle = f"Sum of events per hour of the week, {zone}"
+    if frame.is_empty():
+        return nothing(title, subtitle, frame)
+    sums = _hours_of_week(frame)
+    bounds = shade_bounds(list(sums.values()))
+    names = [_NO_EVENT, *_shade_names(bounds)]
+    values = [
+        {
+            "day": _WEEKDAYS[day],
+            "hour": f"{hour:02}",
+            "count": (count := sums.get((day, hour), 0)),
+            "shade": names[0] if not count else names[1 + sum(count > bound for bound in bounds)],
+        }
+        for day in range(7)
+        for hour in range(24)
+    ]
+    (day, hour), most = max(sums.items(), key=lambda item: (item[1], -item[0][0], -item[0][1]))
+    alt = f"most events on {_WEEKDAYS[day]} from {hour:02}:00 to {hour + 1:02}:00 ({zone}), {number(most)} in all."
+    spec = _grid(values, names, zone)
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=frame)
+
+
+def _hours_of_week(frame: pl.DataFrame) -> Mapping[tuple[int, int], int]:
+    ts = pl.col("ts").dt
+    sums = frame.group_by((ts.weekday() - 1).alias("day"), ts.hour().alias("hour")).agg(pl.col("count").sum())
+    return {(day, hour): count for day, hour, count in sums.iter_rows()}
+
+
+def shade_bounds(counts: Sequence[int]) -> list[int]:
+    """Return the largest count of each shade, at most five, ascending.
+
+    They grow with the square, so that a quiet hour and a busy one are told apart, and noise is not.
+
+    >>> shade_bounds([0, 20, 281]), shade_bounds([1, 3])
+    ([11, 45, 101, 180, 281], [1, 2, 3])
+    """
+    most = max(counts)
+    return sorted({min(most, max(part, round(most * (part / 5) ** 2))) for part in range(1, 6)})
+
+
+def _shade_names(bounds: Sequence[int]) -> list[str]:
+    lows = [1, *(bound + 1 for bound in bounds[:-1])]
+    return [
+        number(low) if low == high else f"{number(low)}\u2013{number(high)}"
+        for low, high in zip(lows, bounds, strict=True)
+    ]
+
+
+def _grid(values: Sequence[Spec], names: Sequence[str], zone: str) -> Spec:
+    shades = [LEVELS[0], *LEVELS[len(LEVELS) - len(names) + 1 :]]
+    hour_axis = {"labelAngle": 0, "labelOverlap": True, "labelSeparation": 5, "ticks": False}
+    return {
+        "data": {"values": list(values)},
+        "mark": {"type": "rect", "cornerRadius": 2},
+        "encoding": {
+            "x": {
+                "field": "hour",
+                "type": "ordinal",
+                "axis": hour_axis,
+                "scale": {"paddingInner": 0.06},
+                "title": f"hour of the day, {zone}",
+            },
+            "y": {
+                "field": "day",
+                "type": "ordinal",
+                "sort": list(_WEEKDAYS),
+                "scale": {"paddingInner": 0.1},
+                "title": None,
+            },
+            "color": {
+                "field": "shade",
+                "type": "ordinal",
+                "scale": {"domain": list(names), "range": shades},
+                "legend": {"columns": 6},
+            },
+            "tooltip": tooltip(("day", "day"), ("hour", "hour"), ("count", "count")),
+        },
+        "height": {"step": ROW_HEIGHT},
+    }

@@ -1,0 +1,104 @@
+"""Times on an axis: always drawn as `utc`, moved by the zone of the frame, and the zone named.
+
+Vega knows two zones, UTC and the one of whoever looks.  Only the first is used, so that a chart shows the same
+hours to every reader.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from auditkit.charts.figure import Spec
+from auditkit.timerange import Duration, check_zone, parse_duration, to_us, utc_offset_us
+
+_FORMAT = {
+    "milliseconds": ".%L",
+    "seconds": ":%S",
+    "minutes": "%H:%M",
+    "hours": "%H:%M",
+    "day": "%a %d %b",
+    "date": "%a %d %b",
+    "week": "%a %d %b",
+    "month": "%b %Y",
+    "quarter": "%b %Y",
+    "year": "%Y",
+}
+
+
+def zone_of(ts: pl.Series) -> str:
+    """Return the zone of a column of times; one without a zone is a `ValueError`."""
+    zone = ts.dtype.time_zone if isinstance(ts.dtype, pl.Datetime) else None
+    if zone is None:
+        raise ValueError(
+            f"{ts.name}: not a time with a zone (expected Datetime with a zone, found {ts.dtype})"
+        )
+    return zone
+
+
+def instants(ts: pl.Series) -> pl.Series:
+    """Return a column of times as microseconds since 1970 UTC."""
+    return ts.dt.cast_time_unit("us").cast(pl.Int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeAxis:
+    """Where instants lie on the axis, its title, and a note where that needs explaining.
+
+    `shift_us` is what is added to an instant; None adds the zone's offset at that instant.
+    """
+
+    zone: str
+    width: Duration
+    shift_us: int | None
+    title: str
+    note: str
+
+    def place(self, us: int) -> float:
+        """Return an instant in the axis' milliseconds."""
+        shift = utc_offset_us(us, check_zone(self.zone)) if self.shift_us is None else self.shift_us
+        return (us + shift) / 1000
+
+    def bucket(self, us: int) -> dict[str, float]:
+        """Return both ends, in the axis' milliseconds, of the bucket that starts at an instant."""
+        return {"from": self.place(us), "to": self.place(self.width.after(us, self.zone))}
+
+    def channel(self, start: datetime | None, end: datetime | None) -> Spec:
+        """Return the x channel over the field `from`, as wide as the window where its bounds are known."""
+        scale: Spec = {"type": "utc", "nice": False, "padding": 0}
+        if start is not None and end is not None:
+            scale["domain"] = [self.place(to_us(start)), self.place(to_us(end))]
+        axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True}
+        return {"field": "from", "type": "temporal", "scale": scale, "axis": axis, "title": self.title}
+
+
+def time_axis(ts: pl.Series, every: str) -> TimeAxis:
+    """Return the axis for buckets of one width, given by at least one start in a column with a zone.
+
+    Where the zone's offset changes among the buckets, those of whole days are drawn by the calendar, and finer
+    ones by the offset at the start, which title and note say: an hour that comes twice is drawn twice.
+    """
+    zone, width = zone_of(ts), parse_duration(every, name="every")
+    info = check_zone(zone)
+    starts = instants(ts).unique().sort().to_list()
+    offsets = {utc_offset_us(us, info) for us in starts} | {
+        utc_offset_us(width.after(us, zone), info) for us in starts
+    }
+    shift: int | None = utc_offset_us(starts[0], info)
+    note = ""
+    words = _offset_words(utc_offset_us(starts[0], info))
+    if zone == "UTC":
+        title = zone
+    elif len(offsets) == 1:
+        title = f"{zone} ({words})"
+    elif not width.us:
+        title, shift = zone, None
+    else:
+        title = f"{zone}, drawn at {words}"
+        note = f"The clocks change in this window; the axis keeps to {words}."
+    return TimeAxis(zone=zone, width=width, shift_us=shift, title=title, note=note)
+
+
+def _offset_words(offset_us: int) -> str:
+    minutes = abs(offset_us) // 60_000_000
+    return f"UTC{'-' if offset_us < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"

@@ -26,7 +26,7 @@ DRAINED = 16 * 1024
 """So many bytes written after giving up show that the reader reads again: more than a full pipe's last page takes."""
 HIGH_DESCRIPTOR = 240
 """The FIFO's descriptor moves up here, away from the low numbers that programs close, count and reuse."""
-IMPORTER = "<frozen importlib._bootstrap_external>"
+IMPORTERS = ("<frozen importlib._bootstrap_external>", "<frozen zipimport>")
 
 
 def start() -> None:
@@ -211,7 +211,7 @@ def by_import() -> str:
     """Return "1" if the import system, or the interpreter on its way to the script, does what is being audited."""
     try:
         caller = sys._getframe(3)  # noqa: SLF001 - the documented way
-        return "1" if caller.f_code.co_filename == IMPORTER else ""
+        return "1" if caller.f_code.co_filename in IMPORTERS else ""
     except ValueError:  # no Python code is running yet
         return "1"
 

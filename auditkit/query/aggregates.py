@@ -1,0 +1,118 @@
+"""What is computed for each group: the named measures of `value`, or a caller's own expressions.
+
+`mean` is always sum / value_count, computed from the two on the finished groups, so that the three never
+disagree; every measure but the counts is null where no event of the group has a value.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from auditkit.where import InvalidQueryError
+
+Aggregation = str | pl.Expr
+Aggregations = Aggregation | Sequence[Aggregation] | Mapping[str, Aggregation] | None
+"""Names of measures, expressions, a list of both, or a mapping of new names to them; None is the usual ones."""
+
+DEFAULTS = ("count", "value_count", "sum", "mean", "min", "max")
+_QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+NAMES = (*DEFAULTS, *_QUANTILES, "first", "last", "n_unique")
+_NEED_ORDER = ("first", "last")
+
+_VALUE = pl.col("value")
+_SUM, _VALUE_COUNT = "\0sum", "\0value_count"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """The columns asked for, in order: new name → name of a measure or expression."""
+
+    columns: Mapping[str, Aggregation]
+
+    @property
+    def expressions(self) -> list[pl.Expr]:
+        """The caller's own expressions among them."""
+        return [aggregation for aggregation in self.columns.values() if isinstance(aggregation, pl.Expr)]
+
+    def computed(self, order: list[str]) -> list[pl.Expr]:
+        """Return what a group computes; `order` are the columns that say which event came first."""
+        parts = [
+            aggregation.alias(name)
+            if isinstance(aggregation, pl.Expr)
+            else _measure(aggregation, order).alias(name)
+            for name, aggregation in self.columns.items()
+            if aggregation not in ("sum", "mean")
+        ]
+        if len(parts) < len(self.columns):
+            parts += [_VALUE.sum().alias(_SUM), _VALUE.count().alias(_VALUE_COUNT)]
+        return parts
+
+    def finished(self) -> list[pl.Expr]:
+        """Return the columns as they leave, from the computed ones."""
+        some = pl.col(_VALUE_COUNT) > 0
+        total = pl.col(_SUM)
+        derived = {
+            "sum": pl.when(some).then(total),
+            "mean": pl.when(some).then(total.cast(pl.Float64) / pl.col(_VALUE_COUNT)),
+        }
+        return [
+            derived.get(aggregation, pl.col(name)).alias(name)
+            if isinstance(aggregation, str)
+            else pl.col(name)
+            for name, aggregation in self.columns.items()
+        ]
+
+
+def parse_measures(aggs: Aggregations, schema: pl.Schema, *, taken: Sequence[str]) -> Measures:
+    """Return the measures asked for, checked against the columns there are and the names already `taken`.
+
+    Raises `InvalidQueryError` for an unknown measure, a measure of a value that is missing or no number, and a
+    name that occurs twice.
+    """
+    if aggs is None:
+        names = DEFAULTS if "value" in schema else DEFAULTS[:1]
+        pairs: list[tuple[str, object]] = [(name, name) for name in names]
+    elif isinstance(aggs, Mapping):
+        pairs = list(aggs.items())
+    else:
+        listed = [aggs] if isinstance(aggs, (str, pl.Expr)) else list(aggs)
+        pairs = [(item.meta.output_name() if isinstance(item, pl.Expr) else item, item) for item in listed]
+    columns: dict[str, Aggregation] = {}
+    for name, aggregation in pairs:
+        if not isinstance(name, str) or name in columns or name in taken:
+            raise InvalidQueryError("aggs", name, "is the name of another column already")
+        columns[name] = _check(aggregation, schema)
+    if not columns:
+        raise InvalidQueryError("aggs", aggs, "asks for nothing")
+    return Measures(columns=columns)
+
+
+def _check(aggregation: object, schema: pl.Schema) -> Aggregation:
+    if isinstance(aggregation, pl.Expr):
+        for root in aggregation.meta.root_names():
+            if root not in schema:
+                raise InvalidQueryError("aggs", root, "is not a column of these events")
+        return aggregation
+    if not isinstance(aggregation, str) or aggregation not in NAMES:
+        error = InvalidQueryError("aggs", aggregation, "is neither a known measure nor a Polars expression")
+        error.add_note(f"measures of value: {', '.join(NAMES)}")
+        raise error
+    if aggregation != "count" and not (dtype := schema.get("value", pl.Null())).is_numeric():
+        raise InvalidQueryError("aggs", aggregation, f"needs a numeric column 'value', which is {dtype} here")
+    return aggregation
+
+
+def _measure(name: str, order: list[str]) -> pl.Expr:
+    if name in _QUANTILES:
+        return _VALUE.quantile(_QUANTILES[name], interpolation="linear")
+    if name in _NEED_ORDER:
+        ordered = _VALUE.sort_by(order, maintain_order=True).drop_nulls()
+        return ordered.first() if name == "first" else ordered.last()
+    return {
+        "count": pl.len().cast(pl.Int64),
+        "value_count": _VALUE.count().cast(pl.Int64),
+        "min": _VALUE.min(),
+        "max": _VALUE.max(),
+        "n_unique": _VALUE.drop_nulls().n_unique().cast(pl.Int64),
+    }[name]

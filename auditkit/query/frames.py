@@ -1,0 +1,135 @@
+"""Frames on their way in and out: their `ts` checked, their rows limited, their text made plain.
+
+Inside a query text columns stay the dictionaries they are stored as; what a caller gets, and what a caller's own
+expressions see, is always `String`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import polars as pl
+
+from auditkit.timerange import TimeRange, from_us
+from auditkit.where import ATTRS, PREFIX, InvalidQueryError, Where, attr, compile_where
+
+Frame = pl.DataFrame | pl.LazyFrame
+_Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame)
+
+UTC = pl.Datetime("us", "UTC")
+_KEPT = "\0kept "  # a prefix no real column has
+
+
+def in_range(window: TimeRange, dtype: pl.DataType = UTC) -> pl.Expr | None:
+    """Return the condition that `ts` (a Datetime in microseconds of the given dtype) lies inside, or None.
+
+    >>> frame = pl.DataFrame({"ts": pl.Series([1, 2, 3]).cast(UTC)})
+    >>> frame.filter(in_range(TimeRange(start_us=2, end_us=3))).height
+    1
+    """
+    ts = pl.col("ts")
+    bounds = []
+    if window.start_us is not None:
+        bounds.append(ts >= pl.lit(from_us(window.start_us), dtype=UTC).cast(dtype))
+    if window.end_us is not None:
+        bounds.append(ts < pl.lit(from_us(window.end_us), dtype=UTC).cast(dtype))
+    return pl.all_horizontal(bounds) if len(bounds) == 2 else bounds[0] if bounds else None
+
+
+def text_out(frame: _Frame) -> _Frame:
+    """Return the frame, eager or lazy as it came, with every Categorical and Enum as `String`, also inside lists.
+
+    >>> text_out(pl.DataFrame({"a": ["x"]}, schema={"a": pl.Categorical})).schema["a"]
+    String
+    """
+    schema = frame.collect_schema()
+    plain = {name: _plain(dtype) for name, dtype in schema.items()}
+    return frame.with_columns(
+        pl.col(name).cast(dtype) for name, dtype in plain.items() if dtype != schema[name]
+    )
+
+
+def _plain(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, (pl.Categorical, pl.Enum)):
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(_plain(_instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct([pl.Field(field.name, _plain(_instance(field.dtype))) for field in dtype.fields])
+    return dtype
+
+
+def _instance(dtype: object) -> pl.DataType:
+    return dtype() if isinstance(dtype, type) else dtype  # type: ignore[return-value]
+
+
+def events_of(frame: Frame) -> pl.LazyFrame:
+    """Return the frame, lazily, with `ts` in whole microseconds, floored; refuse one without an aware `ts`."""
+    lazy = frame.lazy()
+    dtype = lazy.collect_schema().get("ts")
+    if not isinstance(dtype, pl.Datetime):
+        raise InvalidQueryError("ts", dtype, "is not a column of times")
+    if dtype.time_zone is None:
+        error = InvalidQueryError("ts", dtype, "has no time zone")
+        error.add_note("say which it is: frame.with_columns(pl.col('ts').dt.replace_time_zone('UTC'))")
+        raise error
+    if dtype.time_unit == "us":
+        return lazy
+    raw = pl.col("ts").to_physical()
+    us = raw // 1000 if dtype.time_unit == "ns" else raw * 1000
+    return lazy.with_columns(us.cast(pl.Datetime("us", dtype.time_zone)).alias("ts"))
+
+
+def limited(events: pl.LazyFrame, window: TimeRange, where: Where) -> pl.LazyFrame:
+    """Return the events inside the window for which `where` holds; dictionaries stay what they are."""
+    inside = in_range(window, events.collect_schema()["ts"])
+    return kept(events if inside is None else events.filter(inside), where)
+
+
+def kept(events: pl.LazyFrame, where: Where) -> pl.LazyFrame:
+    """Return the events for which `where` holds; an expression sees text as `String`."""
+    condition = compile_where(where, events.collect_schema())
+    if condition is None:
+        return events
+    if isinstance(where, pl.Expr):
+        return with_plain_text(events, [where], lambda plain: plain.filter(condition))
+    return events.filter(condition)
+
+
+def with_plain_text(
+    events: pl.LazyFrame, expressions: Iterable[pl.Expr], step: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> pl.LazyFrame:
+    """Apply a step whose expressions come from a caller: for it text is `String`, afterwards what it was."""
+    schema = events.collect_schema()
+    coded = [name for name in text_columns(expressions, schema) if schema[name] != pl.String]
+    if not coded:
+        return step(events)
+    kept = events.with_columns(pl.col(name).alias(_KEPT + name) for name in coded)
+    done = step(kept.with_columns(pl.col(name).cast(pl.String) for name in coded))
+    return done.with_columns(pl.col(_KEPT + name).alias(name) for name in coded).drop(
+        _KEPT + name for name in coded
+    )
+
+
+def text_columns(expressions: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:
+    """Return the columns of text that expressions may look at."""
+    roots: set[str] = set()
+    for expression in expressions:
+        names = expression.meta.root_names()
+        roots.update(names or schema.names())  # selectors do not tell which columns they will take
+    return [name for name, dtype in schema.items() if name in roots and _plain(dtype) == pl.String]
+
+
+def column(name: str, schema: pl.Schema, *, argument: str) -> pl.Expr:
+    """Return the expression of a column, or of a path in attrs, under its name."""
+    if name in schema:
+        return pl.col(name)
+    if name.startswith(PREFIX) and ATTRS in schema:
+        return attr(name.removeprefix(PREFIX)).alias(name)
+    error = InvalidQueryError(argument, name, "is not a column of these events")
+    error.add_note(f"columns: {', '.join(schema)}; a value inside attrs is 'attrs.KEY'")
+    raise error
+
+
+def time_order(schema: pl.Schema) -> list[str]:
+    """Return the columns that order events: ts, and seq where there is one."""
+    return ["ts", "seq"] if "seq" in schema else ["ts"]

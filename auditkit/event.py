@@ -1,10 +1,12 @@
 """The event: its schema, and the one place that decides whether an input may become one.
 
 Rows are tuples in the order of `EventSchema.row_columns` (the schema without seq and recorded), with times as
-integer microseconds since 1970 UTC.  Validation never changes what it was given beyond the documented
+integer microseconds since 1970 UTC, and at their end a token: what tells a retry of the same event from another
+one, `None` for events without an id.  Validation never changes what it was given beyond the documented
 normalisation, and raises before anything is written.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -114,17 +116,33 @@ class EventSchema:
                 raise InvalidEventError(str(name), given[name], "not a field of an event; put it into attrs")
             attrs = _spill(given, extra, attrs)
         texts = [_text(name, given.get(name)) for name in TEXT_FIELDS]
+        ts = given.get("ts")
         if not texts[1]:
             raise InvalidEventError("action", given.get("action"), "missing; every event names what was done")
         if texts[4] == OWN_SOURCE and not own:
             raise InvalidEventError("source", OWN_SOURCE, "reserved for the trail's own events")
-        return (
-            _ts(given.get("ts"), rules),
+        row = (
+            _ts(ts, rules),
             *texts,
             _number("value", given.get("value")),
             _attrs(attrs),
             *(_declared(name, dtype, given.get(name), rules) for name, dtype in self.fields.items()),
         )
+        return (*row, None if texts[7] is None else _token(texts[4], texts[7], row, defaulted=ts is None))
+
+
+KEY_BYTES = 16
+BODY_BYTES = 8
+
+
+def _token(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
+    """Return the digests of (source, id) and of the body; a ts that the trail filled in is no part of the body."""
+    body = (None, *row[1:]) if defaulted else row
+    encode = msgspec.msgpack.encode
+    return (
+        hashlib.blake2b(encode((source, key)), digest_size=KEY_BYTES).digest()
+        + hashlib.blake2b(encode(body), digest_size=BODY_BYTES).digest()
+    )
 
 
 def check_fields(fields: Mapping[str, Any]) -> dict[str, pl.DataType]:

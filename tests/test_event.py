@@ -30,7 +30,7 @@ def row(given: Mapping[str, Any], *, spill: bool = False, tz: str | None = None)
     """Validate with the common schema and name the columns again."""
     schema = EventSchema()
     values = schema.row(given, Rules(now_us=NOW, max_ahead_us=DAY, tz=tz), spill=spill)
-    return dict(zip(schema.row_columns, values, strict=True))
+    return dict(zip((*schema.row_columns, "token"), values, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_declared_fields_are_typed() -> None:
     }
     schema = EventSchema(check_fields(declared))
     good = {"action": "a", "amount": 2, "n": 3, "ok": True, "note": "x", "due": "2027-01-01T00:00:00Z"}
-    assert schema.row(good, RULES)[-5:] == (2.0, 3, True, "x", to_us(datetime(2027, 1, 1, tzinfo=UTC)))
+    assert schema.row(good, RULES)[-6:-1] == (2.0, 3, True, "x", to_us(datetime(2027, 1, 1, tzinfo=UTC)))
     for name, bad in (("amount", "2"), ("n", 2.5), ("n", 2**63), ("ok", 1), ("note", 4), ("due", 5)):
         with pytest.raises(InvalidEventError) as caught:
             schema.row({**good, name: bad}, RULES)
@@ -163,3 +163,23 @@ def test_bad_declarations_are_refused(fields: dict[str, Any]) -> None:
     """A declared field needs a new lower-case name and one of five types."""
     with pytest.raises(ValueError, match="fields: "):
         check_fields(fields)
+
+
+def test_tokens_tell_retries_from_other_events() -> None:
+    """Equal keys and bodies give equal tokens; a ts that the trail filled in does not count."""
+    later = Rules(now_us=NOW + 5, max_ahead_us=DAY)
+    event = {"action": "a", "id": "1", "source": "s"}
+
+    def token(change: dict[str, Any], rules: Rules = RULES) -> tuple[bytes, bytes]:
+        whole = EventSchema().row({**event, **change}, rules)[-1]
+        return whole[:16], whole[16:]
+
+    assert token({}) == token({}, later)
+    explicit = {"ts": from_us(NOW)}
+    assert token(explicit) == token(explicit, later)
+    assert token(explicit)[0] == token({})[0]
+    assert token({"actor": "x"})[0] == token({})[0]
+    assert token({"actor": "x"})[1] != token({})[1]
+    for other in ({"id": "2"}, {"source": None}, {"source": ""}):
+        assert token(other)[0] != token({})[0]
+    assert EventSchema().row({"action": "a"}, RULES)[-1] is None

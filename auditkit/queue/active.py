@@ -5,7 +5,7 @@ promises rest on: learn what others wrote, cut what cannot have been acknowledge
 so with a mark.  A file whose sync failed is never written again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,26 +69,32 @@ class ActiveQueue:
         self._path = layout.queue
         self.first_seq = self.next_seq = 0
         self.recorded_us = 0
+        self.on_frame: Callable[[Frame, Path], None] | None = None
+        """Hears of every frame of events that others wrote."""
         self._end = self.durable = 0
 
     def commit(self, blocks: Sequence[Block], now_us: int) -> Commit:
-        """Append blocks in order and make them durable with one sync.
+        """Take the lock, then `write`."""
+        with self.locked():
+            return self.write(blocks, now_us)
+
+    def write(self, blocks: Sequence[Block], now_us: int) -> Commit:
+        """Append blocks in order and make them durable with one sync; the caller holds the lock.
 
         On return every event is durable and its seq decided.  If it raises, the file was cut back to its last
         durable byte where storage still allowed it, and this object refuses further commits.
         """
-        with self.locked():
-            self.recorded_us = max(self.recorded_us, now_us)
-            first = seq = self.next_seq
-            parts = []
-            for block in blocks:
-                kind = EVENTS if block.closes else PART
-                parts.append(self._frame(kind, seq, block.count, block.payload))
-                seq += block.count
-            self._append_durably(b"".join(parts))
-            self.next_seq = seq
-            self._mark()
-            return Commit(first_seq=first, recorded_us=self.recorded_us)
+        self.recorded_us = max(self.recorded_us, now_us)
+        first = seq = self.next_seq
+        parts = []
+        for block in blocks:
+            kind = EVENTS if block.closes else PART
+            parts.append(self._frame(kind, seq, block.count, block.payload))
+            seq += block.count
+        self._append_durably(b"".join(parts))
+        self.next_seq = seq
+        self._mark()
+        return Commit(first_seq=first, recorded_us=self.recorded_us)
 
     def rotate(self) -> int:
         """Seal the active file and go on in its successor; return the successor's first seq.
@@ -101,6 +107,10 @@ class ActiveQueue:
                 self._append_durably(self._frame(SEAL, self.next_seq, 0))
                 self._follow(self.next_seq)
             return self.next_seq
+
+    def backlog_reached(self, events: int, size_bytes: int) -> bool:
+        """Say whether the active file has grown to one of these bounds, as far as this process knows."""
+        return self.next_seq - self.first_seq >= events or self._end >= size_bytes
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -156,6 +166,8 @@ class ActiveQueue:
             self._check_order(frame, seq)
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
             seq += frame.count
+            if frame.count and self.on_frame is not None:
+                self.on_frame(frame, self._path)
             if frame.kind == SEAL:
                 self._end = self.durable = frame.end
                 self.next_seq = seq

@@ -4,8 +4,10 @@ One JSON object per line in `dead-letters/<UTC date>.jsonl`; appended and synced
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -34,9 +36,10 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
         by_day.setdefault(f"{from_us(letter.recorded_us):%Y-%m-%d}", []).append(_line(letter))
     for day, lines in by_day.items():
         path = layout.dead_letters / f"{day}.jsonl"
-        created = not path.exists()
-        fd = disk.open(path, write=True, create_mode=modes.file if created else None)
+        fd, created = _open_or_create(disk, path, modes)
         try:
+            while not disk.lock(fd):  # held by others for one append only
+                time.sleep(0.001)
             end = disk.status(fd).st_size
             # A line that a dead writer left unfinished is closed first, so that it spoils none but itself.
             torn = end > 0 and disk.read(fd, 1, end - 1) != b"\n"
@@ -46,6 +49,17 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
             disk.close(fd)
         if created:
             disk.sync_directory(layout.dead_letters)
+
+
+def _open_or_create(disk: Disk, path: Path, modes: Modes) -> tuple[int, bool]:
+    try:
+        return disk.open(path, write=True), False
+    except FileNotFoundError:
+        pass
+    try:
+        return disk.open(path, write=True, create_mode=modes.file), True
+    except FileExistsError:  # somebody else was faster
+        return disk.open(path, write=True), False
 
 
 def read_letters(layout: Layout) -> Iterator[DeadLetter]:

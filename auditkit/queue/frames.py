@@ -10,7 +10,7 @@ frame calls durable is rot, one at the very end that nobody vouches for is a tor
 Kinds: EVENTS closes a batch, PART is a block of a batch that goes on, MARK says that everything before it is
 durable (`seq` is then the next one), SEAL ends the file and names its successor's first seq.
 The payload of EVENTS and PART is one MessagePack array holding an array per row column, or nil where every value
-is null.
+is null; the last column holds the rows' tokens.
 """
 
 import struct
@@ -161,7 +161,7 @@ def encode_rows(rows: Sequence[tuple[Any, ...]]) -> bytes:
 
 
 def decode_columns(frame: Frame, path: Path) -> list[list[Any] | None]:
-    """Return the columns of an EVENTS or PART frame; `None` stands for a column of nulls."""
+    """Return the columns of an EVENTS or PART frame, tokens last; `None` stands for a column of nulls."""
     try:
         return _decoder.decode(frame.payload)
     except msgspec.DecodeError as exc:

@@ -1,6 +1,7 @@
 """What `append` and `extend` return: a promise that becomes a seq once the events are durable."""
 
-from typing import Protocol
+from collections.abc import Generator
+from typing import Any, Protocol
 
 
 class Committer(Protocol):
@@ -13,30 +14,34 @@ class Committer(Protocol):
 class Receipt:
     """Stands for the events of one call of `append` or `extend`.
 
-    `count` says how many events it stands for.  `wait` makes sure that they are durable.
+    `count` says how many events it stands for; once `done`, `duplicates` how many of them repeat events that were
+    accepted before.  `wait` makes sure that all are durable; `await receipt` does so without blocking the loop.
     """
 
-    __slots__ = ("_committer", "_error", "_first", "count", "done")
+    __slots__ = ("_committer", "_error", "_first", "count", "done", "duplicates")
 
     def __init__(self, committer: Committer, count: int) -> None:
         self._committer = committer
         self._first: int | None = None
         self._error: BaseException | None = None
         self.count = count
+        self.duplicates = 0
         self.done = False
         """True once the events are durable or known to have failed."""
 
     @property
     def first(self) -> int | None:
-        """The seq of the first event, `None` before the commit and for an empty input."""
+        """The first new seq, or that of the event it repeats; `None` before the commit and for an empty input."""
         return self._first
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Return the first seq once every event of the receipt is durable.
 
         Commits in the caller's own thread whatever has gathered, unless another thread is just doing so.
-        Returns `None` for an empty input.  Raises what the commit raised: then the events may or may not be
-        stored, but never twice and never in part.  `TimeoutError` after `timeout_s` seconds leaves the receipt
+        Where every event repeats an earlier one, the seq is that of the first one repeated; for an empty input it
+        is `None`.  Raises what the commit raised: then the events may or may not be stored, but never twice and
+        never in part.  Raises `InvalidEventError` where an event's (source, id) is taken by another body: then
+        nothing of this receipt is stored.  `TimeoutError` after `timeout_s` seconds leaves the receipt
         open.
         """
         if not self.done:
@@ -45,9 +50,15 @@ class Receipt:
             raise self._error
         return self._first
 
-    def resolve(self, first: int | None) -> None:
-        """Note that the events are durable from seq `first` on (for committers)."""
+    def __await__(self) -> Generator[Any, None, int | None]:
+        import asyncio  # only where somebody awaits
+
+        return asyncio.to_thread(self.wait).__await__()
+
+    def resolve(self, first: int | None, *, duplicates: int = 0) -> None:
+        """Note that the events are durable, the first one at seq `first` (for committers)."""
         self._first = first
+        self.duplicates = duplicates
         self.done = True
 
     def fail(self, error: BaseException) -> None:

@@ -45,6 +45,7 @@ class _File:
     sealed: bool = False
     oldest_recorded_us: int | None = None
     frames: list[pl.DataFrame] = field(default_factory=list)
+    tokens: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +58,11 @@ class TailView:
     events: pl.DataFrame
     first_seq: int
     end_seq: int
-    bytes: int
+    size_bytes: int
     oldest_recorded_us: int | None
     recorded_us: int
+    tokens: Sequence[tuple[bytes, int]]
+    """Token and seq of every event with an id."""
 
 
 class QueueTail:
@@ -110,9 +113,10 @@ class QueueTail:
             events=pl.concat(frames) if frames else pl.DataFrame(schema=self._schema.stored),
             first_seq=files[0].header.first_seq if files else 0,
             end_seq=files[-1].next_seq if files else 0,
-            bytes=size,
+            size_bytes=size,
             oldest_recorded_us=min(oldest, default=None),
             recorded_us=max((file.header.recorded_us for file in files), default=0),
+            tokens=[entry for file in files for entry in file.tokens],
         )
 
     def _end_by_successor(self, first: int, successor: int | None) -> int | None:
@@ -223,17 +227,25 @@ class QueueTail:
         if blocks:
             if file.oldest_recorded_us is None:
                 file.oldest_recorded_us = blocks[0].recorded_us
-            file.frames.append(decode_frames(blocks, self._schema, path))
+            columns = [decode_columns(block, path) for block in blocks]
+            file.frames.append(decode_blocks(blocks, columns, self._schema, path))
+            file.tokens += [
+                (token, block.seq + offset)
+                for block, (*_, tokens) in zip(blocks, columns, strict=True)
+                for offset, token in enumerate(tokens or ())
+                if token is not None
+            ]
         file.offset = end
 
 
-def decode_frames(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
-    """Return the events of consecutive frames with the stored schema, in seq order."""
+def decode_blocks(
+    frames: Sequence[Frame], blocks: Sequence[Sequence[Any]], schema: EventSchema, path: Path
+) -> pl.DataFrame:
+    """Return the events of consecutive frames, already decoded into columns, with the stored schema."""
     names = schema.row_columns
     gathered: dict[str, list[Any]] = {name: [] for name in names}
     seqs, recorded = [], []
-    for frame in frames:
-        columns = decode_columns(frame, path)
+    for frame, (*columns, _tokens) in zip(frames, blocks, strict=True):
         if len(columns) != len(names):
             raise CorruptionError(path, offset=frame.offset, reason=f"frame has {len(columns)} columns")
         for name, column in zip(names, columns, strict=True):

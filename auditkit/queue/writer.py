@@ -2,67 +2,122 @@
 
 Whoever waits first commits for everybody whose events have gathered; a background thread commits what nobody
 waits for within `COMMIT_WITHIN_S` or `COMMIT_AT_EVENTS`.  A failed commit fails every open receipt and closes the
-writer; it never hangs a waiter and never retries a sync.
+writer; it never hangs a waiter and never retries a sync.  A writer belongs to the process that made it.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from time import monotonic
-from typing import Any
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+from typing import Literal
 
-from auditkit.errors import AuditError, ClosedError
+from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
+from auditkit.event import Row
 from auditkit.queue.active import ActiveQueue, Block, Commit
-from auditkit.queue.frames import encode_rows
+from auditkit.queue.dedup import DedupIndex, Verdict
+from auditkit.queue.frames import decode_columns, encode_rows
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import Clock
 
 COMMIT_WITHIN_S = 0.1
 COMMIT_AT_EVENTS = 1_000
-PENDING_EVENTS = 20_000
-PENDING_BYTES = 32 * 1024 * 1024
+IDLE_CHECK_S = 30.0
 BLOCK_ROWS = 4_096
 BLOCK_BYTES = 4 * 1024 * 1024
 _ROW_BYTES = 160
 """What a row without attrs weighs about, for bounding memory."""
 
-Row = tuple[Any, ...]
+Refused = Callable[[Sequence[tuple[int, InvalidEventError]]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what a writer holds, and what a caller that finds one reached does.
+
+    `pending_*` bound what is accepted and not yet committed, `backlog_*` what is committed and not yet in segments.
+    With `on_full="work"` the caller commits or flushes itself; with `"raise"` it gets `QueueFullError`.
+    """
+
+    pending_events: int = 20_000
+    pending_bytes: int = 32 * 1024 * 1024
+    backlog_events: int = 512 * 1024
+    backlog_bytes: int = 256 * 1024 * 1024
+    wait_s: float = 30.0
+    on_full: Literal["work", "raise"] = "work"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a writer has done since it was opened."""
+
+    commits: int = 0
+    events: int = 0
+    duplicates: int = 0
+    high_water: int = 0
+    commit_s: float = 0.0
+    slowest_commit_s: float = 0.0
+    blocked_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
     receipt: Receipt
     rows: Sequence[Row]
+    keep_refused: Refused | None
+    """Where given, rows with a taken key are handed over and the others taken; else none is."""
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What is accepted and waits for a commit."""
+
+    pending: list[_Pending] = field(default_factory=list)
+    events: int = 0
+    bytes: int = 0
+    keyed: bool = False
 
 
 class Writer:
     """Takes validated rows, and makes them durable in the order taken."""
 
     def __init__(
-        self, queue: ActiveQueue, clock: Clock, attrs_at: int, *, after_commit: Callable[[], None] | None
+        self,
+        queue: ActiveQueue,
+        clock: Clock,
+        attrs_at: int,
+        *,
+        limits: Limits | None = None,
+        load_index: Callable[[], DedupIndex] = DedupIndex,
+        after_commit: Callable[[], None] | None = None,
     ) -> None:
         self._queue = queue
         self._clock = clock
         self._attrs_at = attrs_at
+        self._load_index = load_index
         self._after_commit = after_commit
         self._gathering = threading.Lock()
         self._committing = threading.Lock()
         self._wake = threading.Condition(self._gathering)
-        self._pending: list[_Pending] = []
-        self._pending_events = self._pending_bytes = 0
+        self._gathered = _Gathered()
+        self._index: DedupIndex | None = None
         self._failure: BaseException | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
-        self.commits = 0
-        self.committed_events = 0
+        self._process = os.getpid()
+        self.limits = limits or Limits()
+        self.counters = Counters()
 
     @property
     def pending_events(self) -> int:
         """How many events are accepted and not yet committed."""
-        return self._pending_events
+        return self._gathered.events
 
-    def submit(self, rows: Sequence[Row]) -> Receipt:
-        """Accept rows as one batch: they become durable together or not at all."""
+    def submit(self, rows: Sequence[Row], *, keep_refused: Refused | None = None) -> Receipt:
+        """Accept rows as one batch: they become durable together or not at all.
+
+        Raises `QueueFullError` at a bound where the limits say so, `ClosedError` after a failure or `close`.
+        """
         receipt = Receipt(self, len(rows))
         if not rows:
             receipt.resolve(None)
@@ -70,31 +125,44 @@ class Writer:
         weight = sum(_ROW_BYTES + len(row[self._attrs_at] or "") for row in rows)
         with self._gathering:
             self._refuse_if_closed()
-            if not self._pending:
+            gathered = self._gathered
+            if self.limits.on_full == "raise" and gathered.pending and self._full(len(rows), weight):
+                raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
+            if not gathered.pending:
                 self._wake_thread()
-            self._pending.append(_Pending(receipt, rows))
-            self._pending_events += len(rows)
-            self._pending_bytes += weight
-            full = self._pending_events >= PENDING_EVENTS or self._pending_bytes >= PENDING_BYTES
-            if self._pending_events >= COMMIT_AT_EVENTS:
+            gathered.pending.append(_Pending(receipt, rows, keep_refused))
+            gathered.events += len(rows)
+            gathered.bytes += weight
+            gathered.keyed = gathered.keyed or any(row[-1] is not None for row in rows)
+            self.counters.high_water = max(self.counters.high_water, gathered.events)
+            full = self._full(0, 0)
+            if gathered.events >= COMMIT_AT_EVENTS:
                 self._wake.notify()
         if full:
+            started = perf_counter()
             self.commit()
+            self.counters.blocked_s += perf_counter() - started
         return receipt
 
     def commit(self) -> None:
         """Make everything accepted so far durable; raises what the commit raised."""
-        with self._committing:
-            self._commit_pending()
+        self._refuse_other_process()
+        if not self._committing.acquire(timeout=self.limits.wait_s):
+            raise TimeoutError(f"queue: another thread's commit takes longer than {self.limits.wait_s:g} s")
+        try:
+            self._commit_gathered()
+        finally:
+            self._committing.release()
         self.raise_failure()
 
     def settle(self, receipt: Receipt, timeout_s: float | None) -> None:
         """See `Committer.settle`."""
+        self._refuse_other_process()
         if not self._committing.acquire(timeout=-1 if timeout_s is None else timeout_s):
             raise TimeoutError(f"receipt: not durable within {timeout_s:g} s")
         try:
             if not receipt.done:
-                self._commit_pending()
+                self._commit_gathered()
         finally:
             self._committing.release()
 
@@ -106,7 +174,12 @@ class Writer:
             raise error from self._failure
 
     def close(self) -> None:
-        """Commit what is left and stop; raises a failure that nobody has seen yet."""
+        """Commit what is left and stop; raises a failure that nobody has seen yet.
+
+        In a forked child it only lets go: what the parent accepted is the parent's to commit.
+        """
+        if os.getpid() != self._process:
+            return
         with self._gathering:
             if self._closed:
                 return
@@ -121,46 +194,112 @@ class Writer:
             self._queue.close()
         self.raise_failure()
 
+    def _full(self, events: int, weight: int) -> bool:
+        gathered, limits = self._gathered, self.limits
+        return (
+            gathered.events + events >= limits.pending_events
+            or gathered.bytes + weight >= limits.pending_bytes
+        )
+
     def _refuse_if_closed(self) -> None:
         if self._failure is not None:
             self.raise_failure()
         if self._closed:
             raise ClosedError("the trail is closed")
+        self._refuse_other_process()
 
-    def _commit_pending(self) -> None:
+    def _refuse_other_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError("this event was accepted before a fork: it belongs to the parent process")
+
+    def _commit_gathered(self) -> None:
         """Commit as the leader; the caller holds `_committing`."""
         with self._gathering:
-            taken, self._pending = self._pending, []
-            self._pending_events = self._pending_bytes = 0
-        if not taken:
+            taken, self._gathered = self._gathered, _Gathered()
+        if not taken.pending:
             return
+        started = perf_counter()
         try:
-            commit = self._write(taken)
+            if self._failure is not None:
+                self.raise_failure()
+            if taken.keyed:
+                self._commit_keyed(taken.pending)
+            else:
+                self._commit_plain(taken.pending)
         except BaseException as exc:
-            self._fail(taken, exc)
+            self._fail(taken.pending, exc)
             if not isinstance(exc, AuditError | OSError):
                 raise
             return
+        elapsed = perf_counter() - started
+        self.counters.commits += 1
+        self.counters.commit_s += elapsed
+        self.counters.slowest_commit_s = max(self.counters.slowest_commit_s, elapsed)
+
+    def _commit_plain(self, taken: Sequence[_Pending]) -> None:
+        """Commit events without ids: encoded before the lock is taken."""
+        blocks = list(self._blocks([pending.rows for pending in taken]))
+        commit = self._queue.commit(blocks, self._clock.now_us())
         seq = commit.first_seq
         for pending in taken:
             pending.receipt.resolve(seq)
             seq += len(pending.rows)
-        self.commits += 1
-        self.committed_events += seq - commit.first_seq
+        self.counters.events += seq - commit.first_seq
 
-    def _write(self, taken: Sequence[_Pending]) -> Commit:
-        if self._failure is not None:
-            self.raise_failure()
-        blocks = list(self._blocks(taken))
-        return self._queue.commit(blocks, self._clock.now_us())
+    def _commit_keyed(self, taken: Sequence[_Pending]) -> None:
+        """Commit where some events have ids: which of them are new is decided under the lock."""
+        with self._queue.locked():
+            index = self._learned_index()
+            verdicts = index.judge(
+                [(pending.rows, pending.keep_refused is None) for pending in taken], self._queue.next_seq
+            )
+            rows = [verdict.rows for verdict in verdicts]
+            first = self._queue.next_seq
+            if any(rows):
+                commit: Commit = self._queue.write(list(self._blocks(rows)), self._clock.now_us())
+                first = commit.first_seq
+            seq = first
+            for batch in rows:
+                index.learn([row[-1] for row in batch], seq)
+                seq += len(batch)
+            index.forget_before(self._queue.first_seq)
+        self.counters.events += seq - first
+        for pending, verdict in zip(taken, verdicts, strict=True):
+            self._answer(pending, verdict, first)
+            first += len(verdict.rows)
 
-    def _blocks(self, taken: Sequence[_Pending]) -> Iterator[Block]:
+    def _answer(self, pending: _Pending, verdict: Verdict, first: int) -> None:
+        """Resolve or fail one receipt after its batch was judged and written."""
+        if verdict.refused and pending.keep_refused is None:
+            position, error = verdict.refused[0]
+            at = position if len(pending.rows) > 1 else None
+            pending.receipt.fail(InvalidEventError(error.field, error.value, error.reason, position=at))
+            return
+        if verdict.refused and pending.keep_refused is not None:
+            try:
+                pending.keep_refused(verdict.refused)
+            except BaseException as exc:
+                pending.receipt.fail(exc)
+                raise
+            pending.receipt.count -= len(verdict.refused)
+        self.counters.duplicates += len(verdict.repeats)
+        seen = verdict.repeats[0] if verdict.repeats else None
+        pending.receipt.resolve(first if verdict.rows else seen, duplicates=len(verdict.repeats))
+
+    def _learned_index(self) -> DedupIndex:
+        """Return the index, loaded at the first keyed event; the caller holds the queue's lock."""
+        if self._index is None:
+            index = self._index = self._load_index()
+            self._queue.on_frame = lambda frame, path: index.learn(decode_columns(frame, path)[-1], frame.seq)
+        return self._index
+
+    def _blocks(self, batches: Sequence[Sequence[Row]]) -> Iterator[Block]:
         """Cut batches into blocks: small batches share one, a large one goes through several."""
         gathered: list[Row] = []
         weight = 0
-        for pending in taken:
-            last = len(pending.rows) - 1
-            for position, row in enumerate(pending.rows):
+        for rows in batches:
+            last = len(rows) - 1
+            for position, row in enumerate(rows):
                 gathered.append(row)
                 weight += _ROW_BYTES + len(row[self._attrs_at] or "")
                 if len(gathered) >= BLOCK_ROWS or weight >= BLOCK_BYTES:
@@ -172,11 +311,11 @@ class Writer:
     def _fail(self, taken: Sequence[_Pending], error: BaseException) -> None:
         with self._gathering:
             self._failure = self._failure or error
-            taken = [*taken, *self._pending]
-            self._pending = []
-            self._pending_events = self._pending_bytes = 0
+            taken = [*taken, *self._gathered.pending]
+            self._gathered = _Gathered()
         for pending in taken:
-            pending.receipt.fail(error)
+            if not pending.receipt.done:
+                pending.receipt.fail(error)
 
     def _wake_thread(self) -> None:
         if self._thread is None:
@@ -185,18 +324,20 @@ class Writer:
         self._wake.notify()
 
     def _run(self) -> None:
-        while True:
-            with self._gathering:
-                while not self._pending and not self._closed and self._failure is None:
-                    self._wake.wait()
-                if self._closed or self._failure is not None:
-                    return
-                deadline = monotonic() + COMMIT_WITHIN_S
-                while self._pending_events < COMMIT_AT_EVENTS and not self._closed:
-                    left = deadline - monotonic()
-                    if left <= 0 or not self._wake.wait(left):
-                        break
+        while self._gather():
             with self._committing:
-                self._commit_pending()
+                self._commit_gathered()
             if self._after_commit is not None and self._failure is None:
                 self._after_commit()
+
+    def _gather(self) -> bool:
+        """Wait until there is something to commit or to look after; false once the writer is closed."""
+        with self._gathering:
+            if not self._gathered.pending and not self._closed and self._failure is None:
+                self._wake.wait(IDLE_CHECK_S)
+            deadline = monotonic() + COMMIT_WITHIN_S
+            while 0 < self._gathered.events < COMMIT_AT_EVENTS and not self._closed:
+                left = deadline - monotonic()
+                if left <= 0 or not self._wake.wait(left):
+                    break
+            return not self._closed and self._failure is None

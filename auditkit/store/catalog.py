@@ -118,6 +118,15 @@ class PruneStateRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeysRow:
+    """The keyed events of one flush, packed by `queue.dedup`, for telling retries after it."""
+
+    end_seq: int
+    count: int
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogView:
     """Everything the catalog says, read in one transaction."""
 
@@ -148,6 +157,7 @@ _TABLES: dict[str, type[Any]] = {
     "segments": SegmentRow,
     "tombstones": TombstoneRow,
     "prune_states": PruneStateRow,
+    "keys": KeysRow,
 }
 _SQL_TYPES = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
 _T = TypeVar("_T")
@@ -164,6 +174,9 @@ class CatalogChange:
     moments: Sequence[MomentRow] = ()
     flush: FlushRow | None = None
     prune_state: PruneStateRow | None = None
+    keys: KeysRow | None = None
+    keep_keys: int = 0
+    """How many keyed events to remember: older rows of keys go once newer ones hold as many."""
 
 
 def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
@@ -217,9 +230,32 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
         ):
             for row in rows:
                 _insert(connection, table, row)
+        if change.keys is not None:
+            _insert(connection, "keys", change.keys)
+            _forget_keys(connection, change.keep_keys)
         if change.prune_state is not None:
             connection.execute("DELETE FROM prune_states")
             _insert(connection, "prune_states", change.prune_state)
+
+
+def read_keys(path: Path) -> list[KeysRow]:
+    """Return the remembered keys of flushed events, oldest flush first (for writers, who may roll back)."""
+    with _explained(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)
+        try:
+            return _select(connection, path, "keys", KeysRow)
+        finally:
+            connection.close()
+
+
+def _forget_keys(connection: sqlite3.Connection, keep: int) -> None:
+    remembered = 0
+    for end_seq, count in connection.execute(
+        "SELECT end_seq, count FROM keys ORDER BY end_seq DESC"
+    ).fetchall():
+        if remembered >= keep:
+            connection.execute("DELETE FROM keys WHERE end_seq = ?", (end_seq,))
+        remembered += count
 
 
 class _HotJournalError(Exception):

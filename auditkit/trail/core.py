@@ -7,7 +7,7 @@ first append or maintenance.
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from auditkit.disk.layout import Layout, Modes, modes_for
 from auditkit.errors import ClosedError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
+from auditkit.queue.dedup import DedupIndex
+from auditkit.queue.frames import HEADER_BYTES, decode_columns, parse_frames
 from auditkit.queue.tail import QueueTail
-from auditkit.queue.writer import Writer
-from auditkit.store.catalog import TrailInfo, read_catalog
+from auditkit.queue.writer import Limits, Writer
+from auditkit.store.catalog import TrailInfo, read_catalog, read_keys
 from auditkit.timerange import Clock, Width, check_width
 from auditkit.trail.snapshot import Source
 
@@ -39,6 +41,7 @@ class Core:
     modes: Modes
     source: Source
     maintains: bool
+    limits: Limits
     maint_lock: FileLock
     queue: ActiveQueue | None = None
     writer: Writer | None = None
@@ -95,9 +98,16 @@ class Core:
         self.queue = ActiveQueue(
             self.disk, self.layout, trail_id=self.trail_id, modes=self.modes, timeout_s=LOCK_TIMEOUT_S
         )
-        attrs_at = self.schema.row_columns.index("attrs")
         this = weakref.ref(self)  # the writer's thread must not keep a forgotten trail alive
-        self.writer = Writer(self.queue, self.clock, attrs_at, after_commit=lambda: _call_due(this))
+        layout = self.layout
+        self.writer = Writer(
+            self.queue,
+            self.clock,
+            self.schema.row_columns.index("attrs"),
+            limits=self.limits,
+            load_index=lambda: load_index(layout),
+            after_commit=lambda: _call_due(this),
+        )
         weakref.finalize(self, self.writer.close)  # also at the end of the interpreter
 
 
@@ -107,7 +117,28 @@ def _call_due(this: "weakref.ref[Core]") -> None:
         core.due(core)
 
 
-def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool) -> Core:
+def load_index(layout: Layout) -> DedupIndex:
+    """Return the keys that a writer must know: those in the queue, and those the catalog remembers.
+
+    The queue is read first: what a flush moves in between is then in the catalog.
+    """
+    index = DedupIndex()
+    queued = []
+    for first in layout.queue_files():
+        path = layout.queue_file(first)
+        with suppress(FileNotFoundError):
+            queued += [
+                (frame, path) for frame in parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES)
+            ]
+    for row in read_keys(layout.catalog):
+        index.learn_packed(row.entries)
+    for frame, path in queued:
+        if frame.count:
+            index.learn(decode_columns(frame, path)[-1], frame.seq)
+    return index
+
+
+def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: Limits) -> Core:
     """Read the catalog of the trail at `root`; raises `TrailNotFoundError` where there is none."""
     layout = Layout(root.absolute())
     if not layout.catalog.is_file():
@@ -127,5 +158,6 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool) -> Core:
         modes=modes_for(info.sharing),
         source=Source(disk, layout, schema, QueueTail(disk, layout, trail_id=trail_id, schema=schema), set()),
         maintains=maintains,
+        limits=limits,
         maint_lock=FileLock(disk, layout.maint_lock),
     )

@@ -22,6 +22,7 @@ from auditkit.queue.active import create_queue_file
 from auditkit.queue.failure import FailureNote, pack_note
 from auditkit.queue.frames import FileHeader
 from auditkit.queue.receipts import Receipt
+from auditkit.queue.writer import Limits
 from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
 from auditkit.trail import asking, keeping, state, writing
@@ -309,6 +310,7 @@ def create(
     max_ahead: str = "1d",
     group: Group | None = None,
     maintain: bool = True,
+    limits: Limits | None = None,
     clock: Clock | None = None,
     disk: Disk | None = None,
 ) -> Trail:
@@ -335,7 +337,7 @@ def create(
         fields=msgspec.json.encode(declared).decode(),
     )
     _lay_out(disk, layout, info, PolicyRow(from_seq=0, spec=policy.spec))
-    return open_trail(path, maintain=maintain, clock=clock, disk=disk)
+    return open_trail(path, maintain=maintain, limits=limits, clock=clock, disk=disk)
 
 
 def open_trail(
@@ -343,13 +345,14 @@ def open_trail(
     *,
     tz: str | None = None,
     maintain: bool = True,
+    limits: Limits | None = None,
     clock: Clock | None = None,
     disk: Disk | None = None,
 ) -> Trail:
     """Open the trail at `path`, or the one that the environment variable AUDITKIT_TRAIL names.
 
     Writes nothing, locks nothing, and works on read-only media; the first append makes the object a writer.  With
-    `maintain=False` it never flushes or prunes by itself.  Raises `TrailNotFoundError` where there is no trail.
+    `maintain=False` it never flushes or prunes by itself; `limits` bound what it holds.  Raises `TrailNotFoundError` where there is no trail.
     """
     if path is None:
         path = os.environ.get(TRAIL_VARIABLE) or None
@@ -357,7 +360,13 @@ def open_trail(
             raise TrailNotFoundError(f"no path given and {TRAIL_VARIABLE} is not set")
     if tz is not None:
         check_zone(tz)
-    core = open_core(Path(path), disk=disk or PosixDisk(), clock=clock or SystemClock(), maintains=maintain)
+    core = open_core(
+        Path(path),
+        disk=disk or PosixDisk(),
+        clock=clock or SystemClock(),
+        maintains=maintain,
+        limits=limits or Limits(),
+    )
     core.due = keeping.maintain_when_due
     return Trail(core, View(core=core, at=None, allow_pruned=False, tz=tz or core.info.tz))
 

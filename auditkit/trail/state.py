@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from auditkit.queue.dead_letters import count_letters
+from auditkit.queue.writer import Counters
 from auditkit.timerange import from_us
 from auditkit.trail.core import Core
 from auditkit.trail.keeping import plan_prune, waits_for_hand
@@ -24,9 +25,18 @@ class QueueStats:
     accepted: int
     committed: int
     flushed: int
+    high_water: int
+    """The most events that waited for one commit of this object."""
     commits: int
-    """Commits made through this object, and how many events they held on average."""
+    """Commits made through this object; the figures below are about them too."""
     mean_group: float | None
+    """Events per commit."""
+    mean_commit_ms: float | None
+    slowest_commit_ms: float | None
+    blocked_s: float
+    """Seconds that callers spent committing or flushing because a bound was reached."""
+    duplicates: int
+    """Events that repeated one accepted before, and were not stored again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +89,7 @@ def stats(core: Core, snapshot: Snapshot) -> Stats:
 
 def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
     writer = core.writer
+    done = writer.counters if writer is not None else Counters()
     pending = writer.pending_events if writer is not None else 0
     committed = snapshot.committed_seq
     flushed = snapshot.catalog.flushed_seq
@@ -86,16 +97,19 @@ def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
     depth = committed - flushed
     return QueueStats(
         depth=depth,
-        bytes=snapshot.queue.bytes,
+        bytes=snapshot.queue.size_bytes,
         oldest_age_s=max(0, core.clock.now_us() - oldest) / 1e6 if depth and oldest is not None else None,
         pending=pending,
         accepted=committed + pending,
         committed=committed,
         flushed=flushed,
-        commits=writer.commits if writer is not None else 0,
-        mean_group=writer.committed_events / writer.commits
-        if writer is not None and writer.commits
-        else None,
+        high_water=done.high_water,
+        commits=done.commits,
+        mean_group=done.events / done.commits if done.commits else None,
+        mean_commit_ms=done.commit_s / done.commits * 1e3 if done.commits else None,
+        slowest_commit_ms=done.slowest_commit_s * 1e3 if done.commits else None,
+        blocked_s=done.blocked_s,
+        duplicates=done.duplicates,
     )
 
 

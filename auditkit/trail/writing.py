@@ -14,13 +14,15 @@ import pyarrow as pa
 
 from auditkit.context import bound
 from auditkit.disk.layout import TEMPORARY_SUFFIX
-from auditkit.errors import CorruptionError, InvalidEventError
+from auditkit.errors import CorruptionError, InvalidEventError, QueueFullError
 from auditkit.event import Row, Rules
 from auditkit.keep.horizon import Newest
 from auditkit.queue.dead_letters import DeadLetter, describe_input, keep_letters
+from auditkit.queue.dedup import WINDOW, pack_entries
 from auditkit.queue.receipts import Receipt
 from auditkit.queue.tail import TailView, newest_recorded
-from auditkit.store.catalog import CatalogChange, CatalogView, FlushRow, change_catalog, read_catalog
+from auditkit.queue.writer import Refused
+from auditkit.store.catalog import CatalogChange, CatalogView, FlushRow, KeysRow, change_catalog, read_catalog
 from auditkit.store.segment import partitions_of, write_segment
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import control_rows, newest_of
@@ -28,7 +30,6 @@ from auditkit.trail.snapshot import control_rows, newest_of
 FLUSH_AT_EVENTS = 128 * 1024
 FLUSH_AT_BYTES = 32 * 1024 * 1024
 FLUSH_AFTER_S = 15 * 60
-BACKLOG_EVENTS = 4 * FLUSH_AT_EVENTS
 CHUNK_ROWS = 1_000_000
 
 OnInvalid = Literal["raise", "dead-letter"]
@@ -85,7 +86,9 @@ def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> 
             first = receipt.wait() if first is None else first
             total += receipt.count
         try:
-            receipt = _submit(core, _validated(core, chunk, _rules(core, tz), on_invalid))
+            rules = _rules(core, tz)
+            rows_in = _validated(core, chunk, rules, on_invalid)
+            receipt = _submit(core, rows_in, _keeper(core, rows_in, rules) if on_invalid != "raise" else None)
         except InvalidEventError as exc:
             if total:
                 exc.add_note(f"{total} rows before this chunk of {CHUNK_ROWS} are in")
@@ -103,8 +106,7 @@ def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> 
 def keep_dead_letters(core: Core, letters: Sequence[DeadLetter]) -> None:
     """Keep inputs that could not become events; on return they are durable."""
     core.check_open()
-    with core.maintenance():
-        keep_letters(core.disk, core.layout, core.modes, letters)
+    keep_letters(core.disk, core.layout, core.modes, letters)
 
 
 def flush(core: Core) -> FlushSummary:
@@ -133,6 +135,8 @@ def flush(core: Core) -> FlushSummary:
                 policies=policies,
                 moments=moments,
                 flush=_flush_row(catalog, view, events, end),
+                keys=_keys_row(view, catalog.flushed_seq, end),
+                keep_keys=WINDOW,
             )
             change_catalog(core.layout.catalog, change)
         _drop_queue_files(core, end)
@@ -149,7 +153,7 @@ def flush(core: Core) -> FlushSummary:
 def flush_is_due(core: Core) -> bool:
     """Say whether the queue is large or old enough for a flush."""
     view = core.source.tail.read()
-    if view.events.height >= FLUSH_AT_EVENTS or view.bytes >= FLUSH_AT_BYTES:
+    if view.events.height >= FLUSH_AT_EVENTS or view.size_bytes >= FLUSH_AT_BYTES:
         return True
     oldest = view.oldest_recorded_us
     return oldest is not None and core.clock.now_us() - oldest >= FLUSH_AFTER_S * 1_000_000
@@ -164,16 +168,17 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
                 core.disk.unlink(path)
 
 
-def _submit(core: Core, rows: Sequence[Row]) -> Receipt:
+def _submit(core: Core, rows: Sequence[Row], keep_refused: Refused | None = None) -> Receipt:
     writer = core.writing()
-    if core.maintains and core.queue is not None and _backlog(core) >= BACKLOG_EVENTS:
+    if core.active_queue().backlog_reached(core.limits.backlog_events, core.limits.backlog_bytes):
+        if core.limits.on_full == "raise":
+            raise QueueFullError(
+                f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
+            )
+        started = time.perf_counter()
         flush(core)  # a full backlog is drained by whoever finds it so
-    return writer.submit(rows)
-
-
-def _backlog(core: Core) -> int:
-    queue = core.active_queue()
-    return queue.next_seq - queue.first_seq
+        writer.counters.blocked_s += time.perf_counter() - started
+    return writer.submit(rows, keep_refused=keep_refused)
 
 
 def _rules(core: Core, tz: str | None) -> Rules:
@@ -206,6 +211,30 @@ def _validated(
     if letters:
         keep_dead_letters(core, letters)
     return rows
+
+
+def _keeper(core: Core, rows: Sequence[Row], rules: Rules) -> Refused:
+    """Return what keeps events whose key turned out to be taken, once that is known under the queue's lock."""
+    names = core.schema.row_columns
+
+    def keep(refused: Sequence[tuple[int, InvalidEventError]]) -> None:
+        keep_dead_letters(
+            core,
+            [
+                DeadLetter(
+                    recorded_us=rules.now_us,
+                    reason=str(error),
+                    field=error.field,
+                    line=None,
+                    input=describe_input(
+                        {n: v for n, v in zip(names, rows[position], strict=False) if v is not None}
+                    ),
+                )
+                for position, error in refused
+            ],
+        )
+
+    return keep
 
 
 def _chunks(rows: Rows) -> Iterator[Iterable[Mapping[str, Any]]]:
@@ -255,6 +284,11 @@ def _flush_row(catalog: CatalogView, view: TailView, events: pl.DataFrame, end: 
         newest_recorded_us=newest.recorded_us,
         last_recorded_us=newest_recorded(view),
     )
+
+
+def _keys_row(view: TailView, first: int, end: int) -> KeysRow | None:
+    entries = [(token, seq) for token, seq in view.tokens if first <= seq < end]
+    return KeysRow(end_seq=end, count=len(entries), entries=pack_entries(entries)) if entries else None
 
 
 def _drop_queue_files(core: Core, end: int) -> None:

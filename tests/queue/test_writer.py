@@ -19,7 +19,7 @@ class Rig:
         self.bench = bench
         self.disk = FailingDisk()
         attrs_at = bench.schema.row_columns.index("attrs")
-        self.writer = Writer(bench.active(self.disk), ManualClock(), attrs_at, after_commit=None)
+        self.writer = Writer(bench.active(self.disk), ManualClock(), attrs_at)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_an_empty_batch_is_done_at_once(rig: Rig) -> None:
     receipt = rig.writer.submit([])
     assert receipt.done
     assert receipt.wait() is None
-    assert rig.writer.commits == 0
+    assert rig.writer.counters.commits == 0
 
 
 def test_a_large_batch_goes_through_several_blocks(rig: Rig) -> None:
     """A batch larger than a block is committed whole with one sync."""
     rows = [rig.bench.row("a")] * (2 * BLOCK_ROWS + 5)
     assert rig.writer.submit(rows).wait() == 0
-    assert rig.writer.commits == 1
+    assert rig.writer.counters.commits == 1
     assert len(rig.bench.actions()) == len(rows)
 
 
@@ -84,7 +84,7 @@ def test_many_threads_share_commits(rig: Rig) -> None:
     for thread in threads:
         thread.join()
     assert sorted(seqs) == list(range(400))
-    assert rig.writer.commits < 400
+    assert rig.writer.counters.commits < 400
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), MemoryError("none")])

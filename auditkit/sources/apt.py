@@ -65,7 +65,8 @@ class AptSummary:
     unreadable: int
 
     def __str__(self) -> str:
-        text = f"{self.events:,} events of {self.transactions:,} package transactions in {self.files} files"
+        files = f"{self.files} file{'' if self.files == 1 else 's'}"
+        text = f"{self.events:,} events of {self.transactions:,} package transactions in {files}"
         return text + (f"; {self.unreadable:,} stanzas not understood" if self.unreadable else "")
 
 

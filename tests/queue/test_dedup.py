@@ -28,7 +28,7 @@ def test_another_body_is_refused_naming_both_seqs(trail: Trail) -> None:
     trail.append(action="a", id="1").wait()
     trail.append(action="b").wait()
     clash, fine = trail.append(action="c", id="1"), trail.append(action="d")
-    with pytest.raises(InvalidEventError, match="id: seq 0 has this source and id .* as seq 2"):
+    with pytest.raises(InvalidEventError, match=r"id: seq 0 has this source and id .* as seq 2"):
         clash.wait()
     assert fine.wait() == 2
     assert list(trail.range()["action"]) == ["a", "b", "d"]

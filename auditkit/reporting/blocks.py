@@ -1,0 +1,201 @@
+"""What the outputs of a notebook become in a report, one value for each kind.
+
+An output is taken in the richest form that is safe; what has no safe form is named and left out.
+"""
+
+import base64
+import binascii
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from markupsafe import Markup
+from nbconvert.filters import strip_ansi
+
+from auditkit.charts.figure import WIDTH
+from auditkit.errors import ReportError
+from auditkit.plaintext import visible, visible_lines
+from auditkit.reporting import facts, grid
+from auditkit.reporting.drawing import draw
+from auditkit.reporting.facts import Facts, Prepared
+from auditkit.reporting.prose import clean, emitted
+
+NARROW = 340
+"""Width in pixels of the drawing for a narrow window."""
+
+_VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
+_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureBlock:
+    """A drawing, and another for narrow windows where the chart is one of ours."""
+
+    kind: ClassVar[str] = "figure"
+    title: str
+    subtitle: str
+    wide: Markup
+    narrow: Markup | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableBlock:
+    """A table of ours."""
+
+    kind: ClassVar[str] = "table"
+    table: grid.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtmlBlock:
+    """Cleaned HTML."""
+
+    kind: ClassVar[str] = "html"
+    html: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextBlock:
+    """Text as it was printed; `stream` is "stdout" or "stderr"."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    stream: str = "stdout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBlock:
+    """A picture inside the page."""
+
+    kind: ClassVar[str] = "image"
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBlock:
+    """An exception that ended a cell."""
+
+    kind: ClassVar[str] = "error"
+    name: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteBlock:
+    """What this report says about something it does not show."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverBlock:
+    """The first screen; the page shows it once, at its head."""
+
+    kind: ClassVar[str] = "cover"
+    facts: Facts
+    prepared: Prepared | None
+
+
+Block = FigureBlock | TableBlock | HtmlBlock | TextBlock | ImageBlock | ErrorBlock | NoteBlock | CoverBlock
+
+
+def blocks(outputs: list[Any], *, prefix: str) -> Iterator[Block]:
+    """Return what a code cell's outputs become; `prefix` makes identifiers unique in the page."""
+    for number, output in enumerate(outputs):
+        match output.output_type:
+            case "stream":
+                yield TextBlock(text=_text(output.text), stream=output.name)
+            case "error":
+                yield ErrorBlock(
+                    name=visible(output.ename),
+                    message=visible(output.evalue),
+                    traceback=_text("\n".join(output.traceback)),
+                )
+            case "display_data" | "execute_result":
+                yield _shown(output.data, output.get("metadata", {}), prefix=f"{prefix}-{number}")
+
+
+def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str) -> Block:
+    """Return the richest safe form of one output."""
+    if facts.MIME in data and (read := facts.read_facts(data[facts.MIME])) is not None:
+        return CoverBlock(facts=read, prepared=facts.read_prepared(metadata.get(facts.MIME)))
+    if grid.MIME in data and (table := grid.read_table(data[grid.MIME])) is not None:
+        return TableBlock(table=table)
+    for mime, value in data.items():
+        if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
+            return _figure(value, int(found[1]), prefix)
+    if "text/html" in data and (html := clean(data["text/html"], links=False)).strip():
+        return HtmlBlock(html=html)
+    return _picture(data) or _plain(data)
+
+
+def _figure(spec: Mapping[str, Any], major: int, prefix: str) -> Block:
+    meta = spec.get("usermeta")
+    told = meta.get("auditkit") if isinstance(meta, Mapping) else None
+    title = visible(str(told.get("title", ""))) if isinstance(told, Mapping) else ""
+    label = visible(str(spec.get("description") or title or "chart"))
+    try:
+        if not isinstance(told, Mapping):
+            wide = draw(spec, prefix=f"{prefix}w-", label=label, major=major)
+            return FigureBlock(title="", subtitle="", wide=Markup(wide), narrow=None)  # noqa: S704 -- by draw
+        # The page writes the title itself, in its own type.
+        bare = {key: value for key, value in spec.items() if key != "title"}
+        wide = draw({**bare, "width": WIDTH}, prefix=f"{prefix}w-", label=label, major=major)
+        narrow = draw(_narrow(bare), prefix=f"{prefix}n-", label=label, major=major)
+    except ReportError as exc:
+        return NoteBlock(text=str(exc))
+    return FigureBlock(
+        title=title,
+        subtitle=visible(str(told.get("subtitle", ""))),
+        wide=Markup(wide),  # noqa: S704 -- built element by element
+        narrow=Markup(narrow),  # noqa: S704
+    )
+
+
+def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one of our specifications for a phone: shorter labels, a higher legend."""
+    narrow: dict[str, Any] = copy.deepcopy({key: value for key, value in spec.items() if key != "data"})
+    config = narrow.setdefault("config", {})
+    config.setdefault("axisY", {})["labelLimit"] = 105
+    legend = {"columns": 3, "labelLimit": 80}
+    config.setdefault("legend", {}).update(legend)
+    colour = narrow.get("encoding", {}).get("color", {})
+    if colour.get("legend"):
+        colour["legend"].update(legend)
+    return {**spec, **narrow, "width": NARROW}
+
+
+def _picture(data: Mapping[str, Any]) -> Block | None:
+    alt = visible(str(data.get("text/plain", "picture")))
+    for mime in _IMAGES:
+        if mime in data:
+            try:
+                content = base64.b64decode("".join(str(data[mime]).split()), validate=True)
+            except binascii.Error:
+                return NoteBlock(text=f"A picture is left out, its {mime} cannot be read.")
+            return ImageBlock(uri=f"data:{mime};base64,{base64.b64encode(content).decode()}", alt=alt)
+    if "image/svg+xml" in data:
+        # As a picture a browser runs nothing in it and loads nothing for it.
+        content = str(data["image/svg+xml"]).encode("utf-8", "replace")
+        return ImageBlock(uri=f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}", alt=alt)
+    return None
+
+
+def _plain(data: Mapping[str, Any]) -> Block:
+    if "text/markdown" in data:
+        return HtmlBlock(html=emitted(str(data["text/markdown"])))
+    for mime in ("text/plain", "text/latex"):
+        if mime in data:
+            return TextBlock(text=_text(str(data[mime])))
+    names = ", ".join(sorted(visible(mime) for mime in data)) or "no form at all"
+    return NoteBlock(text=f"An output is left out, it has no form that a report shows ({names}).")
+
+
+def _text(text: str) -> str:
+    stripped: str = strip_ansi(text)  # type: ignore[no-untyped-call]
+    return visible_lines(stripped)

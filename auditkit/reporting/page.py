@@ -1,0 +1,198 @@
+"""An executed notebook as the page that the template lays out: first screen, steps, provenance.
+
+Everything here comes out of a notebook and is untrusted; it becomes text, or HTML by way of `prose` and `drawing`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+from auditkit import __version__
+from auditkit.plaintext import visible
+from auditkit.reporting.blocks import Block, CoverBlock, blocks
+from auditkit.reporting.facts import Facts, Prepared, repeat_command
+from auditkit.reporting.prose import highlighted, written
+
+Status = Literal["complete", "failed", "unfinished"]
+
+STANDARD = frozenset({"trail", "start", "end", "where", "tz", "as_of"})
+"""Parameters that the first screen states in words."""
+
+_TITLE = re.compile(r"\A\s*#[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """The source of one code cell; `number` is its execution count, None if it was not run."""
+
+    number: int | None
+    source: Markup
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A stretch of the notebook: prose, or outputs and the code that led to them."""
+
+    prose: Markup | None = None
+    blocks: tuple[Block, ...] = ()
+    code: tuple[Code, ...] = ()
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Which cell raised what."""
+
+    number: int | None
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Everything that a report shows."""
+
+    title: str
+    status: Status
+    failure: Failure | None
+    facts: Facts | None
+    prepared: Prepared | None
+    command: str | None
+    steps: tuple[Step, ...]
+    parameters: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def make_page(notebook: Any, *, name: str) -> Page:
+    """Return the page of an executed notebook; `name` is the file's, without its ending."""
+    cells = [cell for cell in notebook.cells if cell.source.strip()]
+    made = [tuple(blocks(cell.get("outputs", []), prefix=f"c{at}")) for at, cell in enumerate(cells)]
+    front = next((block for found in made for block in found if isinstance(block, CoverBlock)), None)
+    title = _title(cells, front, name)
+    failure = find_failure(notebook)
+    parameters = _mapping(_mapping(notebook.metadata.get("papermill")).get("parameters"))
+    source = _source_name(notebook, name)
+    return Page(
+        title=title,
+        status="failed" if failure else "unfinished" if unfinished(notebook) else "complete",
+        failure=failure,
+        facts=front.facts if front else None,
+        prepared=front.prepared if front else None,
+        command=_command(front, source, parameters),
+        steps=tuple(_steps(cells, made, title, _language(notebook))),
+        parameters=tuple(
+            (visible(key), visible(json.dumps(value, ensure_ascii=False)))
+            for key, value in parameters.items()
+        ),
+        provenance=_provenance(notebook, cells, source),
+    )
+
+
+def find_failure(notebook: Any) -> Failure | None:
+    """Return the first failure in an executed notebook, if any."""
+    return next(filter(None, map(_failure, notebook.cells)), None)
+
+
+def unfinished(notebook: Any) -> bool:
+    """Whether a cell with code was not run."""
+    return any(_not_run(cell) for cell in notebook.cells)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tags(cell: Any) -> Sequence[str]:
+    tags = cell.metadata.get("tags", [])
+    return tags if isinstance(tags, list) else []
+
+
+def _not_run(cell: Any) -> bool:
+    return bool(cell.cell_type == "code" and cell.source.strip() and cell.get("execution_count") is None)
+
+
+def _failure(cell: Any) -> Failure | None:
+    error = next((output for output in cell.get("outputs", []) if output.output_type == "error"), None)
+    if error is None or "raises-exception" in _tags(cell):
+        return None
+    name, message = visible(str(error.ename)), visible(str(error.evalue))
+    return Failure(number=cell.get("execution_count"), name=name, message=message)
+
+
+def _title(cells: Sequence[Any], front: CoverBlock | None, name: str) -> str:
+    if front is not None:
+        return visible(front.facts.title)
+    first = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
+    heading = _TITLE.match(first)
+    return visible(heading[1] if heading else name)
+
+
+def _source_name(notebook: Any, name: str) -> str:
+    """Return what the notebook was called when it was run."""
+    run = _mapping(notebook.metadata.get("auditkit")).get("notebook")
+    given = run or _mapping(notebook.metadata.get("papermill")).get("input_path") or f"{name}.ipynb"
+    return str(given)
+
+
+def _command(front: CoverBlock | None, source: str, parameters: Mapping[str, Any]) -> str | None:
+    if front is None or front.prepared is None or not front.facts.repeatable:
+        return None
+    others = {key: value for key, value in parameters.items() if key not in STANDARD}
+    return repeat_command(front.facts, path=front.prepared.path, notebook=source, parameters=others)
+
+
+def _language(notebook: Any) -> str:
+    return str(_mapping(notebook.metadata.get("language_info")).get("name", "python"))
+
+
+def _steps(
+    cells: Sequence[Any], made: Sequence[Sequence[Block]], title: str, language: str
+) -> Iterator[Step]:
+    """Yield the notebook in its order; code that shows nothing joins the code of the next output."""
+    waiting: list[Code] = []
+    for cell, found in zip(cells, made, strict=True):
+        if cell.cell_type == "markdown":
+            heading = _TITLE.match(cell.source)
+            repeats = heading is not None and visible(heading[1]) == title
+            prose = written(cell.source[heading.end() :] if heading and repeats else cell.source)
+            if prose.strip():
+                yield Step(prose=prose)
+        elif cell.cell_type == "code":
+            waiting.append(_code(cell, language))
+            shown = tuple(block for block in found if not isinstance(block, CoverBlock))
+            if shown:
+                yield Step(blocks=shown, code=tuple(waiting), failed=_failure(cell) is not None)
+                waiting = []
+    if waiting:
+        yield Step(code=tuple(waiting))
+
+
+def _code(cell: Any, language: str) -> Code:
+    tags = _tags(cell)
+    note = "not run" if _not_run(cell) else ""
+    if "injected-parameters" in tags:
+        note = "parameters of this run"
+    elif "parameters" in tags:
+        note = "parameters left out"
+    return Code(number=cell.get("execution_count"), source=highlighted(cell.source, language), note=note)
+
+
+def _provenance(notebook: Any, cells: Sequence[Any], source: str) -> tuple[tuple[str, str], ...]:
+    kept = [[cell.cell_type, cell.source] for cell in cells if "injected-parameters" not in _tags(cell)]
+    digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+    info = _mapping(notebook.metadata.get("language_info"))
+    run = _mapping(notebook.metadata.get("papermill"))
+    rows = [
+        ("Notebook", source),
+        ("SHA-256 of its cells", digest),
+        ("Run", str(run["start_time"]) if run.get("start_time") else "when is not recorded"),
+        ("Language", f"{info.get('name', 'unknown')} {info.get('version', '')}".strip()),
+        ("Rendered by", f"auditkit {__version__}"),
+    ]
+    return tuple((name, visible(value)) for name, value in rows)

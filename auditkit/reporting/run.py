@@ -1,0 +1,204 @@
+"""A notebook run with parameters and written as one HTML file.
+
+What lies at the output path is a whole report: it appears in one step, and one whose notebook failed says FAILED
+at its head.  The notebook that was run is never changed.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_output
+from papermill.parameterize import parameterize_notebook
+from traitlets.config import Config
+
+from auditkit.disk.durable import PosixDisk, write_published
+from auditkit.errors import ReportError
+from auditkit.plaintext import visible
+from auditkit.reporting.exporter import AuditReportExporter
+from auditkit.reporting.gallery import declared_parameters, find_notebook
+from auditkit.reporting.page import Failure, find_failure, unfinished
+from auditkit.timerange import SystemClock, from_us, resolve
+from auditkit.trail.facade import Trail, open_trail
+
+_FILE_MODE = 0o600
+"""A report holds what the trail holds, so it is as private."""
+
+
+def report(
+    notebook: str | Path,
+    *,
+    trail: Trail | str | Path | None = None,
+    start: object = None,
+    end: object = None,
+    where: Mapping[str, object] | None = None,
+    tz: str | None = None,
+    as_of: int | None = None,
+    parameters: Mapping[str, object] | None = None,
+    output: str | Path | None = None,
+    timeout_s: float | None = None,
+) -> Path:
+    """Run a notebook over a trail and write the report; return its path.
+
+    `notebook` is a path, or the name of one of ours ("overview", "operations"); it runs in a kernel of its own, in
+    the current directory.  `trail` is open, or a path, or left out for the one in AUDITKIT_TRAIL; a view `at(seq)`
+    sets `as_of`.  Bounds, `where` (a mapping) and `tz` are as in the trail's queries; `parameters` are further
+    ones of the notebook.  `output` defaults to a new file in the current directory.  `timeout_s` bounds each cell.
+
+    On return `output` holds the report, whole and durable, readable by its owner only.  Raises `ReportError`
+    before anything is run for a notebook that does not exist or does not take these parameters, and what opening
+    the trail raises.  If a cell fails, `output` holds the report marked FAILED, the notebook is saved beside it as
+    `*.failed.ipynb`, and `ReportError` is raised with `.output`.
+    """
+    path = find_notebook(notebook)
+    given = _parameters(trail, start, end, where, tz, as_of, parameters or {})
+    target = _target(output, path.stem, Path(str(given["trail"])).name)
+    document = _read(path)
+    _refuse_unknown(path, document, given)
+    document = _prepare(document, given, str(notebook))
+    _execute(document, timeout_s)
+    return _publish(document, path.stem, target, keep=target.with_suffix(".failed.ipynb"))
+
+
+def render(executed: str | Path, output: str | Path | None = None) -> Path:
+    """Write the report of a notebook that was run elsewhere, by papermill or in JupyterLab; return its path.
+
+    `output` defaults to the notebook's path with the ending `.html`.  Runs nothing.  Raises `ReportError` with
+    `.output` where a cell failed or was not run; the report there says so at its head.
+    """
+    path = find_notebook(Path(executed))
+    target = path.with_suffix(".html") if output is None else _target(output, path.stem, "")
+    return _publish(_read(path), path.stem, target, keep=None)
+
+
+def _parameters(
+    trail: Trail | str | Path | None,
+    start: object,
+    end: object,
+    where: Mapping[str, object] | None,
+    tz: str | None,
+    as_of: int | None,
+    others: Mapping[str, object],
+) -> dict[str, Any]:
+    """Return the notebook's parameters as JSON holds them, checked as far as that needs no query."""
+    opened = trail if isinstance(trail, Trail) else open_trail(trail, tz=tz, maintain=False)
+    resolve(start, end, now_us=SystemClock().now_us(), tz=tz or opened.tz)
+    standard = {
+        "trail": str(opened.path),
+        "start": _time_text(start),
+        "end": _time_text(end),
+        "where": None if where is None else dict(where),
+        "tz": tz or (opened.tz if isinstance(trail, Trail) else None),
+        "as_of": opened.view.at if as_of is None else as_of,
+    }
+    given = {name: value for name, value in standard.items() if value is not None}
+    if twice := sorted(given.keys() & others.keys()):
+        raise ReportError(f"parameter {twice[0]}: given twice")
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps({**given, **others}, allow_nan=False))
+    except (TypeError, ValueError) as exc:
+        raise ReportError(f"parameters: not what JSON can hold ({exc})") from exc
+    return copied
+
+
+def _time_text(moment: object) -> object:
+    return moment.isoformat() if isinstance(moment, date | datetime) else moment
+
+
+def _refuse_unknown(path: Path, document: Any, given: Mapping[str, object]) -> None:
+    declared = declared_parameters(document.cells)
+    if unknown := sorted(given.keys() - declared):
+        known = ", ".join(sorted(declared)) or "no cell tagged parameters"
+        raise ReportError(f"{path.name}: takes no parameter {unknown[0]} (expected one of {known})")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except (ValueError, KeyError, AttributeError) as exc:
+        raise ReportError(f"{path}: not a notebook") from exc
+
+
+def _target(output: str | Path | None, notebook: str, trail: str) -> Path:
+    """Return where the report goes; a folder that is missing is refused before anything runs."""
+    stamp = f"{from_us(SystemClock().now_us()):%Y%m%dT%H%M%SZ}"
+    target = Path(output) if output is not None else Path(f"{notebook}-{trail}-{stamp}.html")
+    if not target.parent.is_dir():
+        raise ReportError(f"{target}: there is no such folder")
+    if target.is_dir():
+        raise ReportError(f"{target}: is a folder")
+    return target
+
+
+def _now() -> str:
+    return from_us(SystemClock().now_us()).isoformat(timespec="seconds")
+
+
+def _prepare(document: Any, given: Mapping[str, object], name: str) -> Any:
+    """Return the notebook with its parameters, and without what an earlier run left: nothing old passes for new."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    document.metadata.setdefault("kernelspec", kernel)
+    document.metadata["papermill"] = {"start_time": _now()}
+    for cell in document.cells:
+        cell.metadata.setdefault("tags", [])
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    prepared = parameterize_notebook(document, given)
+    prepared.metadata["auditkit"] = {"notebook": name}
+    return prepared
+
+
+def _execute(document: Any, timeout_s: float | None) -> None:
+    """Run the cells in their order up to the first that fails, which then holds its error."""
+    running: list[Any] = []
+    # Events go from kernel to client: through a socket file of this user, not through a port of the machine.
+    local = Config({"KernelManager": {"transport": "ipc"}})
+    client = NotebookClient(
+        document,
+        timeout=timeout_s,
+        config=local,
+        resources={"metadata": {"path": os.getcwd()}},  # noqa: PTH109 -- nbclient takes text
+        on_cell_start=lambda cell, cell_index: running.append(cell),  # noqa: ARG005 -- nbclient's names
+    )
+    try:
+        client.execute()
+    except CellExecutionError:
+        return  # the cell holds the error
+    except (CellTimeoutError, DeadKernelError) as exc:
+        words = str(exc).splitlines()[0]
+        error = {"ename": type(exc).__name__, "evalue": words, "traceback": [words]}
+        running[-1].outputs.append(new_output("error", **error))  # type: ignore[no-untyped-call]
+
+
+def _publish(document: Any, name: str, target: Path, *, keep: Path | None) -> Path:
+    """Write the report, and raise if it is not complete."""
+    exporter = AuditReportExporter()  # type: ignore[no-untyped-call]
+    html, _ = exporter.from_notebook_node(document, {"metadata": {"name": name}})
+    failure = find_failure(document)
+    if failure is not None and keep is not None:
+        _write(keep, nbformat.writes(document))  # type: ignore[no-untyped-call]
+    _write(target, html)
+    if failure is not None:
+        raise _failed(name, failure, target, keep)
+    if unfinished(document):
+        raise ReportError(f"{name}: some cells were not run", output=target)
+    return target
+
+
+def _write(path: Path, text: str) -> None:
+    write_published(PosixDisk(), path.absolute(), text.encode(), _FILE_MODE)
+
+
+def _failed(name: str, failure: Failure, target: Path, keep: Path | None) -> ReportError:
+    where = "a cell" if failure.number is None else f"cell {failure.number}"
+    error = ReportError(f"{name}: {where} raised {failure.name}: {visible(failure.message)}", output=target)
+    error.add_note(f"the report marked FAILED is {target}")
+    if keep is not None:
+        error.add_note(f"the notebook as far as it ran is {keep}")
+    return error

@@ -7,6 +7,7 @@ from auditkit.queue.receipts import Receipt as Receipt
 from auditkit.reporting.run import render as render
 from auditkit.reporting.run import report as report
 from auditkit.trail.facade import Trail as Trail
+from auditkit.trail.facade import backup as backup
 from auditkit.trail.facade import create as create
 from auditkit.trail.facade import open_trail as open  # noqa: A004
 from auditkit.where import attr as attr
@@ -18,6 +19,7 @@ __all__ = [
     "Receipt",
     "Trail",
     "attr",
+    "backup",
     "bind",
     "charts",
     "create",

@@ -233,6 +233,11 @@ class FileLock:
         finally:
             self.release()
 
+    def abandon(self) -> None:
+        """Let go in a forked child: the lock, if it is held, stays with the parent."""
+        self._threads = threading.Lock()
+        self.close()
+
     def close(self) -> None:
         """Close the lock's file, which gives the lock back."""
         if self._fd is not None:

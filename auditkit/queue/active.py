@@ -120,6 +120,11 @@ class ActiveQueue:
             self._catch_up()
             yield
 
+    def abandon(self) -> None:
+        """Let go in a forked child, leaving the parent's lock and file as they are."""
+        self._lock.abandon()
+        self.close()
+
     def close(self) -> None:
         """Give descriptors and lock back."""
         for fd in (self._fd, self._note_fd):

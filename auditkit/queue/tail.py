@@ -76,6 +76,11 @@ class QueueTail:
         self._known: dict[int, _File] = {}
         self._reading = threading.Lock()
 
+    def after_fork(self) -> None:
+        """Start anew in a forked child, whose parent may have been in the middle of reading."""
+        self._reading = threading.Lock()
+        self._known = {}
+
     def read(self, *, before: int | None = None) -> TailView:
         """Return the committed events of all queue files, or of those that start before seq `before`."""
         with self._reading:
@@ -95,6 +100,19 @@ class QueueTail:
             size += file_bytes
         self._known = files
         return self._view(list(files.values()), size)
+
+    def committed_files(self) -> dict[int, bytes]:
+        """Return the bytes of every queue file up to where this reader has found them committed."""
+        with self._reading:
+            self._read(None)
+            return {first: self._prefix(first, file.offset) for first, file in self._known.items()}
+
+    def _prefix(self, first: int, end: int) -> bytes:
+        fd = self._disk.open(self._layout.queue_file(first))
+        try:
+            return self._disk.read(fd, end, 0)
+        finally:
+            self._disk.close(fd)
 
     def _view(self, files: Sequence[_File], size: int) -> TailView:
         for earlier, later in pairwise(files):

@@ -128,14 +128,13 @@ class Writer:
             gathered = self._gathered
             if self.limits.on_full == "raise" and gathered.pending and self._full(len(rows), weight):
                 raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
-            if not gathered.pending:
-                self._wake_thread()
+            alone = not gathered.pending and not self._wake_thread()
             gathered.pending.append(_Pending(receipt, rows, keep_refused))
             gathered.events += len(rows)
             gathered.bytes += weight
             gathered.keyed = gathered.keyed or any(row[-1] is not None for row in rows)
             self.counters.high_water = max(self.counters.high_water, gathered.events)
-            full = self._full(0, 0)
+            full = alone or self._full(0, 0)
             if gathered.events >= COMMIT_AT_EVENTS:
                 self._wake.notify()
         if full:
@@ -193,6 +192,12 @@ class Writer:
         finally:
             self._queue.close()
         self.raise_failure()
+
+    def abandon(self) -> None:
+        """Let go in a forked child; receipts that it inherits say so when they are waited for."""
+        self._committing = threading.Lock()
+        self._gathering = threading.Lock()
+        self._queue.abandon()
 
     def _full(self, events: int, weight: int) -> bool:
         gathered, limits = self._gathered, self.limits
@@ -317,11 +322,17 @@ class Writer:
             if not pending.receipt.done:
                 pending.receipt.fail(error)
 
-    def _wake_thread(self) -> None:
+    def _wake_thread(self) -> bool:
+        """Let the writer's thread know of work; false where there can be none, at the interpreter's end."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="auditkit-writer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="auditkit-writer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
         self._wake.notify()
+        return True
 
     def _run(self) -> None:
         while self._gather():

@@ -30,6 +30,13 @@ class TrailInfo:
 
     format: int
     trail_id: str
+    epoch: int
+    """How many times this history went on from a copy; 0 for a trail that was never restored."""
+    parent_id: str | None
+    """The trail that this one branched from, at `branched_seq`."""
+    branched_seq: int | None
+    branch_id: str | None
+    """Set in an untouched copy: the identity it takes on with its first append."""
     created_us: int
     tz: str
     partition: str
@@ -256,6 +263,25 @@ def _forget_keys(connection: sqlite3.Connection, keep: int) -> None:
         if remembered >= keep:
             connection.execute("DELETE FROM keys WHERE end_seq = ?", (end_seq,))
         remembered += count
+
+
+def replace_info(path: Path, info: TrailInfo) -> None:
+    """Change what the catalog says about the trail itself, in one durable transaction."""
+    with _explained(path), _writing(path) as connection:
+        connection.execute("DELETE FROM trail")
+        _insert(connection, "trail", info)
+
+
+def copy_catalog(source: Path, target: Path) -> None:
+    """Copy the database as of one moment, while others may write to it; the copy is not synced."""
+    with _explained(source):
+        reader = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        writer = sqlite3.connect(target)
+        try:
+            reader.backup(writer)
+        finally:
+            reader.close()
+            writer.close()
 
 
 class _HotJournalError(Exception):

@@ -32,7 +32,7 @@ class View:
 
     def snapshot(self) -> Snapshot:
         """Return what the trail holds now, or held at `at`; a writer commits what it has accepted first."""
-        self.core.check_open()
+        self.core.check_query()
         writer = self.core.writer
         if writer is not None and writer.pending_events:
             writer.commit()

@@ -4,11 +4,14 @@ Opening reads the catalog once and writes nothing.  The writer, with the locks i
 first append or maintenance.
 """
 
+import os
+import re
 import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -22,14 +25,15 @@ from auditkit.queue.dedup import DedupIndex
 from auditkit.queue.frames import HEADER_BYTES, decode_columns, parse_frames
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Limits, Writer
-from auditkit.store.catalog import TrailInfo, read_catalog, read_keys
+from auditkit.store.catalog import TrailInfo, read_catalog, read_keys, replace_info
 from auditkit.timerange import Clock, Width, check_width
 from auditkit.trail.snapshot import Source
 
 LOCK_TIMEOUT_S = 30.0
+_POLARS_WORKER = re.compile(r"polars-\d")
 
 
-@dataclass(slots=True, weakref_slot=True, kw_only=True)
+@dataclass(slots=True, weakref_slot=True, kw_only=True, eq=False)
 class Core:
     """The shared parts of one open trail."""
 
@@ -46,14 +50,16 @@ class Core:
     queue: ActiveQueue | None = None
     writer: Writer | None = None
     closed: bool = False
+    cannot_query: bool = False
+    """True in a child that was forked after Polars had started its threads, which do not survive a fork."""
     due: "Callable[[Core], None] | None" = None
     """Called after commits in the writer's thread, to flush and prune what is due."""
     starting: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def trail_id(self) -> bytes:
+    def queue_id(self) -> bytes:
         """The 16 bytes that every queue file of this trail carries."""
-        return bytes.fromhex(self.info.trail_id)
+        return queue_id(self.info)
 
     @property
     def partition(self) -> Width:
@@ -64,6 +70,16 @@ class Core:
         """Raise `ClosedError` after `close`."""
         if self.closed:
             raise ClosedError(f"{self.layout.root}: the trail is closed")
+
+    def check_query(self) -> None:
+        """Raise `ClosedError` where asking or flushing would wait for ever for threads that a fork has lost."""
+        self.check_open()
+        if self.cannot_query:
+            error = ClosedError(f"{self.layout.root}: this process was forked after Polars was used")
+            error.add_note(
+                "appending works; ask and flush in a process started with spawn or before the first query"
+            )
+            raise error
 
     def writing(self) -> Writer:
         """Return the writer, becoming one at the first call."""
@@ -94,9 +110,39 @@ class Core:
         finally:
             self.maint_lock.close()
 
+    def after_fork(self) -> None:
+        """Become a clean reader in a forked child; its first append makes a writer of its own."""
+        self.starting = threading.Lock()
+        self.maint_lock.abandon()
+        self.source.tail.after_fork()
+        if self.writer is not None:
+            self.writer.abandon()
+        self.writer = self.queue = None
+        self.maintains = False  # a child appends, and leaves maintenance to those who have all their threads
+        self.cannot_query = _polars_had_started
+
+    def _branch(self) -> None:
+        """Take on an identity of one's own: this is a copy, and what is appended now is another history."""
+        with self.maintenance():
+            info = read_catalog(self.layout.catalog).info
+            if info.branch_id is not None:
+                branched_seq = self.source.snapshot().committed_seq
+                info = replace(
+                    info,
+                    trail_id=info.branch_id,
+                    epoch=info.epoch + 1,
+                    parent_id=info.trail_id,
+                    branched_seq=branched_seq,
+                    branch_id=None,
+                )
+                replace_info(self.layout.catalog, info)
+            self.info = info
+
     def _start(self) -> None:
+        if self.info.branch_id is not None:
+            self._branch()
         self.queue = ActiveQueue(
-            self.disk, self.layout, trail_id=self.trail_id, modes=self.modes, timeout_s=LOCK_TIMEOUT_S
+            self.disk, self.layout, trail_id=self.queue_id, modes=self.modes, timeout_s=LOCK_TIMEOUT_S
         )
         this = weakref.ref(self)  # the writer's thread must not keep a forgotten trail alive
         layout = self.layout
@@ -109,6 +155,35 @@ class Core:
             after_commit=lambda: _call_due(this),
         )
         weakref.finalize(self, self.writer.close)  # also at the end of the interpreter
+
+
+_open_cores: "weakref.WeakSet[Core]" = weakref.WeakSet()
+
+
+def queue_id(info: TrailInfo) -> bytes:
+    """Return the id in a trail's queue files: in an untouched copy already that of the branch it may become."""
+    return bytes.fromhex(info.branch_id or info.trail_id)
+
+
+@cache
+def _watch_forks() -> None:
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+_polars_had_started = False
+
+
+def _before_fork() -> None:
+    """Note whether Polars has started its threads: the child will have none of them, and would wait for them."""
+    global _polars_had_started
+    with suppress(OSError):  # no /proc, no knowledge: then nothing is refused
+        names = (task / "comm" for task in Path("/proc/self/task").iterdir())
+        _polars_had_started = any(_POLARS_WORKER.match(name.read_text()) for name in names)
+
+
+def _after_fork() -> None:
+    for core in list(_open_cores):
+        core.after_fork()
 
 
 def _call_due(this: "weakref.ref[Core]") -> None:
@@ -148,16 +223,20 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
     info = read_catalog(layout.catalog).info
     declared = msgspec.json.decode(info.fields, type=dict[str, str])
     schema = EventSchema({name: FIELD_TYPES[kind] for name, kind in declared.items()})
-    trail_id = bytes.fromhex(info.trail_id)
-    return Core(
+    core = Core(
         disk=disk,
         clock=clock,
         layout=layout,
         info=info,
         schema=schema,
         modes=modes_for(info.sharing),
-        source=Source(disk, layout, schema, QueueTail(disk, layout, trail_id=trail_id, schema=schema), set()),
+        source=Source(
+            disk, layout, schema, QueueTail(disk, layout, trail_id=queue_id(info), schema=schema), set()
+        ),
         maintains=maintains,
         limits=limits,
         maint_lock=FileLock(disk, layout.maint_lock),
     )
+    _watch_forks()
+    _open_cores.add(core)
+    return core

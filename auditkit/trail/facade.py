@@ -25,8 +25,9 @@ from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Limits
 from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
-from auditkit.trail import asking, keeping, state, writing
+from auditkit.trail import asking, copying, keeping, state, writing
 from auditkit.trail.asking import View, Where
+from auditkit.trail.copying import BackupSummary, Progress
 from auditkit.trail.core import Core, open_core
 from auditkit.trail.keeping import MaintainSummary, PruneSummary
 from auditkit.trail.state import Stats
@@ -329,6 +330,10 @@ def create(
     info = TrailInfo(
         format=FORMAT,
         trail_id=secrets.token_hex(16),
+        epoch=0,
+        parent_id=None,
+        branched_seq=None,
+        branch_id=None,
         created_us=clock.now_us(),
         tz=tz,
         partition=check_width(partition),
@@ -369,6 +374,19 @@ def open_trail(
     )
     core.due = keeping.maintain_when_due
     return Trail(core, View(core=core, at=None, allow_pruned=False, tz=tz or core.info.tz))
+
+
+def backup(
+    trail: Trail | str | Path, target: str | Path, *, progress: Progress | None = None
+) -> BackupSummary:
+    """Copy a trail, which others may be writing to, into a new or empty directory; checked and durable on return.
+
+    The copy is the same trail until somebody appends to it: then it becomes a branch with an id of its own that
+    names its parent.  Raises `TrailExistsError` where `target` holds anything, `CorruptionError` where a segment is
+    not what was written.
+    """
+    opened = trail if isinstance(trail, Trail) else open_trail(trail)
+    return copying.backup(opened.core, Path(target), progress=progress)
 
 
 def _lay_out(disk: Disk, layout: Layout, info: TrailInfo, policy: PolicyRow) -> None:

@@ -116,6 +116,7 @@ def flush(core: Core) -> FlushSummary:
     every event is still in the queue or in segments, exactly once; calling it again goes on.
     """
     started = time.perf_counter()
+    core.check_query()
     core.writing().commit()
     with core.maintenance():
         end = core.active_queue().rotate()
@@ -171,7 +172,7 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
 def _submit(core: Core, rows: Sequence[Row], keep_refused: Refused | None = None) -> Receipt:
     writer = core.writing()
     if core.active_queue().backlog_reached(core.limits.backlog_events, core.limits.backlog_bytes):
-        if core.limits.on_full == "raise":
+        if core.limits.on_full == "raise" or core.cannot_query:
             raise QueueFullError(
                 f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
             )

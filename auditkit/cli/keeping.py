@@ -1,0 +1,209 @@
+"""Commands that keep a trail: stats, flush, maintain, prune."""
+
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from auditkit.cli.cells import ago, counted, minute, size
+from auditkit.cli.options import Command, opened, trail_option
+from auditkit.cli.streams import json_line
+from auditkit.keep.plan import PrunePlan
+from auditkit.timerange import from_us, parse_instant, to_us
+from auditkit.trail.facade import Trail
+from auditkit.trail.state import Stats
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_now_option = click.option(
+    "--now",
+    metavar="TIME",
+    help="Record this moment (not after the clock's; 'now' is the clock's), so that a trail without new events ages.",
+)
+_PLANNED = 20
+
+
+@click.command(
+    "stats",
+    cls=Command,
+    examples="""
+auditkit stats
+auditkit stats --json | jq .queue.depth
+""",
+)
+@trail_option
+@_json_option
+def stats(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001 -- click passes options by name
+    """Show the state of queue, segments and retention, and what waits to be done."""
+    with opened(trail_path) as trail:
+        numbers = trail.stats()
+        if as_json:
+            about = {"trail": str(trail.path), "trail_id": trail.trail_id, "tz": trail.tz}
+            click.echo(json_line(about | asdict(numbers)), nl=False)
+        else:
+            _show_stats(trail, numbers)
+
+
+@click.command(
+    "flush",
+    cls=Command,
+    examples="""
+auditkit flush
+""",
+)
+@trail_option
+@_json_option
+def flush(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Move everything queued into segments; on return it is there."""
+    with opened(trail_path) as trail:
+        done = trail.flush()
+    _tell(done, as_json=as_json)
+
+
+@click.command(
+    "maintain",
+    cls=Command,
+    examples="""
+auditkit maintain
+auditkit maintain --now now
+*/15 * * * *  auditkit maintain --trail /srv/audit        (in a crontab)
+""",
+)
+@trail_option
+@_now_option
+@_json_option
+def maintain(trail_path: Path | None, now: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Do what is due: flush what is queued, and enforce the retention policy.
+
+    For a timer or a side process.  A writer does so by itself; a trail that nobody writes to expires nothing unless
+    --now records that time has passed.
+    """
+    with opened(trail_path, maintain=True) as trail:
+        done = trail.maintain(now=_moment(trail, now))
+    _tell(done, as_json=as_json)
+
+
+@click.command(
+    "prune",
+    cls=Command,
+    examples="""
+auditkit prune --dry-run
+auditkit prune
+auditkit prune --now now --yes
+""",
+)
+@trail_option
+@_now_option
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@_json_option
+def prune(
+    trail_path: Path | None,
+    now: str | None,
+    dry_run: bool,  # noqa: FBT001
+    yes: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Remove what the retention policy no longer keeps, after showing the plan and asking.
+
+    Segments go whole, once all their events are expired; each leaves a tombstone that says what it held.  What is
+    removed is gone.
+    """
+    with opened(trail_path) as trail:
+        moment = _moment(trail, now)
+        plan = trail.plan_prune(now=moment)
+        if dry_run:
+            click.echo(json_line(_plan_row(plan)) if as_json else _plan_text(plan), nl=not as_json)
+            return
+        if not as_json:
+            click.echo(_plan_text(plan))
+        if plan.segments and not yes and not _agreed(plan):
+            click.echo("Nothing was pruned.")
+            raise click.exceptions.Exit(1)
+        done = trail.prune(plan, now=moment)
+    _tell(done, as_json=as_json)
+
+
+def _agreed(plan: PrunePlan) -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("prune removes events for good: give --yes where nobody can be asked.")
+    return click.confirm(f"Remove {plan.rows:,} events for good?", err=True)
+
+
+def _moment(trail: Trail, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    now_us = to_us(trail.now())
+    if text == "now":
+        return from_us(now_us)
+    return from_us(parse_instant(text, name="now", tz=trail.tz, now_us=now_us))
+
+
+def _tell(done: Any, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(done))
+    else:
+        click.echo(str(done).capitalize() + ".")
+
+
+def _plan_row(plan: PrunePlan) -> dict[str, Any]:
+    return asdict(plan) | {"rows": plan.rows, "bytes": plan.bytes}
+
+
+def _plan_text(plan: PrunePlan) -> str:
+    lines = str(plan).splitlines()
+    if len(lines) > _PLANNED + 3:
+        left_out = len(plan.segments) - _PLANNED
+        lines[_PLANNED + 2 :] = [f"  and {left_out:,} segments more", *lines[len(plan.segments) + 2 :]]
+    return "\n".join(lines)
+
+
+def _show_stats(trail: Trail, numbers: Stats) -> None:
+    from auditkit.cli.tables import print_sections
+
+    queue, segments, retention = numbers.queue, numbers.segments, numbers.retention
+    waiting = f"{counted(queue.depth, 'event')}, {size(queue.bytes)}"
+    if queue.oldest_age_s is not None:
+        waiting += f", the oldest accepted {ago(queue.oldest_age_s)} ago"
+    held = f"{counted(segments.rows, 'event')} in {counted(segments.count, 'segment')}"
+    held += f" of {counted(segments.partitions, 'partition')}"
+    pruned = f"{counted(retention.pruned, 'event')} in {counted(retention.tombstones, 'segment')}"
+    if retention.last_prune is not None:
+        pruned += f", last {minute(retention.last_prune)}"
+    due = counted(retention.prunable, "event")
+    if retention.waits_for_hand:
+        due += "; they wait for `auditkit prune`, as the horizon jumped by more than the policy keeps"
+    print_sections(
+        f"{trail.name}  {trail.path}",
+        [
+            ("trail", [("id", trail.trail_id), ("zone", trail.tz), ("next seq", f"{queue.committed:,}")]),
+            ("queue", [("waiting", waiting), ("flushed to seq", f"{queue.flushed:,}")]),
+            (
+                "segments",
+                [
+                    ("held", held),
+                    ("size", _sizes(segments.bytes, segments.rows)),
+                    ("first ts", minute(segments.first_ts)),
+                    ("last ts", minute(segments.last_ts)),
+                ],
+            ),
+            (
+                "retention",
+                [
+                    ("policy", retention.policy),
+                    ("horizon", minute(retention.horizon)),
+                    ("expired before", minute(retention.cutoff, missing="nothing is")),
+                    ("to prune", due),
+                    ("pruned", pruned),
+                ],
+            ),
+            ("dead letters", [("kept", f"{numbers.dead_letters:,}")]),
+        ],
+    )
+
+
+def _sizes(count: int, rows: int) -> str:
+    return size(count) + (f", {count / rows:.0f} B per event" if rows else "")

@@ -1,0 +1,128 @@
+"""Options that several commands share, and the trail they lead to."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+
+from auditkit.trail.facade import TRAIL_VARIABLE, Trail, open_trail
+from auditkit.where import parse_where_option
+
+Form = Literal["table", "json", "csv"]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose help ends in examples: the lines of `examples`, as they would be typed."""
+
+    def __init__(self, *args: Any, examples: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.examples = examples.strip().splitlines()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples below the options."""
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"  {line.strip()}\n" if line.strip() else "\n")
+
+
+def trail_option(function: _F) -> _F:
+    """Add `--trail`."""
+    return click.option(
+        "--trail",
+        "trail_path",
+        type=click.Path(path_type=Path),
+        envvar=TRAIL_VARIABLE,
+        show_envvar=True,
+        metavar="PATH",
+        help="The trail's directory.",
+    )(function)
+
+
+def window_options(function: _F) -> _F:
+    """Add `--start`, `--end`, `--tz` and `--where`: which events are asked about."""
+    for option in (
+        click.option(
+            "--where",
+            "conditions",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Only events with this value; repeat for more conditions.  KEY is a column or attrs.PATH; VALUE is "
+            "text (* stands for any), or JSON: a list means one of these, null means missing.",
+        ),
+        click.option(
+            "--tz", metavar="ZONE", help="Zone of days, buckets and times shown [default: the trail's]."
+        ),
+        click.option(
+            "--end", metavar="TIME", help="Before this time (exclusive); +1d is a day after the start."
+        ),
+        click.option(
+            "--start",
+            metavar="TIME",
+            help="From this time on: 2026-11-24, 2026-11-24T07:30Z, or -7d for before now.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def view_options(function: _F) -> _F:
+    """Add `--at` and `--own`: as of when, and whether the trail's own events are shown."""
+    for option in (
+        click.option("--own", is_flag=True, help="Show the trail's own events (source auditkit) too."),
+        click.option(
+            "--at", type=click.IntRange(min=0), metavar="SEQ", help="As the trail was before this seq."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def form_options(function: _F) -> _F:
+    """Add `--json` and `--csv`: how the answer is written."""
+    for option in (
+        click.option("--csv", "form", flag_value="csv", help="Write CSV, safe to open in a spreadsheet."),
+        click.option("--json", "form", flag_value="json", help="Write JSON lines."),
+        click.option("--table", "form", flag_value="table", default="table", hidden=True),
+    ):
+        function = option(function)
+    return function
+
+
+@contextmanager
+def opened(
+    trail_path: Path | None, *, tz: str | None = None, at: int | None = None, maintain: bool = False
+) -> Iterator[Trail]:
+    """Open the trail that the command names, as of `at` where given, and close it behind."""
+    if trail_path is None:
+        raise click.UsageError(f"No trail is named: give --trail PATH, or set {TRAIL_VARIABLE}.")
+    with open_trail(trail_path, tz=tz, maintain=maintain) as trail:
+        yield trail if at is None else trail.at(at)
+
+
+def read_conditions(given: Sequence[str]) -> dict[str, object] | None:
+    """Return the mapping that `--where` options make; a key given twice is refused."""
+    where: dict[str, object] = {}
+    for text in given:
+        key, value = parse_where_option(text)
+        if key in where:
+            raise click.UsageError(
+                f'--where {key} is given twice; for one of several values write \'{key}=["a", "b"]\'.'
+            )
+        where[key] = value
+    return where or None
+
+
+def read_pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    """Return `name=value` options as pairs, in order."""
+    pairs = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{option} expects NAME=VALUE (found {text!r}).")
+        pairs.append((name, value))
+    return pairs

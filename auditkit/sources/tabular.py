@@ -1,0 +1,227 @@
+"""Importing files of records: JSON lines, CSV and Parquet, streamed into a trail chunk by chunk.
+
+Every record becomes an event or a dead letter; none is dropped, none is invented.  What one chunk holds is durable
+before the next is read, so memory is bounded by a chunk and an import that is stopped can say how far it came.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from auditkit.errors import AuditError, InvalidEventError
+from auditkit.event import Rules
+from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
+from auditkit.sources.lines import Item, Unreadable
+from auditkit.sources.mapping import EventMap
+from auditkit.sources.readers import Input
+from auditkit.timerange import from_us, to_us
+from auditkit.trail.facade import Trail
+from auditkit.trail.writing import keep_dead_letters
+
+CHUNK_RECORDS = 10_000
+HOPELESS = 100
+"""So many records at the head of a file, all refused, are taken for a wrong mapping rather than bad data."""
+_EXAMPLES = 12
+
+Progress = Callable[[Input, "Tally"], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One kind of dead letter: what was wrong with how many records, and the line of the first."""
+
+    field: str | None
+    reason: str
+    count: int
+    first_line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSummary:
+    """What an import did.  Times are those of the imported events; `refusals` names the most frequent kinds."""
+
+    events: int
+    dead_letters: int
+    first_seq: int | None
+    first_ts: datetime | None
+    last_ts: datetime | None
+    refusals: tuple[Refusal, ...]
+    keys: tuple[str, ...]
+    """The keys of the first record, for whoever has to find the right map."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """The count of an import that is going on; true of what is durable."""
+
+    events: int = 0
+    dead_letters: int = 0
+    first_seq: int | None = None
+    oldest_us: int | None = None
+    newest_us: int | None = None
+    kinds: dict[tuple[str | None, str], list[int]] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+
+    def summary(self) -> ImportSummary:
+        """Return the count so far."""
+        kinds = sorted(self.kinds.items(), key=lambda kind: -kind[1][0])
+        return ImportSummary(
+            events=self.events,
+            dead_letters=self.dead_letters,
+            first_seq=self.first_seq,
+            first_ts=None if self.oldest_us is None else from_us(self.oldest_us),
+            last_ts=None if self.newest_us is None else from_us(self.newest_us),
+            refusals=tuple(
+                Refusal(field=name, reason=reason, count=count, first_line=line)
+                for (name, reason), (count, line) in kinds[:_EXAMPLES]
+            ),
+            keys=self.keys,
+        )
+
+    def accept(self, moments: list[int]) -> None:
+        """Count events by their times in microseconds."""
+        self.events += len(moments)
+        if moments:
+            oldest, newest = min(moments), max(moments)
+            self.oldest_us = oldest if self.oldest_us is None else min(oldest, self.oldest_us)
+            self.newest_us = newest if self.newest_us is None else max(newest, self.newest_us)
+
+    def refuse(self, letters: list[DeadLetter], kinds: list[str]) -> None:
+        """Count dead letters by field and kind of reason."""
+        self.dead_letters += len(letters)
+        for letter, kind in zip(letters, kinds, strict=True):
+            counted = self.kinds.get((letter.field, kind))
+            if counted is not None:
+                counted[0] += 1
+            elif len(self.kinds) < 100 * _EXAMPLES:
+                self.kinds[letter.field, kind] = [1, letter.line or 0]
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Records on their way: the events they became, with line and text, and those that became none."""
+
+    now_us: int
+    lines: list[tuple[int, str]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+    def refuse(self, line: int, text: str, reason: str, error: InvalidEventError | None = None) -> None:
+        """Turn a record into a dead letter."""
+        self.kinds.append(reason)
+        self.letters.append(
+            DeadLetter(
+                recorded_us=self.now_us,
+                reason=reason if error is None else str(error),
+                field=None if error is None else error.field,
+                line=line,
+                input=text[:MAX_INPUT_CHARACTERS],
+            )
+        )
+
+
+def import_records(
+    trail: Trail,
+    source: Input,
+    mapping: EventMap,
+    *,
+    on_progress: Progress | None = None,
+    tally: Tally | None = None,
+    chunk_records: int = CHUNK_RECORDS,
+) -> ImportSummary:
+    """Append every record of `source` that `mapping` makes an event of, and keep the others as dead letters.
+
+    On return all of it is durable.  If it raises, `tally` (given by the caller) says how many events and dead
+    letters are; the line last read is `source.line`.  A file whose whole first chunk is refused, of at least
+    `HOPELESS` records, is taken for a wrong mapping: `AuditError`, and nothing is written.
+    """
+    count = tally if tally is not None else Tally()
+    items = iter(source)
+    while batch := list(islice(items, chunk_records)):
+        chunk = _mapped(batch, mapping, trail)
+        count.keys = count.keys or _keys(batch)
+        if not chunk.events and not count.events and len(batch) >= min(HOPELESS, chunk_records):
+            raise _hopeless(source, chunk, count.keys)
+        _store(trail, chunk, count)
+        if on_progress is not None:
+            on_progress(source, count)
+    return count.summary()
+
+
+def preview(
+    trail: Trail, source: Input, mapping: EventMap, *, limit: int
+) -> tuple[list[dict[str, Any]], Tally]:
+    """Return the events that the first `limit` records would become, and the count of both kinds; writes nothing."""
+    count = Tally()
+    batch = list(islice(iter(source), limit))
+    chunk = _valid(trail, _mapped(batch, mapping, trail))
+    count.keys = _keys(batch)
+    count.accept([to_us(event["ts"]) for event in chunk.events])
+    count.refuse(chunk.letters, chunk.kinds)
+    return chunk.events, count
+
+
+def _mapped(batch: list[Item], mapping: EventMap, trail: Trail) -> _Chunk:
+    chunk = _Chunk(trail.core.clock.now_us())
+    for item in batch:
+        if isinstance(item, Unreadable):
+            chunk.refuse(item.line, item.input, item.reason)
+            continue
+        try:
+            chunk.events.append(mapping.event(item.fields, item.text))
+        except InvalidEventError as exc:
+            chunk.refuse(item.line, item.text, exc.reason, exc)
+        else:
+            chunk.lines.append((item.line, item.text))
+    return chunk
+
+
+def _valid(trail: Trail, chunk: _Chunk) -> _Chunk:
+    """Move the events that the trail would refuse to the dead letters."""
+    core = trail.core
+    rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us)
+    kept = _Chunk(chunk.now_us, letters=chunk.letters, kinds=chunk.kinds)
+    for (line, text), event in zip(chunk.lines, chunk.events, strict=True):
+        try:
+            core.schema.row(event, rules)
+        except InvalidEventError as exc:
+            kept.refuse(line, text, exc.reason, exc)
+        else:
+            kept.lines.append((line, text))
+            kept.events.append(event)
+    return kept
+
+
+def _store(trail: Trail, chunk: _Chunk, count: Tally) -> None:
+    try:
+        receipt = trail.extend(chunk.events)
+    except InvalidEventError:  # rare: only then is every event tried by itself
+        chunk = _valid(trail, chunk)
+        receipt = trail.extend(chunk.events)
+    first = receipt.wait()
+    count.first_seq = first if count.first_seq is None else count.first_seq
+    count.accept([to_us(event["ts"]) for event in chunk.events])
+    if chunk.letters:
+        keep_dead_letters(trail.core, chunk.letters)
+        count.refuse(chunk.letters, chunk.kinds)
+
+
+def _keys(batch: list[Item]) -> tuple[str, ...]:
+    return next((tuple(item.fields) for item in batch if not isinstance(item, Unreadable)), ())
+
+
+def _hopeless(source: Input, chunk: _Chunk, keys: tuple[str, ...]) -> AuditError:
+    error = AuditError(
+        f"{source.name}: none of the first {len(chunk.letters):,} records can become an event; nothing was imported"
+    )
+    error.add_note(f"the first: line {chunk.letters[0].line}: {chunk.letters[0].reason}")
+    if keys:
+        error.add_note(f"map fields to keys of the records, such as {', '.join(_shown(keys))}")
+    return error
+
+
+def _shown(keys: tuple[str, ...]) -> Iterator[str]:
+    return (ascii(key)[1:-1] for key in keys[:12])

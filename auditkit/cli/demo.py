@@ -113,7 +113,7 @@ def _ask(trail: Trail) -> None:
 
     wrote = {"source": SOURCE, "action": "file.write"}
     _step("Which files did they write last?", "trail.range(descending=True, limit=5)", wrote)
-    columns = ["ts", "actor", "origin", "action", "resource"]
+    columns = ["ts", "actor", "resource"]
     last = trail.range(where=wrote, columns=columns, descending=True, limit=5)
     show_events(last, "table", tz=trail.tz, chosen=True)
     _say("Programs that are started are kept by name and number of arguments, as arguments may hold secrets.")

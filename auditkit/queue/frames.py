@@ -9,18 +9,14 @@ frame calls durable is rot, one at the very end that nobody vouches for is a tor
 
 Kinds: EVENTS closes a batch, PART is a block of a batch that goes on, MARK says that everything before it is
 durable (`seq` is then the next one), SEAL ends the file and names its successor's first seq.
-The payload of EVENTS and PART is one MessagePack array holding an array per row column, or nil where every value
-is null; the last column holds the rows' tokens.
+`queue.blocks` says what the payload of EVENTS and PART holds.
 """
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from auditkit.errors import CorruptionError, FormatError
 
@@ -36,9 +32,6 @@ _FRAME = struct.Struct("<4sIQIqQI")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size
 FRAME_BYTES = _FRAME.size
-
-_decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
-_encode = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,18 +144,3 @@ def _frame_at(data: bytes, position: int, base: int) -> Frame | None:
     if zlib.crc32(payload, zlib.crc32(data[position : start - _CRC.size])) != crc:
         return None
     return Frame(base + position, base + start + size, kind, seq, count, recorded, durable, payload)
-
-
-def encode_rows(rows: Sequence[tuple[Any, ...]]) -> bytes:
-    """Return the payload for rows of equal length."""
-    return _encode(
-        [None if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
-    )
-
-
-def decode_columns(frame: Frame, path: Path) -> list[list[Any] | None]:
-    """Return the columns of an EVENTS or PART frame, tokens last; `None` stands for a column of nulls."""
-    try:
-        return _decoder.decode(frame.payload)
-    except msgspec.DecodeError as exc:
-        raise CorruptionError(path, offset=frame.offset, reason=f"frame does not decode: {exc}") from exc

@@ -20,6 +20,7 @@ from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import UTC_MICROSECONDS, EventSchema
 from auditkit.queue.active import read_header, refuse_rot
+from auditkit.queue.blocks import TOKEN, decode_frames
 from auditkit.queue.failure import read_note
 from auditkit.queue.frames import (
     HEADER_BYTES,
@@ -28,7 +29,6 @@ from auditkit.queue.frames import (
     SEAL,
     FileHeader,
     Frame,
-    decode_columns,
     parse_frames,
 )
 
@@ -245,46 +245,11 @@ class QueueTail:
         if blocks:
             if file.oldest_recorded_us is None:
                 file.oldest_recorded_us = blocks[0].recorded_us
-            columns = [decode_columns(block, path) for block in blocks]
-            file.frames.append(decode_blocks(blocks, columns, self._schema, path))
-            file.tokens += [
-                (token, block.seq + offset)
-                for block, (*_, tokens) in zip(blocks, columns, strict=True)
-                for offset, token in enumerate(tokens or ())
-                if token is not None
-            ]
+            events = decode_frames(blocks, self._schema, path)
+            file.frames.append(events.drop(TOKEN))
+            keyed = events.filter(pl.col(TOKEN).is_not_null())
+            file.tokens += zip(keyed.get_column(TOKEN), keyed.get_column("seq"), strict=True)
         file.offset = end
-
-
-def decode_blocks(
-    frames: Sequence[Frame], blocks: Sequence[Sequence[Any]], schema: EventSchema, path: Path
-) -> pl.DataFrame:
-    """Return the events of consecutive frames, already decoded into columns, with the stored schema."""
-    names = schema.row_columns
-    gathered: dict[str, list[Any]] = {name: [] for name in names}
-    seqs, recorded = [], []
-    for frame, (*columns, _tokens) in zip(frames, blocks, strict=True):
-        if len(columns) != len(names):
-            raise CorruptionError(path, offset=frame.offset, reason=f"frame has {len(columns)} columns")
-        for name, column in zip(names, columns, strict=True):
-            gathered[name].extend([None] * frame.count if column is None else column)
-        seqs.append(pl.int_range(frame.seq, frame.seq + frame.count, dtype=pl.UInt64, eager=True))
-        recorded.append(pl.repeat(frame.recorded_us, frame.count, dtype=pl.Int64, eager=True))
-    series = {"seq": pl.concat(seqs), "recorded": pl.concat(recorded).cast(UTC_MICROSECONDS)}
-    return pl.DataFrame(
-        [
-            (series[name] if name in series else _series(gathered[name], dtype)).alias(name)
-            for name, dtype in schema.stored.items()
-        ]
-    )
-
-
-def _series(values: list[Any], dtype: pl.DataType) -> pl.Series:
-    if dtype == UTC_MICROSECONDS:
-        return pl.Series(values, dtype=pl.Int64).cast(UTC_MICROSECONDS)
-    if dtype == pl.Categorical():
-        return pl.Series(values, dtype=pl.String).cast(dtype)
-    return pl.Series(values, dtype=dtype)
 
 
 def _whole_batches(data: bytes, base: int) -> tuple[list[Frame], int]:

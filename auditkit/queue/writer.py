@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Literal
 
+import polars as pl
+
 from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
 from auditkit.event import Row
 from auditkit.queue.active import ActiveQueue, Block, Commit
+from auditkit.queue.blocks import TOKEN, encode_frame, encode_rows, tokens_of
 from auditkit.queue.dedup import DedupIndex, Verdict
-from auditkit.queue.frames import decode_columns, encode_rows
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import Clock
 
@@ -28,6 +30,8 @@ BLOCK_BYTES = 4 * 1024 * 1024
 _ROW_BYTES = 160
 """What a row without attrs weighs about, for bounding memory."""
 
+Batch = Sequence[Row] | pl.DataFrame
+"""Validated events: rows, or a frame with the row columns and `token`."""
 Refused = Callable[[Sequence[tuple[int, InvalidEventError]]], None]
 
 
@@ -63,7 +67,7 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class _Pending:
     receipt: Receipt
-    rows: Sequence[Row]
+    rows: Batch
     keep_refused: Refused | None
     """Where given, rows with a taken key are handed over and the others taken; else none is."""
 
@@ -113,16 +117,16 @@ class Writer:
         """How many events are accepted and not yet committed."""
         return self._gathered.events
 
-    def submit(self, rows: Sequence[Row], *, keep_refused: Refused | None = None) -> Receipt:
+    def submit(self, rows: Batch, *, keep_refused: Refused | None = None) -> Receipt:
         """Accept rows as one batch: they become durable together or not at all.
 
         Raises `QueueFullError` at a bound where the limits say so, `ClosedError` after a failure or `close`.
         """
         receipt = Receipt(self, len(rows))
-        if not rows:
+        if not len(rows):
             receipt.resolve(None)
             return receipt
-        weight = sum(_ROW_BYTES + len(row[self._attrs_at] or "") for row in rows)
+        weight, keyed = self._weigh(rows)
         with self._gathering:
             self._refuse_if_closed()
             gathered = self._gathered
@@ -132,7 +136,7 @@ class Writer:
             gathered.pending.append(_Pending(receipt, rows, keep_refused))
             gathered.events += len(rows)
             gathered.bytes += weight
-            gathered.keyed = gathered.keyed or any(row[-1] is not None for row in rows)
+            gathered.keyed = gathered.keyed or keyed
             self.counters.high_water = max(self.counters.high_water, gathered.events)
             full = alone or self._full(0, 0)
             if gathered.events >= COMMIT_AT_EVENTS:
@@ -199,6 +203,14 @@ class Writer:
         self._gathering = threading.Lock()
         self._queue.abandon()
 
+    def _weigh(self, rows: Batch) -> tuple[int, bool]:
+        """Return about how many bytes a batch takes, and whether any of its events has an id."""
+        if isinstance(rows, pl.DataFrame):
+            tokens = rows.get_column(TOKEN)
+            return int(rows.estimated_size()), tokens.null_count() < tokens.len()
+        weight = sum(_ROW_BYTES + len(row[self._attrs_at] or "") for row in rows)
+        return weight, any(row[-1] is not None for row in rows)
+
     def _full(self, events: int, weight: int) -> bool:
         gathered, limits = self._gathered, self.limits
         return (
@@ -256,7 +268,8 @@ class Writer:
         with self._queue.locked():
             index = self._learned_index()
             verdicts = index.judge(
-                [(pending.rows, pending.keep_refused is None) for pending in taken], self._queue.next_seq
+                [(_as_rows(pending.rows), pending.keep_refused is None) for pending in taken],
+                self._queue.next_seq,
             )
             rows = [verdict.rows for verdict in verdicts]
             first = self._queue.next_seq
@@ -295,14 +308,20 @@ class Writer:
         """Return the index, loaded at the first keyed event; the caller holds the queue's lock."""
         if self._index is None:
             index = self._index = self._load_index()
-            self._queue.on_frame = lambda frame, path: index.learn(decode_columns(frame, path)[-1], frame.seq)
+            self._queue.on_frame = lambda frame, path: index.learn(tokens_of(frame, path), frame.seq)
         return self._index
 
-    def _blocks(self, batches: Sequence[Sequence[Row]]) -> Iterator[Block]:
+    def _blocks(self, batches: Sequence[Batch]) -> Iterator[Block]:
         """Cut batches into blocks: small batches share one, a large one goes through several."""
         gathered: list[Row] = []
         weight = 0
         for rows in batches:
+            if isinstance(rows, pl.DataFrame):
+                if gathered:
+                    yield Block(encode_rows(gathered), len(gathered))
+                    gathered, weight = [], 0
+                yield from _frame_blocks(rows)
+                continue
             last = len(rows) - 1
             for position, row in enumerate(rows):
                 gathered.append(row)
@@ -352,3 +371,16 @@ class Writer:
                 if left <= 0 or not self._wake.wait(left):
                     break
             return not self._closed and self._failure is None
+
+
+def _frame_blocks(events: pl.DataFrame) -> Iterator[Block]:
+    left = events.height
+    for payload, count in encode_frame(events):
+        left -= count
+        yield Block(payload, count, closes=left == 0)
+
+
+def _as_rows(batch: Batch) -> Sequence[Row]:
+    if not isinstance(batch, pl.DataFrame):
+        return batch
+    return batch.with_columns(pl.col(pl.Datetime).to_physical()).rows()

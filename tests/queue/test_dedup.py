@@ -45,7 +45,12 @@ def test_genuine_twins_are_two_events(trail: Trail) -> None:
 
 def test_inside_a_batch_events_count_one_by_one(trail: Trail) -> None:
     """A batch is judged as if its events came one by one."""
-    rows = [{"action": "a", "id": "1"}, {"action": "b"}, {"action": "a", "id": "1"}, {"action": "c", "id": "2"}]
+    rows = [
+        {"action": "a", "id": "1"},
+        {"action": "b"},
+        {"action": "a", "id": "1"},
+        {"action": "c", "id": "2"},
+    ]
     receipt = trail.extend(rows)
     assert receipt.wait() == 0
     assert (receipt.count, receipt.duplicates) == (4, 1)

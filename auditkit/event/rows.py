@@ -1,4 +1,4 @@
-"""The event: its schema, and the one place that decides whether an input may become one.
+"""The one place that decides whether an input may become an event.
 
 Rows are tuples in the order of `EventSchema.row_columns` (the schema without seq and recorded), with times as
 integer microseconds since 1970 UTC, and at their end a token: what tells a retry of the same event from another
@@ -11,60 +11,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from auditkit.errors import InvalidEventError
+from auditkit.event.schema import (
+    DICTIONARY_COLUMNS,
+    FIRST_US,
+    LAST_US,
+    MAX_ATTRS_BYTES,
+    MAX_ATTRS_DEPTH,
+    MAX_TEXT_BYTES,
+    OWN_SOURCE,
+    SCHEMA,
+    TEXT_FIELDS,
+)
 from auditkit.timerange import check_zone, parse_instant, to_us
-
-UTC_MICROSECONDS = pl.Datetime("us", "UTC")
-OWN_SOURCE = "auditkit"
-"""The source of the trail's own events; producers cannot use it."""
-
-SCHEMA: Mapping[str, pl.DataType] = MappingProxyType(
-    {
-        "seq": pl.UInt64(),
-        "ts": UTC_MICROSECONDS,
-        "recorded": UTC_MICROSECONDS,
-        "actor": pl.String(),
-        "action": pl.String(),
-        "resource": pl.String(),
-        "outcome": pl.String(),
-        "source": pl.String(),
-        "origin": pl.String(),
-        "correlation": pl.String(),
-        "id": pl.String(),
-        "value": pl.Float64(),
-        "attrs": pl.String(),
-    }
-)
-"""The columns every trail has, as they leave it."""
-
-DICTIONARY_COLUMNS = ("actor", "action", "outcome", "source", "origin")
-"""Stored as dictionaries and grouped on them; they leave a trail as `String`."""
-
-TEXT_FIELDS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation", "id")
-FIELD_TYPES: Mapping[str, pl.DataType] = MappingProxyType(
-    {
-        "boolean": pl.Boolean(),
-        "integer": pl.Int64(),
-        "float": pl.Float64(),
-        "string": pl.String(),
-        "datetime": UTC_MICROSECONDS,
-    }
-)
-"""What a declared extra field may be, by the name the catalog and the command line use."""
-
-MAX_TEXT_BYTES = 64 * 1024
-MAX_ATTRS_BYTES = 1024 * 1024
-MAX_ATTRS_DEPTH = 64
-FIRST_US = -2_208_988_800_000_000
-"""1900-01-01 UTC."""
-LAST_US = 7_289_654_400_000_000
-"""2201-01-01 UTC, exclusive."""
 
 Row = tuple[Any, ...]
 _EVENT_KEYS = frozenset((*TEXT_FIELDS, "ts", "value", "attrs"))
@@ -128,14 +92,14 @@ class EventSchema:
             _attrs(attrs),
             *(_declared(name, dtype, given.get(name), rules) for name, dtype in self.fields.items()),
         )
-        return (*row, None if texts[7] is None else _token(texts[4], texts[7], row, defaulted=ts is None))
+        return (*row, None if texts[7] is None else token_of(texts[4], texts[7], row, defaulted=ts is None))
 
 
 KEY_BYTES = 16
 BODY_BYTES = 8
 
 
-def _token(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
+def token_of(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
     """Return the digests of (source, id) and of the body; a ts that the trail filled in is no part of the body."""
     body = (None, *row[1:]) if defaulted else row
     encode = msgspec.msgpack.encode
@@ -143,32 +107,6 @@ def _token(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
         hashlib.blake2b(encode((source, key)), digest_size=KEY_BYTES).digest()
         + hashlib.blake2b(encode(body), digest_size=BODY_BYTES).digest()
     )
-
-
-def check_fields(fields: Mapping[str, Any]) -> dict[str, pl.DataType]:
-    """Return declared extra fields as name → dtype; a bad name or type is a `ValueError`.
-
-    Names are lower-case identifiers that no event column has; types are Boolean, Int64, Float64, String and
-    Datetime("us", "UTC").
-    """
-    checked = {}
-    allowed = list(FIELD_TYPES.values())
-    for name, dtype in fields.items():
-        if not (name.isidentifier() and name.islower() and name.isascii()) or name in SCHEMA:
-            raise ValueError(f"fields: bad name (expected a new lower-case identifier, found {name!r})")
-        kind = dtype() if isinstance(dtype, type) else dtype
-        if kind not in allowed:
-            raise ValueError(
-                f"fields: {name}: unsupported type (expected Boolean, Int64, Float64, String or "
-                f"Datetime('us', 'UTC'), found {dtype!r})"
-            )
-        checked[name] = kind
-    return checked
-
-
-def field_type_name(dtype: pl.DataType) -> str:
-    """Return the catalog's name of a declared field's type."""
-    return next(name for name, known in FIELD_TYPES.items() if known == dtype)
 
 
 def _spill(given: Mapping[str, Any], extra: set[str], attrs: Any) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""Events as the payloads of frames, and back.
+
+A payload is either a MessagePack array that holds an array per row column, or nil where every value is null (few
+events: cheap to make), or an Arrow IPC stream of the same columns (many events at once: nothing is touched row by
+row).  The last column holds the rows' tokens.  An IPC stream begins with four bytes of ones, which no MessagePack
+array does.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from auditkit.errors import CorruptionError
+from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
+from auditkit.queue.frames import Frame
+
+TOKEN = "token"  # noqa: S105 -- the name of a column
+FRAME_BLOCK_ROWS = 32_768
+_ARROW = b"\xff\xff\xff\xff"
+
+_decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """Return the payload for rows of equal length."""
+    return _encode(
+        [None if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
+    )
+
+
+def encode_frame(events: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
+    """Yield (payload, rows) for a frame with the row columns and `token`."""
+    for part in events.iter_slices(FRAME_BLOCK_ROWS):
+        sink = io.BytesIO()
+        part.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())
+        yield sink.getvalue(), part.height
+
+
+def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:
+    """Return the tokens of a frame of events, `None` where no event has one."""
+    if frame.payload.startswith(_ARROW):
+        tokens = _from_arrow(frame, path).get_column(TOKEN)
+        return None if tokens.null_count() == tokens.len() else tokens.to_list()
+    return _decoded(frame, path)[-1]
+
+
+def decode_frames(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
+    """Return the events of consecutive frames with the stored schema and `token`, in seq order."""
+    parts: list[pl.DataFrame] = []
+    rows: list[Frame] = []
+    for frame in frames:
+        if frame.payload.startswith(_ARROW):
+            if rows:
+                parts.append(_from_rows(rows, schema, path))
+                rows = []
+            parts.append(_numbered(_from_arrow(frame, path), [frame], schema))
+        else:
+            rows.append(frame)
+    if rows:
+        parts.append(_from_rows(rows, schema, path))
+    return pl.concat(parts) if len(parts) > 1 else parts[0]
+
+
+def _from_rows(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
+    names = (*schema.row_columns, TOKEN)
+    gathered: dict[str, list[Any]] = {name: [] for name in names}
+    for frame in frames:
+        columns = _decoded(frame, path)
+        if len(columns) != len(names):
+            raise CorruptionError(path, offset=frame.offset, reason=f"frame has {len(columns)} columns")
+        for name, column in zip(names, columns, strict=True):
+            gathered[name].extend([None] * frame.count if column is None else column)
+    dtypes = {**schema.columns, TOKEN: pl.Binary()}
+    plain = pl.DataFrame([_series(name, gathered[name], dtypes[name]) for name in names])
+    return _numbered(plain, frames, schema)
+
+
+def _numbered(plain: pl.DataFrame, frames: Sequence[Frame], schema: EventSchema) -> pl.DataFrame:
+    """Add seq and recorded, which the frames decide, and bring the columns into the stored form and order."""
+    seqs = [pl.int_range(f.seq, f.seq + f.count, dtype=pl.UInt64, eager=True) for f in frames]
+    recorded = [pl.repeat(f.recorded_us, f.count, dtype=pl.Int64, eager=True) for f in frames]
+    return plain.with_columns(
+        pl.concat(seqs).alias("seq"), pl.concat(recorded).cast(UTC_MICROSECONDS).alias("recorded")
+    ).select(*(pl.col(name).cast(dtype) for name, dtype in schema.stored.items()), TOKEN)
+
+
+def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    if dtype == UTC_MICROSECONDS:
+        return pl.Series(name, values, dtype=pl.Int64).cast(UTC_MICROSECONDS)
+    return pl.Series(name, values, dtype=dtype)
+
+
+def _decoded(frame: Frame, path: Path) -> list[list[Any] | None]:
+    try:
+        return _decoder.decode(frame.payload)
+    except msgspec.DecodeError as exc:
+        raise CorruptionError(path, offset=frame.offset, reason=f"frame does not decode: {exc}") from exc
+
+
+def _from_arrow(frame: Frame, path: Path) -> pl.DataFrame:
+    try:
+        plain = pl.read_ipc_stream(frame.payload)
+    except (pl.exceptions.PolarsError, OSError) as exc:
+        raise CorruptionError(path, offset=frame.offset, reason=f"frame does not decode: {exc}") from exc
+    if plain.height != frame.count:
+        raise CorruptionError(path, offset=frame.offset, reason=f"frame has {plain.height} rows")
+    return plain

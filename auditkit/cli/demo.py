@@ -35,7 +35,7 @@ _COMPILED = ("rich", "click", "pyarrow")
     cls=Command,
     examples="""
 auditkit demo
-auditkit demo --output /tmp/look
+auditkit demo --output look
 """,
 )
 @click.option(

@@ -264,6 +264,7 @@ def resolve(start: object, end: object, *, now_us: int, tz: str = "UTC") -> Time
     >>> resolve(date(2026, 11, 24), "+1d", now_us=0).describe()
     'from 2026-11-24T00:00:00+00:00 until before 2026-11-25T00:00:00+00:00'
     """
+    check_zone(tz)  # also where both bounds are missing
     start_us = (
         None if start is None else parse_instant(start, name="start", tz=tz, now_us=now_us, anchor_us=now_us)
     )

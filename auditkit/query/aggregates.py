@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from auditkit.query.frames import output_name
 from auditkit.where import InvalidQueryError
 
 Aggregation = str | pl.Expr
@@ -42,7 +43,7 @@ class Measures:
             if isinstance(aggregation, pl.Expr)
             else _measure(aggregation, order).alias(name)
             for name, aggregation in self.columns.items()
-            if aggregation not in ("sum", "mean")
+            if isinstance(aggregation, pl.Expr) or aggregation not in ("sum", "mean")
         ]
         if len(parts) < len(self.columns):
             parts += [_VALUE.sum().alias(_SUM), _VALUE.count().alias(_VALUE_COUNT)]
@@ -77,7 +78,10 @@ def parse_measures(aggs: Aggregations, schema: pl.Schema, *, taken: Sequence[str
         pairs = list(aggs.items())
     else:
         listed = [aggs] if isinstance(aggs, (str, pl.Expr)) else list(aggs)
-        pairs = [(item.meta.output_name() if isinstance(item, pl.Expr) else item, item) for item in listed]
+        pairs = [
+            (output_name(item, argument="aggs") if isinstance(item, pl.Expr) else item, item)
+            for item in listed
+        ]
     columns: dict[str, Aggregation] = {}
     for name, aggregation in pairs:
         if not isinstance(name, str) or name in columns or name in taken:

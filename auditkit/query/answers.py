@@ -19,6 +19,7 @@ from auditkit.query.frames import (
     events_of,
     kept,
     limited,
+    output_name,
     text_columns,
     text_out,
     time_order,
@@ -153,7 +154,7 @@ def _listed(by: By) -> list[str | pl.Expr]:
 
 
 def _name(key: str | pl.Expr) -> str:
-    return key.meta.output_name() if isinstance(key, pl.Expr) else key
+    return output_name(key, argument="by") if isinstance(key, pl.Expr) else key
 
 
 def _grouped(

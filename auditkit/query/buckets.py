@@ -66,12 +66,9 @@ def bucket_starts(every: Duration, tz: str, first_us: int, last_us: int) -> list
     if (last_us - first_us) // max(every.shortest_us, 1) > MAX_BUCKETS:
         raise InvalidTimeError("every", every.text, f"makes more than {MAX_BUCKETS:,} buckets of this time")
     spans = _spans(tz, first_us - _reach(every), last_us)
-    cut = (
-        _cut_at_changes(every.us, spans, last_us)
-        if _is_short(every)
-        else _cut_by_calendar(every, spans, last_us)
-    )
-    starts = list(cut)
+    if _is_short(every):
+        return list(_cut_at_changes(every.us, spans, first_us, last_us))
+    starts = list(_cut_by_calendar(every, spans, last_us))
     return starts[bisect_right(starts, first_us) - 1 :]
 
 
@@ -187,12 +184,13 @@ def _on_own_grid(us: pl.Expr, length: int, spans: list[_Span]) -> pl.Expr:
     return pl.when(us.is_not_null()).then(pl.max_horizontal(start, pl.lit(begins).gather(place)))
 
 
-def _cut_at_changes(length: int, spans: list[_Span], last_us: int) -> Iterator[int]:
-    """Give the starts of short buckets: the grid of each span, and where the span begins."""
+def _cut_at_changes(length: int, spans: list[_Span], first_us: int, last_us: int) -> Iterator[int]:
+    """Give the starts of short buckets from first_us's own on: the grid of each span, and where the span begins."""
     for span, end in zip(spans, [*(span.start for span in spans[1:]), last_us + 1], strict=True):
-        yield span.start
-        on_grid = (span.start + span.offset) // length * length + length - span.offset
-        yield from range(on_grid, end, length)
+        if end > first_us:
+            near = max(span.start, first_us)
+            yield max(span.start, (near + span.offset) // length * length - span.offset)
+            yield from range((near + span.offset) // length * length + length - span.offset, end, length)
 
 
 def _cut_by_calendar(every: Duration, spans: list[_Span], last_us: int) -> Iterator[int]:

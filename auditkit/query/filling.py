@@ -8,7 +8,7 @@ import polars as pl
 
 from auditkit.where import InvalidQueryError
 
-MAX_ROWS = 10_000_000
+MAX_ROWS = 5_000_000
 
 _FOUND, _SOURCE = "\0found", "\0source"
 

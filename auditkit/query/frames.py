@@ -4,7 +4,7 @@ Inside a query text columns stay the dictionaries they are stored as; what a cal
 expressions see, is always `String`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import polars as pl
@@ -96,27 +96,34 @@ def kept(events: pl.LazyFrame, where: Where) -> pl.LazyFrame:
 
 
 def with_plain_text(
-    events: pl.LazyFrame, expressions: Iterable[pl.Expr], step: Callable[[pl.LazyFrame], pl.LazyFrame]
+    events: pl.LazyFrame, expressions: Sequence[pl.Expr], step: Callable[[pl.LazyFrame], pl.LazyFrame]
 ) -> pl.LazyFrame:
-    """Apply a step whose expressions come from a caller: for it text is `String`, afterwards what it was."""
+    """Apply a step whose expressions come from a caller: for it text is `String`, afterwards what it was.
+
+    Where a selector might take any column, text stays `String`: a copy kept aside would be selected as well.
+    """
     schema = events.collect_schema()
     coded = [name for name in text_columns(expressions, schema) if schema[name] != pl.String]
-    if not coded:
-        return step(events)
-    kept = events.with_columns(pl.col(name).alias(_KEPT + name) for name in coded)
-    done = step(kept.with_columns(pl.col(name).cast(pl.String) for name in coded))
+    plain = [pl.col(name).cast(pl.String) for name in coded]
+    if not coded or any(_is_selective(expression) for expression in expressions):
+        return step(events.with_columns(plain))
+    aside = events.with_columns(pl.col(name).alias(_KEPT + name) for name in coded)
+    done = step(aside.with_columns(plain))
     return done.with_columns(pl.col(_KEPT + name).alias(name) for name in coded).drop(
         _KEPT + name for name in coded
     )
 
 
-def text_columns(expressions: Iterable[pl.Expr], schema: pl.Schema) -> list[str]:
+def _is_selective(expression: pl.Expr) -> bool:
+    """Whether an expression does not tell which columns it will take."""
+    return not expression.meta.root_names()
+
+
+def text_columns(expressions: Sequence[pl.Expr], schema: pl.Schema) -> list[str]:
     """Return the columns of text that expressions may look at."""
-    roots: set[str] = set()
-    for expression in expressions:
-        names = expression.meta.root_names()
-        roots.update(names or schema.names())  # selectors do not tell which columns they will take
-    return [name for name, dtype in schema.items() if name in roots and _plain(dtype) == pl.String]
+    roots = {root for expression in expressions for root in expression.meta.root_names()}
+    every = any(_is_selective(expression) for expression in expressions)
+    return [name for name, dtype in schema.items() if (every or name in roots) and _plain(dtype) == pl.String]
 
 
 def column(name: str, schema: pl.Schema, *, argument: str) -> pl.Expr:
@@ -128,6 +135,14 @@ def column(name: str, schema: pl.Schema, *, argument: str) -> pl.Expr:
     error = InvalidQueryError(argument, name, "is not a column of these events")
     error.add_note(f"columns: {', '.join(schema)}; a value inside attrs is 'attrs.KEY'")
     raise error
+
+
+def output_name(expression: pl.Expr, *, argument: str) -> str:
+    """Return the one name of an expression's result; refuse an expression that makes several columns."""
+    name = expression.meta.output_name(raise_if_undetermined=False)
+    if name is None:
+        raise InvalidQueryError(argument, str(expression), "is not an expression for one column")
+    return name
 
 
 def time_order(schema: pl.Schema) -> list[str]:

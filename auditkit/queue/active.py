@@ -17,6 +17,7 @@ from auditkit.queue.failure import FailureNote, pack_note, read_note
 from auditkit.queue.frames import (
     EVENTS,
     HEADER_BYTES,
+    JUMP,
     MARK,
     NO_PREDECESSOR,
     PART,
@@ -55,13 +56,21 @@ class ActiveQueue:
     """
 
     def __init__(
-        self, disk: Disk, layout: Layout, *, trail_id: bytes, modes: Modes, timeout_s: float
+        self,
+        disk: Disk,
+        layout: Layout,
+        *,
+        trail_id: bytes,
+        modes: Modes,
+        timeout_s: float,
+        flushed_seq: Callable[[], int] = lambda: 0,
     ) -> None:
         self._disk = disk
         self._layout = layout
         self._trail_id = trail_id
         self._modes = modes
         self._timeout_s = timeout_s
+        self._flushed_seq = flushed_seq
         self._lock = FileLock(disk, layout.queue_lock)
         self._note_fd = disk.open(layout.queue_lock)
         self._epoch = read_note(disk, self._note_fd).epoch
@@ -107,6 +116,23 @@ class ActiveQueue:
                 self._append_durably(self._frame(SEAL, self.next_seq, 0))
                 self._follow(self.next_seq)
             return self.next_seq
+
+    @contextmanager
+    def jumping(self, end_seq: int) -> Iterator[None]:
+        """Let the block's catalog transaction take the seqs before `end_seq`; the caller holds the lock.
+
+        The jump is announced durably, and confirmed by a mark once the block has committed.  Where the block raises
+        it is taken back; where the process dies, the next writer asks the catalog which of the two it was.
+        """
+        before = self._end
+        self._append_durably(self._frame(JUMP, end_seq, 0))
+        try:
+            yield
+        except BaseException:
+            self._cut(before)
+            raise
+        self.next_seq = end_seq
+        self._mark()
 
     def backlog_reached(self, events: int, size_bytes: int) -> bool:
         """Say whether the active file has grown to one of these bounds, as far as this process knows."""
@@ -167,28 +193,51 @@ class ActiveQueue:
             self._end,
         )
         seq = self.next_seq
+        jump: Frame | None = None
+        open_batch: list[Frame] = []
         for frame in parse_frames(data, base):
-            self._check_order(frame, seq)
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
+            if frame.kind == JUMP:
+                jump = frame
+                continue
+            if jump is not None:
+                seq, jump = jump.seq, None
+            self._check_order(frame, seq)
             seq += frame.count
-            if frame.count and self.on_frame is not None:
-                self.on_frame(frame, self._path)
-            if frame.kind == SEAL:
-                self._end = self.durable = frame.end
-                self.next_seq = seq
-                return frame.seq
-            if frame.kind != PART:
-                batch_end, self.next_seq = frame.end, seq
-            if frame.kind == MARK:
+            open_batch.append(frame)
+            if frame.kind == PART:
+                continue
+            self._tell(open_batch)
+            open_batch, batch_end, self.next_seq = [], frame.end, seq
+            if frame.kind in (MARK, SEAL):
                 self.durable = frame.end
+            if frame.kind == SEAL:
+                self._end = frame.end
+                return frame.seq
+        if jump is not None and self._flushed_seq() >= jump.seq:
+            batch_end, self.next_seq = jump.end, jump.seq
         self._end = batch_end
         if batch_end < size:
             refuse_rot(data, base, batch_end, self.durable, self._path, self.next_seq)
-            self._disk.truncate(self._open_fd, batch_end)
-            self._disk.sync_data(self._open_fd)
+            self._cut(batch_end)
         if self.durable < batch_end:
             self._adopt()
         return None
+
+    def _tell(self, frames: Sequence[Frame]) -> None:
+        """Let `on_frame` hear of a batch that is whole; what may still be cut is nobody's business."""
+        if self.on_frame is not None:
+            for frame in frames:
+                if frame.count:
+                    self.on_frame(frame, self._path)
+
+    def _cut(self, end: int) -> None:
+        """Remove bytes that cannot have been acknowledged."""
+        self.durable = min(self.durable, end)
+        with self._giving_up_on_failure():
+            self._disk.truncate(self._open_fd, end)
+            self._disk.sync_data(self._open_fd)
+        self._end = end
 
     def _adopt(self) -> None:
         """Make frames durable whose writer died before it could mark them.
@@ -264,6 +313,8 @@ class ActiveQueue:
         """Go on in a new file: the inode whose sync failed is never written again."""
         data = self._disk.read(self._open_fd, note.durable_end - HEADER_BYTES, HEADER_BYTES)
         for frame in parse_frames(data, HEADER_BYTES):
+            if frame.kind == JUMP and self._flushed_seq() < frame.seq:
+                break
             self.next_seq = frame.seq + frame.count
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
         self._end = note.durable_end

@@ -8,7 +8,8 @@ position in this file up to which everything was durable when the frame was writ
 frame calls durable is rot, one at the very end that nobody vouches for is a torn write.
 
 Kinds: EVENTS closes a batch, PART is a block of a batch that goes on, MARK says that everything before it is
-durable (`seq` is then the next one), SEAL ends the file and names its successor's first seq.
+durable (`seq` is then the next one), SEAL ends the file and names its successor's first seq.  JUMP says that the
+seqs before its own went straight into segments; without a mark after it, that is so only if the catalog agrees.
 `queue.blocks` says what the payload of EVENTS and PART holds.
 """
 
@@ -22,8 +23,8 @@ from auditkit.errors import CorruptionError, FormatError
 
 FORMAT = 1
 MAGIC = b"AKQUEUE\n"
-EVENTS, PART, MARK, SEAL = b"AKEV", b"AKPT", b"AKMK", b"AKSL"
-KINDS = frozenset((EVENTS, PART, MARK, SEAL))
+EVENTS, PART, MARK, SEAL, JUMP = b"AKEV", b"AKPT", b"AKMK", b"AKSL", b"AKJP"
+KINDS = frozenset((EVENTS, PART, MARK, SEAL, JUMP))
 MAX_PAYLOAD_BYTES = 1 << 28
 NO_PREDECESSOR = (1 << 64) - 1
 

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
-from auditkit.event import UTC_MICROSECONDS, EventSchema
+from auditkit.event import EventSchema
 from auditkit.queue.active import read_header, refuse_rot
 from auditkit.queue.blocks import TOKEN, decode_frames
 from auditkit.queue.failure import read_note
 from auditkit.queue.frames import (
     HEADER_BYTES,
+    JUMP,
     MARK,
     PART,
     SEAL,
@@ -234,6 +234,8 @@ class QueueTail:
 
     def _take(self, file: _File, frames: Sequence[Frame], path: Path, end: int) -> None:
         for frame in frames:
+            if frame.kind == JUMP:
+                file.next_seq = frame.seq
             if frame.kind not in (MARK, SEAL) and frame.seq != file.next_seq:
                 raise CorruptionError(
                     path,
@@ -253,20 +255,11 @@ class QueueTail:
 
 
 def _whole_batches(data: bytes, base: int) -> tuple[list[Frame], int]:
-    """Return the valid frames at the start of `data` up to the last one that closes a batch, and their end."""
+    """Return the valid frames at the start of `data` up to the last one that closes a batch, and their end.
+
+    A jump at the end is left out: whether it happened is for the catalog to say, which readers ask anyway.
+    """
     frames = list(parse_frames(data, base))
-    while frames and frames[-1].kind == PART:
+    while frames and frames[-1].kind in (PART, JUMP):
         frames.pop()
     return frames, frames[-1].end if frames else base
-
-
-def newest_recorded(view: TailView) -> int:
-    """Return the latest moment of acceptance the queue knows of, in microseconds (0 where it knows none)."""
-    if view.events.is_empty():
-        return view.recorded_us
-    newest = view.events.get_column("recorded").max()
-    return max(view.recorded_us, _us(newest))
-
-
-def _us(moment: Any) -> int:
-    return int(pl.Series([moment], dtype=UTC_MICROSECONDS).dt.epoch("us")[0])

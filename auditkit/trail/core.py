@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -21,8 +22,9 @@ from auditkit.disk.layout import Layout, Modes, modes_for
 from auditkit.errors import ClosedError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
+from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex
-from auditkit.queue.frames import HEADER_BYTES, decode_columns, parse_frames
+from auditkit.queue.frames import HEADER_BYTES, parse_frames
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Limits, Writer
 from auditkit.store.catalog import TrailInfo, read_catalog, read_keys, replace_info
@@ -31,6 +33,16 @@ from auditkit.trail.snapshot import Source
 
 LOCK_TIMEOUT_S = 30.0
 _POLARS_WORKER = re.compile(r"polars-\d")
+
+
+class Follows(Protocol):
+    """Who goes with the trail: closed with it, and let go of in a forked child."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+    def abandon(self) -> None:
+        """Leave everything to the parent process."""
 
 
 @dataclass(slots=True, weakref_slot=True, kw_only=True, eq=False)
@@ -55,6 +67,8 @@ class Core:
     due: "Callable[[Core], None] | None" = None
     """Called after commits in the writer's thread, to flush and prune what is due."""
     starting: threading.Lock = field(default_factory=threading.Lock)
+    followers: "weakref.WeakSet[Follows]" = field(default_factory=weakref.WeakSet)
+    """Who reads on from here and may hold a consumer's name."""
 
     @property
     def queue_id(self) -> bytes:
@@ -104,6 +118,8 @@ class Core:
     def close(self) -> None:
         """Commit what is accepted and give locks and descriptors back."""
         self.closed = True
+        for follower in list(self.followers):
+            follower.close()
         try:
             if self.writer is not None:
                 self.writer.close()
@@ -115,6 +131,8 @@ class Core:
         self.starting = threading.Lock()
         self.maint_lock.abandon()
         self.source.tail.after_fork()
+        for follower in list(self.followers):
+            follower.abandon()
         if self.writer is not None:
             self.writer.abandon()
         self.writer = self.queue = None
@@ -141,11 +159,16 @@ class Core:
     def _start(self) -> None:
         if self.info.branch_id is not None:
             self._branch()
+        layout = self.layout
         self.queue = ActiveQueue(
-            self.disk, self.layout, trail_id=self.queue_id, modes=self.modes, timeout_s=LOCK_TIMEOUT_S
+            self.disk,
+            layout,
+            trail_id=self.queue_id,
+            modes=self.modes,
+            timeout_s=LOCK_TIMEOUT_S,
+            flushed_seq=lambda: read_catalog(layout.catalog).flushed_seq,
         )
         this = weakref.ref(self)  # the writer's thread must not keep a forgotten trail alive
-        layout = self.layout
         self.writer = Writer(
             self.queue,
             self.clock,
@@ -209,7 +232,7 @@ def load_index(layout: Layout) -> DedupIndex:
         index.learn_packed(row.entries)
     for frame, path in queued:
         if frame.count:
-            index.learn(decode_columns(frame, path)[-1], frame.seq)
+            index.learn(tokens_of(frame, path), frame.seq)
     return index
 
 

@@ -25,13 +25,15 @@ from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Limits
 from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
-from auditkit.trail import asking, copying, keeping, state, writing
+from auditkit.trail import accepting, asking, copying, keeping, state, writing
+from auditkit.trail.accepting import OnInvalid, Rows
 from auditkit.trail.asking import View, Where
 from auditkit.trail.copying import BackupSummary, Progress
 from auditkit.trail.core import Core, open_core
+from auditkit.trail.follow import Follower, Terms, follow
 from auditkit.trail.keeping import MaintainSummary, PruneSummary
 from auditkit.trail.state import Stats
-from auditkit.trail.writing import FlushSummary, OnInvalid, Rows
+from auditkit.trail.writing import FlushSummary
 
 TRAIL_VARIABLE = "AUDITKIT_TRAIL"
 _SKELETON = frozenset(("queue.lock", "maint.lock", "queue", "segments", "dead-letters", "catalog.tmp"))
@@ -136,7 +138,7 @@ class Trail:
             "action": action, "ts": ts, "actor": actor, "resource": resource, "outcome": outcome, "source": source,
             "origin": origin, "correlation": correlation, "id": id, "value": value, "attrs": attrs, **declared,
         }  # fmt: skip
-        return writing.append(self._writable(), given, tz)
+        return accepting.append(self._writable(), given, tz)
 
     def extend(self, rows: Rows, *, tz: str | None = None, on_invalid: OnInvalid = "raise") -> Receipt:
         """Accept many events as one batch: mappings, a Polars frame, an Arrow table or reader.
@@ -146,7 +148,58 @@ class Trail:
         reasons and the others are taken.  Lazy frames and readers are taken a million rows at a time.  Naive
         timestamps are read in `tz` and refused without it.
         """
-        return writing.extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
+        return accepting.extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
+
+    def follow(
+        self,
+        consumer: str | None = None,
+        *,
+        start: object = None,
+        where: Where = None,
+        own: bool = False,
+        max_deliver: int | None = 5,
+        retry_s: float = 1.0,
+        timeout_s: float | None = None,
+        poll_s: float = 0.1,
+        tz: str | None = None,
+    ) -> Follower:
+        """Give committed events one by one in the order of their seqs, and wait for those to come.
+
+        Yields a `Delivery` each: `delivery.event` is a dict of its columns.  Other processes' events are seen within
+        `poll_s` seconds; the iteration ends, and closes itself, after `timeout_s` seconds without an event (0 takes
+        what is there, `None` waits for ever).  `where` and `own` choose events as in `range`.
+
+        With `consumer` (1 to 64 of a-z, 0-9, _ and -) the trail remembers, durably, what was acknowledged under that
+        name: each name gets every event, at least once.  `delivery.ack()` moves the position behind the event; going
+        on without it, or after `delivery.fail(reason)`, gives the same event again, after `retry_s` seconds and twice
+        as long each further time; so does following anew, after a crash too.  Nothing is acknowledged by merely
+        asking for the next event, so that an error somebody caught and forgot loses nothing.  An event that was given
+        `max_deliver` times (`None`: no limit) becomes a dead letter with the reason.  `with delivery as event:` does
+        the right one of both:
+
+        >>> import tempfile
+        >>> trail = create(tempfile.mkdtemp())
+        >>> trail.extend([{"action": "order.paid"}, {"action": "order.sent"}]).wait()
+        0
+        >>> for delivery in trail.follow("mailer", timeout_s=0):
+        ...     with delivery as event:
+        ...         event["action"]
+        'order.paid'
+        'order.sent'
+
+        Without `consumer` nothing is remembered, written or given twice: a plain tail.
+
+        `start` is where a tail, or a consumer without a position, begins: left out, with the first event that is
+        kept; an `int` is a seq (`trail.end_seq`: only what is to come); a time, as in `range`, means the first event
+        accepted then or later.  Events that expired or were pruned first are passed over and counted: `missed` of the
+        delivery that follows, and of the whole.  Retention does not wait for consumers.
+
+        Raises `LockedError` where another object or process follows under this name, `ValueError` for a bad name.
+        """
+        terms = Terms(max_deliver=max_deliver, retry_s=retry_s, timeout_s=timeout_s, poll_s=poll_s)
+        if consumer is not None:
+            self._writable()
+        return follow(self._view, consumer, start=start, where=where, own=own, tz=tz, terms=terms)
 
     def flush(self) -> FlushSummary:
         """Move everything committed into segments; on return it is there, durable and named by the catalog."""

@@ -23,9 +23,10 @@ from auditkit.store.catalog import (
 )
 from auditkit.store.segment import read_segment, write_segment
 from auditkit.timerange import partition_start, to_us
+from auditkit.trail.accepting import append_own
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import NOW_RECORDED, POLICY_SET, PRUNED, Snapshot
-from auditkit.trail.writing import FlushSummary, append_own, flush, flush_is_due
+from auditkit.trail.writing import FlushSummary, flush, flush_is_due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,202 @@
+"""Accepting: what producers hand over is validated, and goes into the queue or, in bulk, straight into segments."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+import polars as pl
+import pyarrow as pa
+
+from auditkit.context import bound
+from auditkit.errors import InvalidEventError, QueueFullError
+from auditkit.event import OWN_SOURCE, Row, Rules
+from auditkit.event.columns import rows_as_columns
+from auditkit.queue.blocks import TOKEN
+from auditkit.queue.dead_letters import DeadLetter, describe_input
+from auditkit.queue.receipts import Receipt
+from auditkit.queue.writer import Batch, Refused
+from auditkit.trail.core import Core
+from auditkit.trail.writing import flush, keep_dead_letters, write_bulk
+
+BULK_ROWS = 100_000
+"""From so many rows on a batch goes straight into segments."""
+CHUNK_ROWS = 1_000_000
+"""What comes without a length is taken in chunks of so many rows."""
+
+OnInvalid = Literal["raise", "dead-letter"]
+Chunk = Iterable[Mapping[str, Any]] | pl.DataFrame
+Rows: TypeAlias = Chunk | pl.LazyFrame | pa.Table | pa.RecordBatchReader
+
+
+def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
+    """Validate one event, with what is bound around the caller, and hand it to the writer."""
+    context = bound()
+    if context:
+        given = {**context, **{name: value for name, value in given.items() if value is not None}}
+    return _submit(core, [core.schema.row(given, _rules(core, tz))], None)
+
+
+def append_own(core: Core, action: str, attrs: Mapping[str, Any]) -> int:
+    """Append one of the trail's own events and return its seq once it is durable."""
+    given = {"action": action, "source": OWN_SOURCE, "attrs": attrs}
+    seq = core.writing().submit([core.schema.row(given, _rules(core, None), own=True)]).wait()
+    assert seq is not None  # noqa: S101 -- one event has a seq
+    return seq
+
+
+def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
+    """Validate rows and hand them over as one batch (inputs without a length in chunks)."""
+    if on_invalid not in ("raise", "dead-letter"):
+        raise ValueError(f"on_invalid: expected 'raise' or 'dead-letter', found {on_invalid!r}")
+    done: list[Receipt] = []
+    for chunk in _chunks(rows):
+        if done:
+            done[-1].wait()  # each chunk is durable before the next is taken
+        try:
+            done.append(_take(core, chunk, _rules(core, tz), on_invalid))
+        except InvalidEventError as exc:
+            if done:
+                exc.add_note(f"{sum(receipt.count for receipt in done)} rows before this chunk are in")
+            raise
+    if len(done) == 1:
+        return done[0]
+    joined = Receipt(core.writing(), sum(receipt.count for receipt in done))
+    firsts = [receipt.wait() for receipt in done if receipt.count]
+    joined.resolve(firsts[0] if firsts else None, duplicates=sum(receipt.duplicates for receipt in done))
+    return joined
+
+
+def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Receipt:
+    """Validate a chunk and hand it over whole."""
+    refusals = _Refusals(core, chunk, rules, raises=on_invalid == "raise")
+    batch: Batch | None = None
+    if isinstance(chunk, pl.DataFrame):
+        batch = rows_as_columns(core.schema, chunk, rules, refusals.hear)
+        chunk = chunk.iter_rows(named=True)
+    if batch is None:
+        batch = _rows(core, chunk, rules, refusals.hear)
+    refusals.keep()
+    if len(batch) >= BULK_ROWS and not _has_keys(batch):
+        receipt = Receipt(core.writing(), len(batch))
+        receipt.resolve(write_bulk(core, _as_frame(core, batch)))
+        return receipt
+    return _submit(core, batch, None if on_invalid == "raise" else _keeper(core, batch, rules))
+
+
+class _Refusals:
+    """What becomes of bad rows: the first one raises, or all are kept as dead letters."""
+
+    def __init__(self, core: Core, chunk: Chunk, rules: Rules, *, raises: bool) -> None:
+        self._core = core
+        self._chunk = chunk
+        self._now_us = rules.now_us
+        self._raises = raises
+        self._letters: list[DeadLetter] = []
+
+    def hear(self, position: int, error: InvalidEventError, given: object = None) -> None:
+        """Take note of a bad row, or raise for it."""
+        if self._raises:
+            raise InvalidEventError(error.field, error.value, error.reason, position=position) from error
+        if given is None and isinstance(self._chunk, pl.DataFrame):
+            given = self._chunk.row(position, named=True)
+        letter = DeadLetter(
+            recorded_us=self._now_us,
+            reason=str(error),
+            field=error.field,
+            line=position + 1,
+            input=describe_input(given),
+        )
+        self._letters.append(letter)
+
+    def keep(self) -> None:
+        """Make the dead letters durable."""
+        if self._letters:
+            keep_dead_letters(self._core, self._letters)
+
+
+def _rows(
+    core: Core, chunk: Iterable[Any], rules: Rules, hear: Callable[[int, InvalidEventError, object], None]
+) -> list[Row]:
+    rows: list[Row] = []
+    for position, given in enumerate(chunk):
+        try:
+            if not isinstance(given, Mapping):
+                raise InvalidEventError("row", given, "not a mapping")
+            rows.append(core.schema.row(given, rules, spill=True))
+        except InvalidEventError as exc:
+            hear(position, exc, given)
+    return rows
+
+
+def _submit(core: Core, batch: Batch, keep_refused: Refused | None) -> Receipt:
+    writer = core.writing()
+    if core.active_queue().backlog_reached(core.limits.backlog_events, core.limits.backlog_bytes):
+        if core.limits.on_full == "raise" or core.cannot_query:
+            raise QueueFullError(
+                f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
+            )
+        started = time.perf_counter()
+        flush(core)  # a full backlog is drained by whoever finds it so
+        writer.counters.blocked_s += time.perf_counter() - started
+    return writer.submit(batch, keep_refused=keep_refused)
+
+
+def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
+    """Return what keeps events whose key turned out to be taken, once that is known under the queue's lock."""
+    names = core.schema.row_columns
+
+    def letter(position: int, error: InvalidEventError) -> DeadLetter:
+        row = batch.row(position) if isinstance(batch, pl.DataFrame) else batch[position]
+        given = {name: value for name, value in zip(names, row, strict=False) if value is not None}
+        return DeadLetter(
+            recorded_us=rules.now_us,
+            reason=str(error),
+            field=error.field,
+            line=None,
+            input=describe_input(given),
+        )
+
+    return lambda refused: keep_dead_letters(core, [letter(*one) for one in refused])
+
+
+def _has_keys(batch: Batch) -> bool:
+    if isinstance(batch, pl.DataFrame):
+        return batch.get_column(TOKEN).null_count() < batch.height
+    return any(row[-1] is not None for row in batch)
+
+
+def _as_frame(core: Core, batch: Batch) -> pl.DataFrame:
+    if isinstance(batch, pl.DataFrame):
+        return batch
+    columns = core.schema.columns
+    physical = {
+        name: pl.Int64() if isinstance(columns[name], pl.Datetime) else columns[name]
+        for name in core.schema.row_columns
+    }
+    frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row")
+    return frame.cast({name: columns[name] for name in core.schema.row_columns})
+
+
+def _rules(core: Core, tz: str | None) -> Rules:
+    return Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us, tz=tz)
+
+
+def _chunks(rows: Rows) -> Iterator[Chunk]:
+    """Yield the input whole where it has a length, else a million rows at a time."""
+    if isinstance(rows, pl.DataFrame):
+        yield rows
+    elif isinstance(rows, pa.Table):
+        yield _from_arrow(rows)
+    elif isinstance(rows, pl.LazyFrame):
+        yield from rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
+    elif isinstance(rows, pa.RecordBatchReader):
+        yield from map(_from_arrow, rows)
+    elif isinstance(rows, Mapping | str | bytes):
+        raise TypeError(f"extend: expected rows, found one {type(rows).__name__}")
+    else:
+        yield rows
+
+
+def _from_arrow(data: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    frame = pl.from_arrow(data)
+    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()

@@ -73,7 +73,7 @@ def top(
         },
     }
     words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
-    spec: Spec = {"layer": [bars, ends], "height": {"step": ROW_HEIGHT}}
+    spec: Spec = {"layer": [bars, ends], "height": ROW_HEIGHT * len(rows.named)}
     return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
 
 
@@ -128,7 +128,7 @@ def share(
         "data": {"values": summed.to_dicts()},
         "mark": {"type": "bar", "height": {"band": 0.7}},
         "encoding": encoding,
-        "height": {"step": ROW_HEIGHT if by else 2 * ROW_HEIGHT},
+        "height": ROW_HEIGHT * len(rows.named) if by else 2 * ROW_HEIGHT,
     }
     if by is None:
         encoding["y"]["axis"] = None

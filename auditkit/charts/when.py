@@ -190,5 +190,5 @@ def _grid(values: Sequence[Spec], names: Sequence[str], zone: str) -> Spec:
             },
             "tooltip": tooltip(("day", "day"), ("hour", "hour"), ("count", "count")),
         },
-        "height": {"step": ROW_HEIGHT},
+        "height": ROW_HEIGHT * len(_WEEKDAYS),
     }

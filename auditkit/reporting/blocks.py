@@ -129,7 +129,7 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str)
     for mime, value in data.items():
         if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
             return _figure(value, int(found[1]), prefix)
-    if "text/html" in data and (html := clean(data["text/html"], links=False)).strip():
+    if "text/html" in data and (html := clean(str(data["text/html"]), links=False)).strip():
         return HtmlBlock(html=html)
     return _picture(data) or _plain(data)
 

@@ -86,16 +86,26 @@ def _parameters(
     as_of: int | None,
     others: Mapping[str, object],
 ) -> dict[str, Any]:
-    """Return the notebook's parameters as JSON holds them, checked as far as that needs no query."""
-    opened = trail if isinstance(trail, Trail) else open_trail(trail, tz=tz, maintain=False)
-    resolve(start, end, now_us=SystemClock().now_us(), tz=tz or opened.tz)
+    """Return the notebook's parameters as JSON holds them, checked as far as that needs no query.
+
+    What the notebook would do by itself is left out, so that it need not take a parameter for it.
+    """
+    if not isinstance(trail, Trail):
+        with open_trail(trail, tz=tz, maintain=False) as opened:
+            return _parameters(opened, start, end, where, tz, as_of, others)
+    if where is not None and not isinstance(where, Mapping):
+        raise TypeError(
+            f"where: not a mapping, which a report needs to be repeatable (found {type(where).__name__})"
+        )
+    resolve(start, end, now_us=SystemClock().now_us(), tz=tz or trail.tz)
+    end_seq = trail.end_seq  # also commits what this process has accepted, as the kernel is another process
     standard = {
-        "trail": str(opened.path),
+        "trail": str(trail.path),
         "start": _time_text(start),
         "end": _time_text(end),
         "where": None if where is None else dict(where),
-        "tz": tz or (opened.tz if isinstance(trail, Trail) else None),
-        "as_of": opened.view.at if as_of is None else as_of,
+        "tz": tz or (trail.tz if trail.tz != trail.core.info.tz else None),
+        "as_of": end_seq if as_of is None and trail.view.at is not None else as_of,
     }
     given = {name: value for name, value in standard.items() if value is not None}
     if twice := sorted(given.keys() & others.keys()):
@@ -173,7 +183,10 @@ def _execute(document: Any, timeout_s: float | None) -> None:
     except (CellTimeoutError, DeadKernelError) as exc:
         words = str(exc).splitlines()[0]
         error = {"ename": type(exc).__name__, "evalue": words, "traceback": [words]}
-        running[-1].outputs.append(new_output("error", **error))  # type: ignore[no-untyped-call]
+        marked = new_output("error", **error)  # type: ignore[no-untyped-call]
+        # In place of the KeyboardInterrupt by which a cell was stopped: that is not the reason.
+        kept = [output for output in running[-1].outputs if output.output_type != "error"]
+        running[-1].outputs = [*kept, marked]
 
 
 def _publish(document: Any, name: str, target: Path, *, keep: Path | None) -> Path:

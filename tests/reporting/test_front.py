@@ -1,0 +1,211 @@
+"""The first screen: every event of the window counted once, one window for all cells, nothing later slips in."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from auditkit import Trail
+from auditkit.reporting import Cover, cover
+from auditkit.reporting.facts import MIME, Facts, moment_words, read_facts, read_prepared, repeat_command
+from tests.fakes import ManualClock
+from tests.reporting.material import PAYLOADS, elements
+
+START = datetime(2026, 11, 16, tzinfo=UTC)
+
+
+@pytest.fixture
+def busy(make_trail: Callable[..., Trail]) -> Trail:
+    """A trail with expired, own, flushed, queued and refused events; the seqs are 0 to 9."""
+    trail = make_trail(retention="7d")
+    trail.append(action="old", ts=START - timedelta(days=9)).wait()
+    for hour, (actor, outcome) in enumerate(
+        [("ann", "success"), ("bo", "failure"), ("ann", None), (None, "failure")]
+    ):
+        ts = START + timedelta(hours=hour)
+        trail.append(action="doc.read", ts=ts, actor=actor, outcome=outcome, source="app").wait()
+    trail.set_retention("8d")
+    trail.flush()
+    trail.extend(
+        [{"action": "doc.read", "actor": "ann", "ts": START}, {"action": ""}], on_invalid="dead-letter"
+    ).wait()
+    for hour in (5, 6, 7):
+        trail.append(action="doc.write", ts=START + timedelta(hours=hour), actor="bo").wait()
+    return trail
+
+
+def counted(page: Cover) -> dict[str, int]:
+    """Return the parts of the population that must add up, and what lies beside them."""
+    counts = page.facts.counts
+    names = ("stored", "shown", "filtered", "expired", "own", "queued", "dead_letters")
+    return {name: getattr(counts, name) for name in names}
+
+
+def test_the_population_adds_up(busy: Trail) -> None:
+    """Shown and every exclusion equal an independent count of what the trail holds."""
+    page = cover(busy, where={"actor": "ann"}, title="T")
+    assert counted(page) == {
+        "stored": 10, "shown": 3, "filtered": 5, "expired": 1, "own": 1, "queued": 1, "dead_letters": 1,
+    }  # fmt: skip
+    assert page.trail.range(**page.scope).height == 3
+    assert (page.facts.counts.first_seq, page.facts.counts.last_seq) == (1, 6)
+
+
+def test_every_count_is_on_the_screen(busy: Trail) -> None:
+    """The words of the first screen hold each number with its reason."""
+    rows = {
+        row.name: row.count for row in cover(busy, where={"actor": "ann"}, title="T").facts.population_rows()
+    }
+    assert rows == {
+        "Stored in this window": "10",
+        "Not matching the filter": "\u22125",
+        "Expired": "\u22121",
+        "The trail's own": "\u22121",
+        "Shown in this report": "3",
+        "of these still queued": "1",
+        "Removed before": "0",
+        "Never became events": "1",
+    }
+
+
+def test_later_events_stay_out(busy: Trail) -> None:
+    """A cell that asks after somebody appended sees what the first screen counted."""
+    page = cover(busy, title="T")
+    busy.append(action="late", ts=START).wait()
+    assert page.trail.range(**page.scope).height == page.facts.counts.shown
+    assert page.facts.as_of == 10
+
+
+def test_as_of_goes_back(busy: Trail) -> None:
+    """With `as_of` the report is about the trail as it was."""
+    page = cover(busy, as_of=2, title="T")
+    assert page.facts.as_of == 2
+    assert page.trail.end_seq == 2
+    assert page.facts.counts.stored == 2
+
+
+def test_a_relative_window_is_resolved_once(busy: Trail) -> None:
+    """A duration becomes an instant, in the trail's zone, that every cell shares."""
+    page = cover(busy, "-8d", "+1d", title="T")
+    assert page.start == datetime(2026, 11, 16, 8, tzinfo=UTC)
+    assert page.end == datetime(2026, 11, 17, 8, tzinfo=UTC)
+    assert page.facts.start == "2026-11-16T08:00:00+00:00"
+    assert page.window == {"start": page.start, "end": page.end}
+
+
+@pytest.mark.parametrize(
+    ("days", "every"), [(0.01, "10s"), (1, "15m"), (7, "1h"), (31, "6h"), (180, "1d"), (4000, "1w")]
+)
+def test_buckets_suit_the_window(trail: Trail, days: float, every: str) -> None:
+    """The suggested bucket gives at most 200 bars, but for windows of many years."""
+    assert cover(trail, START, START + timedelta(days=days), title="T").every == every
+
+
+def test_an_empty_trail_has_a_first_screen(trail: Trail) -> None:
+    """Without an event the answer says so, and nothing is divided by zero."""
+    page = cover(trail, title="T")
+    assert page.facts.answer == "No events."
+    assert page.facts.as_of == 0
+    assert "an empty trail" in repr(page)
+    assert page.trail.group_by("actor", every=page.every, **page.scope).is_empty()
+
+
+def test_the_answer_counts_what_is_left_out(busy: Trail) -> None:
+    """Where nothing is shown the answer says how much is left out."""
+    assert cover(busy, where={"actor": "nobody"}, title="T").facts.answer == (
+        "No events to show: 10 in this window are left out."
+    )
+
+
+def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
+    """The sentence counts events, actors, sources and failures, and names the most frequent failure."""
+    answer = cover(busy, title="T").facts.answer
+    assert answer == (
+        "8 events by 2 actors from 2 sources; 2 (25.0 %) failed, most often doc.read by bo (1 time)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [(None, "their outcome is not stated."), ("success", "none is recorded as a failure.")],
+)
+def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: str) -> None:
+    """No failure and no stated outcome are different answers."""
+    trail.append(action="a", outcome=outcome).wait()
+    assert cover(trail, title="T").facts.answer.endswith(words)
+
+
+def test_the_same_question_gives_the_same_facts(busy: Trail, clock: ManualClock) -> None:
+    """Facts depend on trail, question and seq; who asks and when is kept apart from them."""
+    first = cover(busy, START, where={"actor": "ann"}, title="T")
+    clock.advance(days=1)
+    again = cover(busy, START, where={"actor": "ann"}, title="T")
+    assert first.facts == again.facts
+    data, metadata = first._repr_mimebundle_()
+    assert first.prepared.host not in json.dumps(data)
+    assert read_prepared(metadata[MIME]) == first.prepared
+
+
+def test_facts_survive_the_notebook(busy: Trail) -> None:
+    """What is read back from JSON is what was written; what has other types is refused."""
+    facts = cover(busy, where={"actor": ["ann", None]}, title="T").facts
+    data = json.loads(
+        json.dumps(cover(busy, where={"actor": ["ann", None]}, title="T")._repr_mimebundle_()[0][MIME])
+    )
+    assert read_facts(data) == facts
+    for broken in ({**data, "version": 9}, {**data, "as_of": "10"}, {"title": "T"}, "T", None):
+        assert read_facts(broken) is None
+
+
+def test_a_filter_that_is_an_expression_cannot_be_repeated(busy: Trail) -> None:
+    """An expression is described in words, and the report says that no command repeats it."""
+    facts = cover(busy, where=pl.col("actor") == "ann", title="T").facts
+    assert facts.where is None
+    assert not facts.repeatable
+    assert facts.filter.startswith("the expression")
+
+
+def hostile_facts(facts: Facts) -> Facts:
+    """Return facts in which every text is hostile."""
+    text = "'; $(touch /tmp/x) `id` \n\x1b]0;<script>\u202e"
+    return replace(facts, trail=text, start=text, end=text, zone=text, where={text: text})
+
+
+def test_the_command_is_quoted(busy: Trail) -> None:
+    """Whatever trail, notebook, filter and parameters are called, a shell reads them back as single words."""
+    facts = replace(cover(busy, START, title="T").facts, where={"attrs.a b": ["it's", None, "\u202e"]})
+    command = repeat_command(facts, path="/srv/it's here", notebook="my report.ipynb", parameters={"n": 1})
+    assert shlex.split(command.replace("\\\n", "")) == [
+        "auditkit", "report", "my report.ipynb", "--trail", "/srv/it's here", "--start", "2026-11-16T00:00:00+00:00",
+        "--tz", "UTC", "--where", 'attrs.a b=["it\'s", null, "\\u202e"]', "--param", "n=1", "--at", "10",
+    ]  # fmt: skip
+
+
+def test_hostile_facts_cannot_act_on_a_terminal(busy: Trail) -> None:
+    """Neither the command nor the plain form holds a control or direction character."""
+    facts = hostile_facts(cover(busy, title="T").facts)
+    command = repeat_command(
+        facts, path=facts.trail, notebook=facts.trail, parameters={facts.trail: facts.trail}
+    )
+    assert not {"\x1b", "\u202e"} & {*command, *repr(replace(cover(busy, title="T"), facts=facts))}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_the_card_in_jupyterlab_is_text(busy: Trail, payload: str) -> None:
+    """A hostile title, answer or filter is escaped in what JupyterLab shows."""
+    html = cover(busy, where={"actor": payload}, title=payload, answer=payload)._repr_mimebundle_()[0][
+        "text/html"
+    ]
+    assert {name for name, _ in elements(html)} == {"div", "table", "tr", "td"}
+
+
+def test_moments_in_words() -> None:
+    """A moment names its offset, and what is no moment is shown as it is."""
+    assert moment_words("2026-10-25T00:30:00+00:00", "Europe/Stockholm") == "Sun 25 Oct 2026 02:30:00 +02:00"
+    assert moment_words("2026-10-25T00:30:00+00:00", "UTC") == "Sun 25 Oct 2026 00:30:00 UTC"
+    assert moment_words("<b>", "UTC") == "<b>"
+    assert moment_words("2026-10-25T00:30:00+00:00", "No/Where") == "2026-10-25T00:30:00+00:00"

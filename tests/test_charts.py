@@ -1,0 +1,280 @@
+"""Charts, tested by their dictionary: what is drawn where, in which zone, and what is left out."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import altair as alt
+import polars as pl
+import pytest
+
+from auditkit import charts
+from auditkit.charts.figure import MIME
+from auditkit.charts.when import shade_bounds
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "datum.count > 1",
+    "a.b[0]['c']",
+    "gpj\u202eexe",
+    "\x1b[31m",
+    "",
+    "(none)",
+]
+
+
+def hours(start: datetime, count: int, zone: str, **columns: list[Any]) -> pl.DataFrame:
+    """Return `count` hourly buckets from an instant, in a zone, one event each."""
+    ts = [start + timedelta(hours=hour) for hour in range(count)]
+    frame = pl.DataFrame({"ts": ts, "count": [1] * count, **columns})
+    return frame.with_columns(pl.col("ts").dt.convert_time_zone(zone))
+
+
+def ms(text: str) -> float:
+    """Return a wall clock time on the `utc` axis, in milliseconds."""
+    return datetime.fromisoformat(f"{text}+00:00").timestamp() * 1000
+
+
+def every_figure(frame: pl.DataFrame) -> list[charts.Figure]:
+    """Return each kind of chart of one frame with ts, actor, outcome and count."""
+    return [
+        charts.over_time(frame, every="1h", by="outcome"),
+        charts.over_time(frame, every="1h"),
+        charts.heat_map(frame),
+        charts.top(frame, "actor", split="outcome"),
+        charts.top(frame, "actor"),
+        charts.share(frame, "outcome"),
+        charts.share(frame, "outcome", by="actor"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def week() -> pl.DataFrame:
+    """A week of hours with actors and outcomes, nulls among them."""
+    return hours(
+        datetime(2026, 11, 15, 23, tzinfo=UTC),
+        168,
+        "Europe/Stockholm",
+        actor=[f"user{hour % 20}" if hour % 7 else None for hour in range(168)],
+        outcome=["success", "failure", None, "rejected"] * 42,
+    )
+
+
+def parts(spec: Any) -> Iterator[dict[str, Any]]:
+    """Yield every dictionary inside a specification, but for its data."""
+    if isinstance(spec, dict):
+        yield spec
+        for key, value in spec.items():
+            if key != "data":
+                yield from parts(value)
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from parts(value)
+
+
+def test_every_time_axis_is_utc_and_names_its_zone(week: pl.DataFrame) -> None:
+    """A temporal channel has a `utc` scale and a title that names the zone of the frame."""
+    found = 0
+    for figure in every_figure(week):
+        for part in parts(figure.to_dict()):
+            if part.get("type") == "temporal" and "scale" in part:
+                assert part["scale"]["type"] == "utc"
+                assert part["title"] == "Europe/Stockholm (UTC+01:00)"
+                found += 1
+    assert found == 2
+
+
+def test_buckets_lie_where_the_wall_clock_says(week: pl.DataFrame) -> None:
+    """The first bucket of a Monday in Stockholm starts at midnight of the axis and is an hour wide."""
+    first = min(charts.over_time(week, every="1h").spec["data"]["values"], key=lambda value: value["from"])
+    assert (first["from"], first["to"]) == (ms("2026-11-16T00:00"), ms("2026-11-16T01:00"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset"),
+    [("Asia/Kolkata", "+05:30"), ("Asia/Kathmandu", "+05:45"), ("America/New_York", "-05:00")],
+)
+def test_odd_offsets(zone: str, offset: str) -> None:
+    """Half and quarter hours of offset are shown in full."""
+    figure = charts.over_time(hours(datetime(2026, 1, 1, tzinfo=UTC), 2, zone), every="1h")
+    assert figure.spec["encoding"]["x"]["title"] == f"{zone} (UTC{offset})"
+
+
+def test_a_repeated_hour_is_drawn_twice() -> None:
+    """On the day with 25 hours hourly bars do not share a place, and the subtitle says how they are drawn."""
+    figure = charts.over_time(
+        hours(datetime(2026, 10, 24, 22, tzinfo=UTC), 25, "Europe/Stockholm"), every="1h"
+    )
+    starts = [value["from"] for value in figure.spec["data"]["values"]]
+    assert len(set(starts)) == 25
+    assert figure.spec["encoding"]["x"]["title"] == "Europe/Stockholm, drawn at UTC+02:00"
+    assert "The clocks change in this window" in figure.subtitle
+
+
+@pytest.mark.parametrize("first", ["2026-03-27T23:00", "2026-10-23T22:00"])
+def test_days_follow_the_calendar(first: str) -> None:
+    """Days of 23 and 25 hours are drawn as wide as every other day."""
+    start = datetime.fromisoformat(f"{first}+00:00")
+    ts = pl.Series("ts", [start]).dt.convert_time_zone("Europe/Stockholm")
+    days = pl.concat([ts, ts.dt.offset_by("1d"), ts.dt.offset_by("2d")])
+    figure = charts.over_time(pl.DataFrame([days, pl.Series("count", [1, 2, 3])]), every="1d")
+    day_ms = 86_400_000
+    assert [value["to"] - value["from"] for value in figure.spec["data"]["values"]] == [day_ms] * 3
+    assert [value["from"] % day_ms for value in figure.spec["data"]["values"]] == [0] * 3
+
+
+def test_the_axis_spans_the_window(week: pl.DataFrame) -> None:
+    """With both bounds given, the axis shows the whole window and not only where events are."""
+    start, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+    figure = charts.over_time(week, every="1h", start=start, end=end)
+    assert figure.spec["encoding"]["x"]["scale"]["domain"] == [ms("2026-11-01T01:00"), ms("2026-12-01T01:00")]
+
+
+def test_a_column_without_a_zone_is_refused() -> None:
+    """Times that do not say their zone raise, naming what was found."""
+    frame = pl.DataFrame({"ts": [datetime(2026, 1, 1)], "count": [1]})  # noqa: DTZ001 -- the point of it
+    with pytest.raises(ValueError, match="not a time with a zone"):
+        charts.over_time(frame, every="1h")
+    with pytest.raises(ValueError, match="not a time with a zone"):
+        charts.heat_map(frame)
+
+
+def test_outcomes_keep_their_colours() -> None:
+    """Success is blue, failure vermillion and null grey, whatever else there is and however often."""
+    frame = pl.DataFrame({"outcome": [None, "odd", "failure", "success"], "count": [9, 8, 1, 2]})
+    scale = charts.share(frame, "outcome").spec["encoding"]["color"]["scale"]
+    colours = dict(zip(scale["domain"], scale["range"], strict=True))
+    assert colours["success"] == "#0072b2"
+    assert colours["failure"] == "#d55e00"
+    assert colours["(none)"] == "#8c96a0"
+    assert len(set(colours.values())) == 4
+
+
+def test_what_does_not_fit_is_one_group() -> None:
+    """Of ten groups the six largest are drawn by name, and the others as one grey group with their sum."""
+    frame = hours(datetime(2026, 1, 1, tzinfo=UTC), 10, "UTC", by=[f"g{i}" for i in range(10)]).with_columns(
+        count=pl.int_range(10, 0, -1)
+    )
+    figure = charts.over_time(frame, every="1h", by="by")
+    values = figure.spec["data"]["values"]
+    assert figure.spec["encoding"]["color"]["scale"]["domain"] == [
+        "g0",
+        "g1",
+        "g2",
+        "g3",
+        "g4",
+        "g5",
+        "(4 others)",
+    ]
+    assert sum(value["count"] for value in values if value["group"] == "(4 others)") == 4 + 3 + 2 + 1
+    assert sum(value["count"] for value in values) == frame["count"].sum()
+
+
+def test_top_counts_what_it_leaves_out() -> None:
+    """The subtitle of the most frequent says how many there are and what share is drawn."""
+    frame = pl.DataFrame({"actor": ["a", "b", "c"], "count": [1200, 30, 4]})
+    figure = charts.top(frame, "actor", n=2)
+    assert figure.subtitle == "The first 2 have 1,230 of 1,234 events; (1 other) not drawn"
+    assert figure.alt == "Top actor: a 1,200, b 30."
+
+
+def test_shares_of_a_row_add_up(week: pl.DataFrame) -> None:
+    """The parts of each bar add up to one."""
+    values = charts.share(week, "outcome", by="actor").spec["data"]["values"]
+    for row in {value["row"] for value in values}:
+        assert sum(value["part"] for value in values if value["row"] == row) == pytest.approx(1)
+
+
+def test_heat_map_has_every_hour_of_the_week(week: pl.DataFrame) -> None:
+    """All 168 cells are there, add up to the events, and use the shades that the legend names."""
+    spec = charts.heat_map(week.filter(pl.col("ts").dt.hour() > 7)).spec
+    values = spec["data"]["values"]
+    assert len({(value["day"], value["hour"]) for value in values}) == 168
+    assert sum(value["count"] for value in values) == 7 * 16
+    assert {value["shade"] for value in values} <= set(spec["encoding"]["color"]["scale"]["domain"])
+    assert {value["shade"] for value in values if value["count"] == 0} == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "bounds"),
+    [([1], [1]), ([4], [1, 2, 3, 4]), ([281], [11, 45, 101, 180, 281]), ([5], [1, 2, 3, 4, 5])],
+)
+def test_shades(counts: list[int], bounds: list[int]) -> None:
+    """Shades end at the largest count, and small counts get one shade each."""
+    assert shade_bounds(counts) == bounds
+
+
+def test_null_empty_and_look_alike_stay_apart() -> None:
+    """Null, the empty text and the text "(none)" are three groups."""
+    figure = charts.top(pl.DataFrame({"actor": [None, "", "(none)"], "count": [3, 2, 1]}), "actor")
+    assert [value["row"] for value in figure.spec["layer"][1]["data"]["values"]] == [
+        "(none)",
+        '""',
+        '"(none)"',
+    ]
+
+
+@pytest.mark.parametrize("column", HOSTILE[:4])
+def test_hostile_names_are_text_only(column: str) -> None:
+    """A hostile column name appears in titles, made visible, and never as a field or an expression."""
+    frame = hours(datetime(2026, 1, 1, tzinfo=UTC), len(HOSTILE), "UTC").with_columns(
+        pl.Series(column, HOSTILE)
+    )
+    fields = {"from", "to", "group", "rank", "count", "row", "part", "text", "day", "hour", "shade"}
+    for figure in (
+        charts.over_time(frame, every="1h", by=column),
+        charts.top(frame, column, split=column),
+        charts.share(frame, column, by=column),
+    ):
+        spec = figure.to_dict()
+        assert {part["field"] for part in parts(spec) if "field" in part} <= fields
+        assert not any(
+            {"expr", "signal", "transform", "href", "url", "filter"} & part.keys() for part in parts(spec)
+        )
+        assert "\u202e" not in json.dumps(spec, ensure_ascii=False)
+        assert "\x1b" not in json.dumps(spec, ensure_ascii=False)
+
+
+def test_empty_frames_say_so() -> None:
+    """A frame without rows gives a figure with a sentence in place of marks."""
+    frame = hours(datetime(2026, 1, 1, tzinfo=UTC), 1, "UTC", actor=["a"], outcome=["success"]).clear()
+    for figure in every_figure(frame):
+        assert figure.spec["data"]["values"] == [{"text": "No events in this window"}]
+        assert figure.alt.endswith("no events in this window.")
+        alt.Chart.from_dict(figure.to_dict())
+
+
+def test_altair_accepts_every_figure(week: pl.DataFrame) -> None:
+    """Each specification satisfies Altair's schema and is an Altair chart for who wants to change it."""
+    for figure in every_figure(week):
+        alt.Chart.from_dict(figure.to_dict())
+        assert figure.chart.properties(width=300).to_dict(validate=False)["width"] == 300
+
+
+def test_jupyterlab_draws_it_offline(week: pl.DataFrame) -> None:
+    """The output is the Vega-Lite that JupyterLab bundles, plain JSON, without a way to an outside editor."""
+    data, metadata = charts.heat_map(week)._repr_mimebundle_()
+    assert data.keys() == {MIME, "text/plain"}
+    assert json.loads(json.dumps(data[MIME])) == data[MIME]
+    assert metadata[MIME]["embed_options"]["actions"]["editor"] is False
+
+
+def test_equal_frames_give_equal_figures(week: pl.DataFrame) -> None:
+    """The same frame in another order of rows within a bucket draws the same chart."""
+    again = week.sort("ts", "outcome", descending=[False, True])
+    for first, second in zip(every_figure(week), every_figure(again), strict=True):
+        assert first.to_dict() == second.to_dict()
+
+
+def test_drawing_does_not_wait_for_altair() -> None:
+    """Importing the charts and making one loads neither Altair nor vl-convert."""
+    code = (
+        "import sys, polars as pl; from auditkit import charts; "
+        "charts.top(pl.DataFrame({'a': ['x'], 'count': [1]}), 'a')._repr_mimebundle_(); "
+        "print({'altair', 'vl_convert'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,10 +1,8 @@
 """The three questions against plain Python: loops over lists of dictionaries, zones from the standard library."""
 
-import math
-from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -13,13 +11,23 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from auditkit import query
-from auditkit.timerange import InvalidTimeError, from_us, to_us
+from auditkit.timerange import InvalidTimeError, from_us
 from auditkit.where import InvalidQueryError, attr
+from tests.plain import (
+    DAY,
+    DEFAULTS,
+    HOUR,
+    MEASURES,
+    SECOND,
+    SHORT,
+    Event,
+    assert_rows,
+    bucket_of,
+    groups,
+    in_order,
+    instant,
+)
 
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCHEMA = pl.Schema(
     {
         "seq": pl.UInt64(),
@@ -31,7 +39,6 @@ SCHEMA = pl.Schema(
         "attrs": pl.String(),
     }
 )
-SHORT = {"90s": 90 * SECOND, "5m": 300 * SECOND, "7m": 420 * SECOND, "30m": HOUR // 2, "1h": HOUR}
 EVERY = [*SHORT, "1d", "1w", "1mo", "1q", "1y"]
 ZONES = [
     "UTC",
@@ -49,98 +56,11 @@ CHANGES = [
     "2026-10-03T15:30Z",
 ]
 
-Event = dict[str, Any]
-
-
-def instant(text: str) -> int:
-    """Read ISO text with a zone."""
-    return to_us(datetime.fromisoformat(text))
-
 
 def frame_of(events: list[Event]) -> pl.DataFrame:
     """Make the frame that a trail would hand to a query: times as Datetime, text as dictionaries."""
     rows = [{**event, "ts": from_us(event["ts"])} for event in events]
     return pl.DataFrame(rows, schema=SCHEMA)
-
-
-def bucket_of(us: int, every: str, tz: str) -> int:
-    """Return the start of an instant's bucket, with datetime and a loop."""
-    zone = ZoneInfo(tz)
-    moment = (EPOCH + timedelta(microseconds=us)).astimezone(zone)
-    if every in SHORT:
-        ahead = moment.utcoffset()
-        assert ahead is not None
-        offset = ahead // timedelta(microseconds=1)
-        start = (us + offset) // SHORT[every] * SHORT[every] - offset
-        while (EPOCH + timedelta(microseconds=start)).astimezone(zone).utcoffset() != ahead:
-            start += 30 * SECOND  # the clock was changed inside: the bucket starts there
-        return start
-    day = moment.date()
-    if every == "1w":
-        day -= timedelta(days=day.weekday())
-    elif every != "1d":
-        months = {"1mo": 1, "1q": 3, "1y": 12}[every]
-        day = date(day.year, (day.month - 1) // months * months + 1, 1)
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-    return (midnight - EPOCH) // timedelta(microseconds=1)
-
-
-def quantile(values: list[float], share: float) -> float | None:
-    """Interpolate linearly between the two nearest of the sorted values."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
-
-
-MEASURES: dict[str, Callable[[list[float]], Any]] = {
-    "value_count": len,
-    "sum": lambda values: math.fsum(values) if values else None,
-    "mean": lambda values: math.fsum(values) / len(values) if values else None,
-    "min": lambda values: min(values, default=None),
-    "max": lambda values: max(values, default=None),
-    "p50": lambda values: quantile(values, 0.5),
-    "p95": lambda values: quantile(values, 0.95),
-    "p99": lambda values: quantile(values, 0.99),
-    "first": lambda values: values[0] if values else None,
-    "last": lambda values: values[-1] if values else None,
-    "n_unique": lambda values: len(set(values)),
-}
-DEFAULTS = ["count", "value_count", "sum", "mean", "min", "max"]
-
-
-def plain_groups(
-    events: Iterable[Event], by: list[str], every: str | None, tz: str, aggs: list[str]
-) -> list[tuple[Any, ...]]:
-    """Group, measure and sort in plain Python."""
-    groups: dict[tuple[Any, ...], list[Event]] = {}
-    for event in sorted(events, key=lambda event: (event["ts"], event["seq"])):
-        start = [] if every is None else [bucket_of(event["ts"], every, tz)]
-        groups.setdefault((*start, *(event[key] for key in by)), []).append(event)
-    rows = []
-    for key, members in groups.items():
-        values = [event["value"] for event in members if event["value"] is not None]
-        rows.append((*key, *(len(members) if name == "count" else MEASURES[name](values) for name in aggs)))
-    width = len(by) + (every is not None)
-    return sorted(
-        rows, key=lambda row: [(part is None, "" if part is None else part) for part in row[:width]]
-    )
-
-
-def assert_rows(found: pl.DataFrame, expected: list[tuple[Any, ...]]) -> None:
-    """Compare a frame with rows, times as microseconds, floats to 1e-12 and everything else exactly."""
-    plain = found.with_columns(pl.col(pl.Datetime).to_physical())
-    assert plain.height == len(expected)
-    for row, wanted in zip(plain.iter_rows(), expected, strict=True):
-        assert len(row) == len(wanted)
-        for one, other in zip(row, wanted, strict=True):
-            if isinstance(one, float) and isinstance(other, float):
-                assert math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-9), (row, wanted)
-            else:
-                assert (type(one), one) == (type(other), other), (row, wanted)
 
 
 TIMES = st.one_of(
@@ -181,7 +101,7 @@ def test_groups_agree_with_plain_python(
     frame = frame_of(events)
     aggs = ["count", *MEASURES]
     found = query.group_by(frame.lazy() if lazy else frame, by, every=every, aggs=aggs, tz=tz)
-    expected = plain_groups(events, by, every, tz, aggs)
+    expected = groups(events, by, every, tz, aggs)
     if not by and every is None and not events:
         expected = [(0, *(MEASURES[name]([]) for name in MEASURES))]
     assert_rows(found, expected)
@@ -197,15 +117,13 @@ def test_windows_are_half_open(events: list[Event], start: int, length: int, tz:
     window: dict[str, Any] = {"start": from_us(start), "end": from_us(start + length)}
     inside = [event for event in events if start <= event["ts"] < start + length]
     frame = frame_of(events)
-    ordered = sorted(inside, key=lambda event: (event["ts"], event["seq"]))
+    ordered = in_order(inside)
     assert query.range(frame, **window, tz=tz)["seq"].to_list() == [event["seq"] for event in ordered]
     backwards = query.range(frame.lazy(), **window, descending=True, limit=3, columns="seq")
     assert backwards["seq"].to_list() == [event["seq"] for event in ordered[::-1][:3]]
-    assert_rows(
-        query.group_by(frame, ["actor"], **window), plain_groups(inside, ["actor"], None, tz, DEFAULTS)
-    )
+    assert_rows(query.group_by(frame, ["actor"], **window), groups(inside, ["actor"], None, tz, DEFAULTS))
     found = query.downsample(frame, "1d", **window, tz=tz)
-    assert_rows(found, plain_groups(inside, [], "1d", tz, DEFAULTS))
+    assert_rows(found, groups(inside, [], "1d", tz, DEFAULTS))
 
 
 @settings(deadline=None, max_examples=75)
@@ -231,7 +149,7 @@ def test_empty_buckets_are_filled(
         window = {"start": from_us(first), "end": from_us(last + 1)}
     step = {"1h": HOUR // 2, "5m": 150 * SECOND}.get(every, 12 * HOUR)
     starts = sorted({bucket_of(us, every, tz) for us in [*range(first, last, step), last]})
-    rows = {row[: len(by) + 1]: row[len(by) + 1 :] for row in plain_groups(events, by, every, tz, DEFAULTS)}
+    rows = {row[: len(by) + 1]: row[len(by) + 1 :] for row in groups(events, by, every, tz, DEFAULTS)}
     expected = []
     for series in {key[1:] for key in rows}:
         before: tuple[Any, ...] = (None,) * len(DEFAULTS)

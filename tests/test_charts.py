@@ -247,6 +247,14 @@ def test_empty_frames_say_so() -> None:
         alt.Chart.from_dict(figure.to_dict())
 
 
+@pytest.mark.parametrize("filled", [None, 0])
+def test_filled_buckets_count_nothing(week: pl.DataFrame, filled: int | None) -> None:
+    """Buckets that `downsample` filled in change no chart."""
+    empty = week.head(5).with_columns(count=pl.lit(filled, dtype=pl.Int64), actor=pl.lit("nobody"))
+    for first, second in zip(every_figure(week), every_figure(pl.concat([week, empty])), strict=True):
+        assert first.to_dict() == second.to_dict()
+
+
 def test_altair_accepts_every_figure(week: pl.DataFrame) -> None:
     """Each specification satisfies Altair's schema and is an Altair chart for who wants to change it."""
     for figure in every_figure(week):

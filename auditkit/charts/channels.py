@@ -47,11 +47,6 @@ def colour_channels(groups: Groups, *, legend: bool) -> Spec:
     return {"color": colour, "order": {"field": "rank", "type": "quantitative"}}
 
 
-def ranks(groups: Groups) -> dict[str, int]:
-    """Return each group's place in the stack."""
-    return {name: rank for rank, name in enumerate(groups.names)}
-
-
 def tooltip(*fields: tuple[str, str]) -> list[Spec]:
     """Return tooltip channels for pairs of a field and the title that it is shown with."""
     return [{"field": field, "type": "nominal", "title": visible(title)} for field, title in fields]

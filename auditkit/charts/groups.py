@@ -32,6 +32,11 @@ class Groups:
         return self.names if self.rest is None else self.names[:-1]
 
 
+def counted(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that count something: `downsample` fills empty buckets with null or zero."""
+    return frame.filter(pl.col("count") > 0)
+
+
 def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     """Group the rows of a frame by a column's visible text; what is beyond the `most` with the largest `count`,
     taken together, is the rest.  Without a column there is one group.

@@ -1,5 +1,7 @@
 """Who, what and how much: the most frequent values of a column, and shares."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from auditkit.charts.channels import (
@@ -12,7 +14,7 @@ from auditkit.charts.channels import (
     tooltip,
 )
 from auditkit.charts.figure import MUTED, Figure, Spec
-from auditkit.charts.groups import Groups, fold
+from auditkit.charts.groups import Groups, counted, fold
 from auditkit.plaintext import visible
 
 _ROOM = 1.18
@@ -38,6 +40,7 @@ def top(
     ('Top actor: ann 3, bo 2.', 'The first 2 have 5 of 6 events; (1 other) not drawn')
     """
     title = title or f"Top {visible(by)}"
+    frame = counted(frame)
     if frame.is_empty():
         return nothing(title, "Number of events", frame)
     rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
@@ -46,9 +49,8 @@ def top(
     drawn, total = sum(totals.values()), int(frame["count"].sum())
     subtitle = f"{number(total)} events"
     if rows.rest:
-        subtitle = (
-            f"The first {number(len(rows.named))} have {number(drawn)} of {subtitle}; {rows.rest} not drawn"
-        )
+        first = f"The first {number(len(rows.named))} have {number(drawn)} of"
+        subtitle = f"{first} {subtitle}; {rows.rest} not drawn"
     bars: Spec = {
         "data": {"values": summed.to_dicts()},
         "mark": {"type": "bar", "height": {"band": 0.7}},
@@ -59,12 +61,16 @@ def top(
             "tooltip": tooltip(("row", by), ("group", split or "what"), ("count", "count")),
         },
     }
-    ends: Spec = {
-        "data": {
-            "values": [
-                {"row": name, "count": totals[name], "text": number(totals[name])} for name in rows.named
-            ]
-        },
+    words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
+    spec: Spec = {"layer": [bars, _ends(rows, totals)], "height": ROW_HEIGHT * len(rows.named)}
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
+
+
+def _ends(rows: Groups, totals: Mapping[str, int]) -> Spec:
+    """Return the numbers at the ends of the bars."""
+    values = [{"row": name, "count": totals[name], "text": number(totals[name])} for name in rows.named]
+    return {
+        "data": {"values": values},
         "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": MUTED},
         "encoding": {
             "y": row_channel(rows.named),
@@ -72,9 +78,6 @@ def top(
             "text": {"field": "text", "type": "nominal"},
         },
     }
-    words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
-    spec: Spec = {"layer": [bars, ends], "height": ROW_HEIGHT * len(rows.named)}
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
 
 
 def share(
@@ -94,6 +97,7 @@ def share(
     'Share of outcome: success 75.0 % (3), (none) 25.0 % (1).'
     """
     title = title or f"Share of {visible(of)}"
+    frame = counted(frame)
     if frame.is_empty():
         return nothing(title, "Share of events", frame)
     rows, parts = fold(frame, by, most=n), fold(frame, of, most=most)

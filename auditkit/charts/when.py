@@ -11,12 +11,11 @@ from auditkit.charts.channels import (
     count_channel,
     nothing,
     number,
-    ranks,
     tooltip,
 )
 from auditkit.charts.figure import LEVELS, Figure, Spec
-from auditkit.charts.groups import fold
-from auditkit.charts.zone import instants, time_axis, zone_of
+from auditkit.charts.groups import Groups, counted, fold
+from auditkit.charts.zone import TimeAxis, instants, time_axis, zone_of
 from auditkit.plaintext import visible
 
 _UNITS = {
@@ -56,42 +55,40 @@ def over_time(
     unit = _UNITS.get(every, every)
     zone = zone_of(frame["ts"])
     subtitle = f"Events per {unit}" + (f" by {visible(by)}" if by else "")
+    frame = counted(frame)
     if frame.is_empty():
         return nothing(title, subtitle, frame)
     axis = time_axis(frame["ts"], every)
     groups = fold(frame, by, most=most)
-    place = ranks(groups)
+    spec: Spec = {
+        "data": {"values": _bars(frame, groups, axis)},
+        "mark": {"type": "bar", "orient": "vertical", "x2Offset": -0.5},
+        "encoding": {
+            "x": axis.channel(start, end),
+            "x2": {"field": "to"},
+            "y": count_channel(),
+            **colour_channels(groups, legend=by is not None),
+            "tooltip": [axis.tooltip(), *tooltip(("group", by or "what"), ("count", "count"))],
+        },
+        "height": 170,
+    }
+    subtitle = f"{subtitle}. {axis.note}" if axis.note else subtitle
+    alt = f"{title}: {_peak(frame, unit, zone)}"
+    return Figure(title=title, subtitle=subtitle, alt=alt, spec=spec, data=frame)
+
+
+def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
+    place = {name: rank for rank, name in enumerate(groups.names)}
     summed = (
         pl.DataFrame([instants(frame["ts"]), groups.row, frame["count"]])
         .group_by("ts", "group")
         .agg(pl.col("count").sum())
         .sort("ts", "group")
     )
-    encoding: Spec = {
-        "x": axis.channel(start, end),
-        "x2": {"field": "to"},
-        "y": count_channel(),
-        **colour_channels(groups, legend=by is not None),
-        "tooltip": [
-            {"field": "from", "type": "temporal", "format": "%Y-%m-%d %H:%M", "title": axis.title},
-            *tooltip(("group", by or "what"), ("count", "count")),
-        ],
-    }
-    subtitle = f"{subtitle}. {axis.note}" if axis.note else subtitle
-    spec: Spec = {
-        "data": {
-            "values": [
-                {**axis.bucket(us), "group": name, "rank": place[name], "count": count}
-                for us, name, count in summed.iter_rows()
-            ]
-        },
-        "mark": {"type": "bar", "orient": "vertical", "x2Offset": -0.5},
-        "encoding": encoding,
-        "height": 170,
-    }
-    return Figure(
-        title=title, subtitle=subtitle, alt=f"{title}: {_peak(frame, unit, zone)}", spec=spec, data=frame
-    )
+    return [
+        {**axis.bucket(us), "group": name, "rank": place[name], "count": count}
+        for us, name, count in summed.iter_rows()
+    ]
 
 
 def _peak(frame: pl.DataFrame, unit: str, zone: str) -> str:
@@ -114,6 +111,7 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     """
     zone = zone_of(frame["ts"])
     subtitle = f"Sum of events per hour of the week, {zone}"
+    frame = counted(frame)
     if frame.is_empty():
         return nothing(title, subtitle, frame)
     sums = _hours_of_week(frame)

@@ -71,6 +71,10 @@ class TimeAxis:
         axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True}
         return {"field": "from", "type": "temporal", "scale": scale, "axis": axis, "title": self.title}
 
+    def tooltip(self) -> Spec:
+        """Return the tooltip channel for where a bucket starts."""
+        return {"field": "from", "type": "temporal", "format": "%Y-%m-%d %H:%M", "title": self.title}
+
 
 def time_axis(ts: pl.Series, every: str) -> TimeAxis:
     """Return the axis for buckets of one width, given by at least one start in a column with a zone.

@@ -181,16 +181,23 @@ def _answer(found: Population, groups: pl.DataFrame) -> str:
     start = f"{_count(found.shown, 'event')} by {_count(actors, 'actor')} from {_count(len(found.sources), 'source')}"
     if groups["outcome"].null_count() == groups.height:
         return f"{start}; their outcome is not stated."
-    failures = groups.filter(pl.col("outcome") == "failure").sort(
-        "count", descending=True, maintain_order=True
-    )
+    failures = groups.filter(pl.col("outcome") == "failure")
     if failures.is_empty():
         return f"{start}; none is recorded as a failure."
     failed = int(failures["count"].sum())
-    worst = failures.row(0, named=True)
-    by = "" if worst["actor"] is None else f" by {label(worst['actor'])}"
-    most = f"most often {label(worst['action'])}{by} ({_count(worst['count'], 'time')})"
-    return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed, {most}."
+    return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed, {_most_failed(failures)}."
+
+
+def _most_failed(failures: pl.DataFrame) -> str:
+    """Name the action that failed most often, and the actor where one has most of it."""
+    actions = failures.group_by("action", maintain_order=True).agg(pl.col("count").sum())
+    action, times = actions.sort("count", descending=True, maintain_order=True).row(0)
+    actors = failures.filter(pl.col("action") == action).sort("count", descending=True, maintain_order=True)
+    actor, share = actors["actor"][0], actors["count"][0]
+    words = f"most often {label(action)} ({_count(times, 'time')}"
+    if actor is None or 2 * share <= times:
+        return f"{words})"
+    return f"{words}, {'always' if share == times else 'mostly'} by {label(actor)})"
 
 
 def _count(number: int, noun: str) -> str:

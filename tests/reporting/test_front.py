@@ -125,7 +125,7 @@ def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
     """The sentence counts events, actors, sources and failures, and names the most frequent failure."""
     answer = cover(busy, title="T").facts.answer
     assert answer == (
-        "8 events by 2 actors from 2 sources; 2 (25.0 %) failed, most often doc.read by bo (1 time)."
+        "8 events by 2 actors from 2 sources; 2 (25.0 %) failed, most often doc.read (2 times)."
     )
 
 
@@ -136,6 +136,24 @@ def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
 def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: str) -> None:
     """No failure and no stated outcome are different answers."""
     trail.append(action="a", outcome=outcome).wait()
+    assert cover(trail, title="T").facts.answer.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("actors", "words"),
+    [
+        (["bo", "bo"], "most often a (2 times, always by bo)."),
+        (["bo", "bo", "ann"], "most often a (3 times, mostly by bo)."),
+        (["bo", "ann"], "most often a (2 times)."),
+        ([None], "most often a (1 time)."),
+    ],
+)
+def test_who_failed_is_named_only_where_one_stands_out(
+    trail: Trail, actors: list[str | None], words: str
+) -> None:
+    """A failure spread over many actors is not put down to one of them."""
+    for actor in actors:
+        trail.append(action="a", actor=actor, outcome="failure").wait()
     assert cover(trail, title="T").facts.answer.endswith(words)
 
 

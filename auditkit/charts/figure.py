@@ -19,8 +19,9 @@ WIDTH = 720
 BLUE = "#0072b2"
 VERMILLION = "#d55e00"
 GREY = "#8c96a0"
+REST = "#c3cad1"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a5195", "#b8860b")
-"""Colours of series (after Okabe and Ito); vermillion is kept for failures, grey for null and the rest."""
+"""Colours of series (after Okabe and Ito); vermillion is kept for failures, grey for null, light grey for the rest."""
 LEVELS = ("#eef2f6", "#cfe1f2", "#93c3e6", "#4f9bd0", "#1f6fae", "#0b4678")
 """Colours of the heat map: none, then few to many."""
 
@@ -50,7 +51,7 @@ _CONFIG: Spec = {
         "columns": 4,
         "labelColor": MUTED,
         "labelFontSize": 11,
-        "labelLimit": 140,
+        "labelLimit": 100,
         "offset": 10,
         "symbolSize": 80,
         "symbolType": "square",

@@ -6,7 +6,7 @@ from itertools import cycle
 
 import polars as pl
 
-from auditkit.charts.figure import BLUE, GREY, PALETTE, VERMILLION
+from auditkit.charts.figure import BLUE, GREY, PALETTE, REST, VERMILLION
 from auditkit.plaintext import MISSING, label, others
 
 _MEANING = {"success": BLUE, "failure": VERMILLION, MISSING: GREY}
@@ -60,7 +60,7 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
 
 
 def _colours(names: Sequence[str], rest: str | None) -> Iterator[str]:
-    meaning = _MEANING if rest is None else {**_MEANING, rest: GREY}
+    meaning = _MEANING if rest is None else {**_MEANING, rest: REST}
     taken = {meaning.get(name) for name in names}
     free = cycle([colour for colour in PALETTE if colour not in taken])
     return (meaning.get(name) or next(free) for name in names)

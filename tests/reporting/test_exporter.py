@@ -11,7 +11,7 @@ import pytest
 from nbconvert.exporters import get_exporter
 
 from auditkit import Trail, charts
-from auditkit.charts.figure import LEVELS, PALETTE, VERMILLION
+from auditkit.charts.figure import LEVELS, PALETTE, REST, VERMILLION
 from auditkit.reporting import cover, table
 from auditkit.reporting.exporter import AuditReportExporter
 from tests.reporting.material import (
@@ -72,7 +72,7 @@ def test_the_policy_allows_this_style_and_nothing_else() -> None:
 def test_dark_mode_knows_every_colour_that_needs_it() -> None:
     """Each shade of the heat map, and each colour too dark for a dark page, has a counterpart in the style sheet."""
     dark = STYLE.read_text().partition("prefers-color-scheme: dark")[2].partition("@media")[0]
-    for colour in (*LEVELS, PALETTE[0], PALETTE[5], VERMILLION):
+    for colour in (*LEVELS, PALETTE[0], PALETTE[5], REST, VERMILLION):
         assert f'[fill="{colour}"]' in dark
 
 

@@ -32,11 +32,12 @@ _PREVIEWED = 10_000
     cls=Command,
     examples="""
 auditkit import events.jsonl.gz --map ts=time --map actor=user.name --map action=event
-auditkit import cloudtrail.jsonl --map ts=eventTime --map actor=userIdentity.arn --map actor=userIdentity.type
-                --map action=eventName --map outcome=errorCode --set outcome=success --set source=cloudtrail
+auditkit import cloudtrail.jsonl --map ts=eventTime --map action=eventName --map id=eventID \\
+                --map actor=userIdentity.arn --map actor=userIdentity.type \\
+                --map outcome=errorCode --set outcome=success --set source=cloudtrail
 auditkit import orders.csv --map ts=booked --ts-format "%d.%m.%Y %H:%M" --tz Europe/Berlin --set action=order
 auditkit import app.parquet --map ts=time_ms --ts-format ms --dry-run
-journalctl -o json | auditkit import - --map ts=__REALTIME_TIMESTAMP --ts-format us --map action=SYSLOG_IDENTIFIER
+journalctl -o json | auditkit import - --map ts=__REALTIME_TIMESTAMP --ts-format us --map action=MESSAGE
 """,
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
@@ -110,7 +111,7 @@ def import_(
         if summary.events >= _FLUSH_AT:
             trail.flush()
     _tell(summary, perf_counter() - started, as_json=as_json)
-    if summary.dead_letters and not summary.events:
+    if summary.dead_letters and not summary.events and not summary.duplicates:
         raise click.exceptions.Exit(1)
 
 
@@ -184,7 +185,9 @@ def _show_preview(trail: Trail, records: Input, mapping: EventMap) -> None:
     click.echo(
         f"\nOf the first {total:,} records {summary.events:,} would become events; nothing was written."
     )
-    _tell_refusals(summary)
+    if summary.dead_letters:
+        click.echo(f"{summary.dead_letters:,} would be dead letters:")
+        _tell_refusals(summary)
 
 
 def _tell(summary: ImportSummary, seconds: float, *, as_json: bool) -> None:
@@ -197,13 +200,16 @@ def _tell(summary: ImportSummary, seconds: float, *, as_json: bool) -> None:
         click.echo(
             f"  from {minute(summary.first_ts)} to {minute(summary.last_ts)}, seq {summary.first_seq} and on"
         )
-    _tell_refusals(summary)
+    if summary.duplicates:
+        click.echo(
+            f"  {counted(summary.duplicates, 'more record')} repeated events that the trail has, and changed nothing"
+        )
+    if summary.dead_letters:
+        click.echo(f"{counted(summary.dead_letters, 'dead letter')}, kept with line and reason:")
+        _tell_refusals(summary)
 
 
 def _tell_refusals(summary: ImportSummary) -> None:
-    if not summary.dead_letters:
-        return
-    click.echo(f"{counted(summary.dead_letters, 'dead letter')}, kept with line and reason:")
     for kind in summary.refusals:
         where = "" if kind.field is None else f"{kind.field}: "
         click.echo(f"  {kind.count:>9,} x {visible(where + kind.reason)} (first in line {kind.first_line:,})")

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from auditkit.cli.cells import ago, counted, minute, size
+from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, trail_option
 from auditkit.cli.streams import json_line
 from auditkit.keep.plan import PrunePlan
@@ -114,8 +115,14 @@ def prune(
     """
     with opened(trail_path) as trail:
         moment = _moment(trail, now)
+        if not dry_run:
+            trail.flush()
         plan = trail.plan_prune(now=moment)
         if dry_run:
+            if waiting := trail.stats().queue.depth:
+                warn(
+                    f"{counted(waiting, 'queued event')} not counted; `auditkit flush` moves them into segments"
+                )
             click.echo(json_line(_plan_row(plan)) if as_json else _plan_text(plan), nl=not as_json)
             return
         if not as_json:
@@ -139,7 +146,10 @@ def _moment(trail: Trail, text: str | None) -> datetime | None:
     now_us = to_us(trail.now())
     if text == "now":
         return from_us(now_us)
-    return from_us(parse_instant(text, name="now", tz=trail.tz, now_us=now_us))
+    moment_us = parse_instant(text, name="now", tz=trail.tz, now_us=now_us)
+    if moment_us > now_us:
+        raise click.UsageError(f"--now: ahead of the machine's clock (found {text!r}).")
+    return from_us(moment_us)
 
 
 def _tell(done: Any, *, as_json: bool) -> None:

@@ -4,8 +4,10 @@
 """
 
 import difflib
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -125,6 +127,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if (
+            getattr(sys, name) is None
+        ):  # closed by whoever started us; a file of the trail must not take its place
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- open to the end
     cli(prog_name="auditkit")
 
 

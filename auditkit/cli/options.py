@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Literal, TypeVar
 
 import click
@@ -19,7 +20,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, examples: str = "", **more: Any) -> None:
         super().__init__(*args, **more)
-        self.examples = examples.strip().splitlines()
+        self.examples = dedent(examples).strip().splitlines()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples below the options."""
@@ -27,7 +28,7 @@ class Command(click.Command):
         if self.examples:
             with formatter.section("Examples"):
                 for line in self.examples:
-                    formatter.write(f"  {line.strip()}\n" if line.strip() else "\n")
+                    formatter.write(f"  {line}\n")
 
 
 def trail_option(function: _F) -> _F:

@@ -24,7 +24,7 @@ _QUOTED = re.compile('[",\r\n]|^$|^\\s|\\s$')
 def write_json(frame: pl.DataFrame, out: IO[bytes]) -> None:
     """Write one JSON object per row; a column `attrs` becomes the object that its text is."""
     for rows in frame.iter_slices(_SLICE_ROWS):
-        out.write(b"".join(json_line(row) for row in rows.iter_rows(named=True)))
+        _write_all(out, b"".join(json_line(row) for row in rows.iter_rows(named=True)))
 
 
 def json_line(row: dict[str, Any]) -> bytes:
@@ -42,9 +42,9 @@ def json_line(row: dict[str, Any]) -> bytes:
 
 def write_csv(frame: pl.DataFrame, out: IO[bytes]) -> None:
     """Write a header and one line per row."""
-    out.write((",".join(_quoted(_disarmed(name)) for name in frame.columns) + "\n").encode())
+    _write_all(out, (",".join(_quoted(_disarmed(name)) for name in frame.columns) + "\n").encode())
     for rows in frame.iter_slices(_SLICE_ROWS):
-        out.write("".join(_csv_lines(rows)).encode())
+        _write_all(out, "".join(_csv_lines(rows)).encode())
 
 
 def csv_cell(value: Any) -> str:
@@ -64,6 +64,13 @@ def csv_cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return _quoted(_disarmed(msgspec.json.encode(value).decode()))
+
+
+def _write_all(out: IO[bytes], content: bytes) -> None:
+    """Write everything: an unbuffered stream (PYTHONUNBUFFERED) may take only a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[out.write(rest) or 0 :]
 
 
 def _csv_lines(rows: pl.DataFrame) -> Iterator[str]:

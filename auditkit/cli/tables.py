@@ -4,6 +4,7 @@ Everything shown passes `cell`, and reaches rich as plain text, never as markup:
 colour nor move anything.  What does not fit is shortened or left out, and then said to be.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -59,10 +60,18 @@ class Column:
         return self.width if self.firm else min(self.width, max(_LEAST, cell_len(self.heading)))
 
 
+class _Screen(Console):
+    """rich's console, without its own way out when the reader of a pipe is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command end as every other one does."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def console() -> Console:
     """Return standard output as rich sees it."""
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal() else PIPE_WIDTH
-    return Console(markup=False, highlight=False, emoji=False, width=width)
+    return _Screen(markup=False, highlight=False, emoji=False, width=width)
 
 
 def table_columns(frame: pl.DataFrame, *, missing: str = "") -> list[Column]:

@@ -4,8 +4,9 @@ Every record becomes an event or a dead letter; none is dropped, none is invente
 before the next is read, so memory is bounded by a chunk and an import that is stopped can say how far it came.
 """
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from auditkit.errors import AuditError, InvalidEventError
 from auditkit.event import Rules
 from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
+from auditkit.queue.receipts import Receipt
 from auditkit.sources.lines import Item, Unreadable
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
@@ -24,6 +26,8 @@ CHUNK_RECORDS = 10_000
 HOPELESS = 100
 """So many records at the head of a file, all refused, are taken for a wrong mapping rather than bad data."""
 _EXAMPLES = 12
+_KINDS = 1000
+_DIGITS = re.compile(r"\d+")
 
 Progress = Callable[[Input, "Tally"], None]
 
@@ -40,16 +44,21 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSummary:
-    """What an import did.  Times are those of the imported events; `refusals` names the most frequent kinds."""
+    """What an import did.
+
+    `events` are new in the trail, `duplicates` were there already (same source, id and body).  Times span both.
+    `refusals` names the most frequent kinds of dead letters, `keys` those of the first record, for whoever has to
+    find the right map.
+    """
 
     events: int
+    duplicates: int
     dead_letters: int
     first_seq: int | None
     first_ts: datetime | None
     last_ts: datetime | None
     refusals: tuple[Refusal, ...]
     keys: tuple[str, ...]
-    """The keys of the first record, for whoever has to find the right map."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,46 +66,46 @@ class Tally:
     """The count of an import that is going on; true of what is durable."""
 
     events: int = 0
+    duplicates: int = 0
     dead_letters: int = 0
     first_seq: int | None = None
     oldest_us: int | None = None
     newest_us: int | None = None
-    kinds: dict[tuple[str | None, str], list[int]] = field(default_factory=dict)
+    kinds: dict[tuple[str | None, str], Refusal] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
 
     def summary(self) -> ImportSummary:
         """Return the count so far."""
-        kinds = sorted(self.kinds.items(), key=lambda kind: -kind[1][0])
+        kinds = sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.first_line))
         return ImportSummary(
             events=self.events,
+            duplicates=self.duplicates,
             dead_letters=self.dead_letters,
             first_seq=self.first_seq,
             first_ts=None if self.oldest_us is None else from_us(self.oldest_us),
             last_ts=None if self.newest_us is None else from_us(self.newest_us),
-            refusals=tuple(
-                Refusal(field=name, reason=reason, count=count, first_line=line)
-                for (name, reason), (count, line) in kinds[:_EXAMPLES]
-            ),
+            refusals=tuple(kinds[:_EXAMPLES]),
             keys=self.keys,
         )
 
-    def accept(self, moments: list[int]) -> None:
-        """Count events by their times in microseconds."""
-        self.events += len(moments)
+    def span(self, moments: list[int]) -> None:
+        """Widen the span of time by these, in microseconds."""
         if moments:
             oldest, newest = min(moments), max(moments)
             self.oldest_us = oldest if self.oldest_us is None else min(oldest, self.oldest_us)
             self.newest_us = newest if self.newest_us is None else max(newest, self.newest_us)
 
-    def refuse(self, letters: list[DeadLetter], kinds: list[str]) -> None:
-        """Count dead letters by field and kind of reason."""
+    def refuse(self, letters: list[DeadLetter], reasons: list[str]) -> None:
+        """Count dead letters by field and reason, whatever numbers a reason names."""
         self.dead_letters += len(letters)
-        for letter, kind in zip(letters, kinds, strict=True):
-            counted = self.kinds.get((letter.field, kind))
+        for letter, reason in zip(letters, reasons, strict=True):
+            kind = (letter.field, _DIGITS.sub("#", reason))
+            counted = self.kinds.get(kind)
             if counted is not None:
-                counted[0] += 1
-            elif len(self.kinds) < 100 * _EXAMPLES:
-                self.kinds[letter.field, kind] = [1, letter.line or 0]
+                self.kinds[kind] = replace(counted, count=counted.count + 1)
+            elif len(self.kinds) < _KINDS:
+                line = letter.line or 0
+                self.kinds[kind] = Refusal(field=letter.field, reason=reason, count=1, first_line=line)
 
 
 @dataclass(slots=True)
@@ -107,11 +116,11 @@ class _Chunk:
     lines: list[tuple[int, str]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     def refuse(self, line: int, text: str, reason: str, error: InvalidEventError | None = None) -> None:
         """Turn a record into a dead letter."""
-        self.kinds.append(reason)
+        self.reasons.append(reason)
         self.letters.append(
             DeadLetter(
                 recorded_us=self.now_us,
@@ -143,7 +152,7 @@ def import_records(
     while batch := list(islice(items, chunk_records)):
         chunk = _mapped(batch, mapping, trail)
         count.keys = count.keys or _keys(batch)
-        if not chunk.events and not count.events and len(batch) >= min(HOPELESS, chunk_records):
+        if not chunk.events and not count.events and len(batch) >= HOPELESS:
             raise _hopeless(source, chunk, count.keys)
         _store(trail, chunk, count)
         if on_progress is not None:
@@ -159,8 +168,9 @@ def preview(
     batch = list(islice(iter(source), limit))
     chunk = _valid(trail, _mapped(batch, mapping, trail))
     count.keys = _keys(batch)
-    count.accept([to_us(event["ts"]) for event in chunk.events])
-    count.refuse(chunk.letters, chunk.kinds)
+    count.events = len(chunk.events)
+    count.span([to_us(event["ts"]) for event in chunk.events])
+    count.refuse(chunk.letters, chunk.reasons)
     return chunk.events, count
 
 
@@ -183,7 +193,7 @@ def _valid(trail: Trail, chunk: _Chunk) -> _Chunk:
     """Move the events that the trail would refuse to the dead letters."""
     core = trail.core
     rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us)
-    kept = _Chunk(chunk.now_us, letters=chunk.letters, kinds=chunk.kinds)
+    kept = _Chunk(chunk.now_us, letters=chunk.letters, reasons=chunk.reasons)
     for (line, text), event in zip(chunk.lines, chunk.events, strict=True):
         try:
             core.schema.row(event, rules)
@@ -197,16 +207,36 @@ def _valid(trail: Trail, chunk: _Chunk) -> _Chunk:
 
 def _store(trail: Trail, chunk: _Chunk, count: Tally) -> None:
     try:
-        receipt = trail.extend(chunk.events)
-    except InvalidEventError:  # rare: only then is every event tried by itself
-        chunk = _valid(trail, chunk)
-        receipt = trail.extend(chunk.events)
-    first = receipt.wait()
-    count.first_seq = first if count.first_seq is None else count.first_seq
-    count.accept([to_us(event["ts"]) for event in chunk.events])
+        receipts = [trail.extend(chunk.events)]
+        receipts[0].wait()
+    except InvalidEventError:  # rare: nothing of the chunk was taken, and every event is tried by itself
+        chunk, receipts = _one_by_one(trail, _valid(trail, chunk))
+    for receipt in receipts:
+        if count.first_seq is None and receipt.duplicates < receipt.count:
+            count.first_seq = receipt.first
+        count.duplicates += receipt.duplicates
+        count.events += receipt.count - receipt.duplicates
+    count.span([to_us(event["ts"]) for event in chunk.events])
     if chunk.letters:
-        keep_dead_letters(trail.core, chunk.letters)
-        count.refuse(chunk.letters, chunk.kinds)
+        keep_dead_letters(trail.core, sorted(chunk.letters, key=lambda letter: letter.line or 0))
+        count.refuse(chunk.letters, chunk.reasons)
+
+
+def _one_by_one(trail: Trail, chunk: _Chunk) -> tuple[_Chunk, list[Receipt]]:
+    """Append each event for itself; one whose id another event has becomes a dead letter."""
+    kept = _Chunk(chunk.now_us, letters=chunk.letters, reasons=chunk.reasons)
+    taken = []
+    receipts = [trail.extend([event]) for event in chunk.events]
+    for (line, text), event, receipt in zip(chunk.lines, chunk.events, receipts, strict=True):
+        try:
+            receipt.wait()
+        except InvalidEventError as exc:
+            kept.refuse(line, text, "taken by another event of this source", exc)
+        else:
+            kept.lines.append((line, text))
+            kept.events.append(event)
+            taken.append(receipt)
+    return kept, taken
 
 
 def _keys(batch: list[Item]) -> tuple[str, ...]:

@@ -1,0 +1,164 @@
+"""The commands range, group-by, downsample, tail and sql."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from auditkit.trail.facade import open_trail
+from tests.cli.conftest import Run, rows
+
+
+def actions(run: Run, *args: str) -> list[str]:
+    """The actions that `range` answers with."""
+    return [row["action"] for row in rows(run("range", "--json", *args))]
+
+
+def test_range_orders_by_time(filled: Run) -> None:
+    """Events of the window come in the order of time, from segments and queue alike; the end is exclusive."""
+    assert actions(filled) == ["auth.login", "auth.login", "doc.read", "doc.read", "doc.write", "doc.write"]
+    assert actions(filled, "--start", "2026-10-25T01:30Z", "--end", "2026-10-25T22:45Z") == [
+        "doc.read",
+        "doc.read",
+    ]
+    assert actions(filled, "--limit", "2", "--descending") == ["doc.write", "doc.write"]
+
+
+def test_range_days_follow_the_zone(filled: Run) -> None:
+    """A date is a day of --tz: this one has 25 hours there, and times are shown with its offsets."""
+    shown = rows(
+        filled("range", "--json", "--start", "2026-10-25", "--end", "+1d", "--tz", "Europe/Stockholm")
+    )
+    assert [row["ts"] for row in shown] == [
+        "2026-10-25T00:30:00+02:00",
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:30:00+01:00",
+        "2026-10-25T03:30:00+01:00",
+        "2026-10-25T23:45:00+01:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "seqs"),
+    [
+        (["actor=ann"], [0, 2, 5]),
+        (["actor=ann", "action=doc.*"], [2, 5]),
+        (['actor=["ann", null]', "outcome=success"], [0, 3]),
+        (["actor=null"], [3]),
+        (['actor=""'], [4]),
+        (["attrs.ip=10.0.0.7"], [2]),
+        (["attrs.deep.n=6"], [5]),
+        (["value=2.5"], [1]),
+        (["action=a=b"], []),
+    ],
+)
+def test_where(filled: Run, conditions: list[str], seqs: list[int]) -> None:
+    """Conditions are key=value, all of them true; values are JSON or else text."""
+    options = [part for condition in conditions for part in ("--where", condition)]
+    assert [row["seq"] for row in rows(filled("range", "--json", *options))] == seqs
+
+
+def test_range_as_csv(filled: Run) -> None:
+    """CSV has a header and a line per event; null is empty and an empty text is quoted."""
+    text = filled("range", "--csv", "--columns", "seq,ts,actor,value").stdout
+    assert text.splitlines() == [
+        "seq,ts,actor,value",
+        "0,2026-10-24T22:30:00+00:00,ann,1.0",
+        "1,2026-10-25T00:30:00+00:00,bob,2.5",
+        "2,2026-10-25T01:30:00+00:00,ann,",
+        "3,2026-10-25T02:30:00+00:00,,",
+        '4,2026-10-25T22:45:00+00:00,"",',
+        "5,2026-10-25T23:15:00+00:00,ann,-4.0",
+    ]
+    assert len(list(csv.DictReader(io.StringIO(filled("range", "--csv").stdout)))) == 6
+
+
+def test_group_by(filled: Run) -> None:
+    """Groups are counted and measured, null and empty keys apart; --sort puts the largest first."""
+    groups = rows(filled("group-by", "actor", "--json"))
+    assert [(row["actor"], row["count"], row["sum"]) for row in groups] == [
+        ("", 1, None),
+        ("ann", 3, -3.0),
+        ("bob", 1, 2.5),
+        (None, 1, None),
+    ]
+    largest = rows(filled("group-by", "actor", "--json", "--sort", "count", "--limit", "1"))
+    assert [row["actor"] for row in largest] == ["ann"]
+
+
+def test_group_by_intervals_and_measures(filled: Run) -> None:
+    """--every makes one row per interval and key; --agg chooses the measures."""
+    shown = rows(
+        filled("group-by", "action", "--every", "1d", "--tz", "Europe/Stockholm", "--agg", "count", "--json")
+    )
+    assert shown == [
+        {"ts": "2026-10-25T00:00:00+02:00", "action": "auth.login", "count": 2},
+        {"ts": "2026-10-25T00:00:00+02:00", "action": "doc.read", "count": 2},
+        {"ts": "2026-10-25T00:00:00+02:00", "action": "doc.write", "count": 1},
+        {"ts": "2026-10-26T00:00:00+01:00", "action": "doc.write", "count": 1},
+    ]
+    assert rows(filled("group-by", "actor,outcome", "--json"))[0]["outcome"] is None
+
+
+def test_downsample(filled: Run) -> None:
+    """A series has a row per interval with events, or per interval where --fill says with what."""
+    window = ("--start", "2026-10-25T00:00Z", "--end", "+4h", "--json")
+    assert [(row["ts"], row["count"]) for row in rows(filled("downsample", "1h", *window))] == [
+        ("2026-10-25T00:00:00Z", 1),
+        ("2026-10-25T01:00:00Z", 1),
+        ("2026-10-25T02:00:00Z", 1),
+    ]
+    filled_up = rows(filled("downsample", "1h", *window, "--fill", "0"))
+    assert [row["count"] for row in filled_up] == [1, 1, 1, 0]
+    forward = rows(filled("downsample", "1h", *window, "--fill", "forward"))
+    assert [row["count"] for row in forward] == [1, 1, 1, 1]
+    nulls = rows(filled("downsample", "1h", *window, "--fill", "null", "--agg", "sum"))
+    assert [row["sum"] for row in nulls] == [2.5, None, None, None]
+    by = rows(filled("downsample", "1d", "--by", "action,actor", "--json"))
+    assert {"ts", "action", "actor", "count"} <= by[0].keys()
+
+
+def test_tail_and_views_of_the_past(filled: Run, place: Path) -> None:
+    """`tail` shows the last by seq, the trail's own too; --at shows the trail as it was."""
+    assert [row["seq"] for row in rows(filled("tail", "-n", "2", "--json"))] == [4, 5]
+    assert [row["seq"] for row in rows(filled("tail", "-n", "2", "--at", "3", "--json"))] == [1, 2]
+    assert len(rows(filled("range", "--at", "4", "--json"))) == 4
+    assert rows(filled("sql", "SELECT count(*) AS n FROM events", "--at", "1", "--json")) == [{"n": 1}]
+    with open_trail(place) as trail:
+        trail.set_retention("7y")
+    assert rows(filled("tail", "-n", "1", "--json"))[0]["source"] == "auditkit"
+    assert len(actions(filled)) == 6
+    assert len(actions(filled, "--own")) == 7
+    shown = filled("tail")
+    assert "1 of them the trail's own (source auditkit)" in shown.stderr
+
+
+def test_sql(filled: Run) -> None:
+    """SQL asks the table `events`; the question may come from standard input."""
+    question = "SELECT action, count(*) AS n FROM events GROUP BY action ORDER BY n DESC, action LIMIT 1"
+    assert rows(filled("sql", question, "--json")) == [{"action": "auth.login", "n": 2}]
+    assert filled("sql", "-", "--csv", stdin=question).stdout == "action,n\nauth.login,2\n"
+
+
+def test_tables_say_what_they_leave_out(started: Run) -> None:
+    """A table shows 50 rows unless more are asked for, and says that there are more; JSON has all."""
+    started("append", "-", stdin="".join(f'{{"action": "a{n}"}}\n' for n in range(60)))
+    table = started("range")
+    assert "the first 50 events; there are more" in table.stderr
+    assert "a49" in table.stdout
+    assert "a50" not in table.stdout
+    assert "a59" in started("range", "--limit", "60").stdout
+    assert len(rows(started("range", "--json"))) == 60
+    groups = started("group-by", "action")
+    assert "the first 50 of 60 rows" in groups.stderr
+    assert len(rows(started("group-by", "action", "--json", "--limit", "3"))) == 3
+
+
+def test_empty_answers(started: Run) -> None:
+    """No events are no failure: an empty answer, and a remark beside it."""
+    assert started("range", "--json").stdout == ""
+    assert started("range", "--csv", "--columns", "ts,actor").stdout == "ts,actor\n"
+    assert "no events" in started("range").stderr
+    assert "no rows" in started("group-by", "actor").stderr
+    assert "no events" in started("tail").stderr

@@ -84,6 +84,7 @@ def group_by(
     aggs: Aggregations = None,
     tz: str = "UTC",
     now: datetime | None = None,
+    within: TimeRange | None = None,
 ) -> pl.DataFrame:
     """Return one row per group of events, and per bucket of time with `every`.
 
@@ -94,7 +95,9 @@ def group_by(
     nulls last.  Without keys there is one row per bucket, or one row of totals.
 
     `every` is a duration such as "5m", "1h", "1d", "1w", "1mo"; buckets follow the wall clock of `tz` as
-    `auditkit.query.buckets` says.  The other arguments and the errors are those of `range`.
+    `auditkit.query.buckets` says.  `within` is what a caller knows of where all events of the frame lie, as a
+    catalog does; it saves a look at them and changes no answer.  The other arguments and the errors are those of
+    `range`.
 
     >>> import datetime as dt
     >>> day = dt.datetime(2026, 11, 24, tzinfo=dt.timezone.utc)
@@ -104,7 +107,7 @@ def group_by(
     """
     window = resolve(start, end, now_us=_now_us(now), tz=tz)
     length = None if every is None else parse_every(every)
-    return _grouped(frame, _listed(by), length, window, where, aggs, tz)
+    return _grouped(frame, _listed(by), length, window, where, aggs, tz, within)
 
 
 def downsample(
@@ -119,6 +122,7 @@ def downsample(
     fill: Fill = UNFILLED,
     tz: str = "UTC",
     now: datetime | None = None,
+    within: TimeRange | None = None,
 ) -> pl.DataFrame:
     """Return one row per bucket of time, and per group with `by`; columns and arguments are those of `group_by`.
 
@@ -135,7 +139,7 @@ def downsample(
     """
     window = resolve(start, end, now_us=_now_us(now), tz=tz)
     length, fill, keys = parse_every(every), check_fill(fill), _listed(by)
-    found = _grouped(frame, keys, length, window, where, aggs, tz)
+    found = _grouped(frame, keys, length, window, where, aggs, tz, within)
     starts = None if fill is UNFILLED else _all_starts(found, length, window, tz)
     if starts is None:
         return found
@@ -165,6 +169,7 @@ def _grouped(
     where: Where,
     aggs: Aggregations,
     tz: str,
+    within: TimeRange | None,
 ) -> pl.DataFrame:
     events = events_of(frame)
     schema = events.collect_schema()
@@ -172,7 +177,7 @@ def _grouped(
     keys = _keys(by, schema, taken=times)
     measures = parse_measures(aggs, schema, taken=[*times, *keys])
     events = limited(events, window, None)
-    bucket = None if every is None else _bucket_key(events, every, window, tz)
+    bucket = None if every is None else _bucket_key(events, every, window, within, tz)
     events = _with_keys(kept(events, where), list(keys.values()), bucket)
     if measures.expressions:
         events = _as_callers_see(events, measures.expressions)
@@ -193,8 +198,15 @@ def _as_callers_see(events: pl.LazyFrame, expressions: list[pl.Expr]) -> pl.Lazy
     return events.with_columns(pl.col(name).cast(pl.String) for name in texts)
 
 
-def _bucket_key(events: pl.LazyFrame, every: Duration, window: TimeRange, tz: str) -> BucketKey:
-    return plan_key(pl.col("ts").to_physical(), every, tz, lambda: _bounds(events, window))
+def _bucket_key(
+    events: pl.LazyFrame, every: Duration, window: TimeRange, within: TimeRange | None, tz: str
+) -> BucketKey:
+    known = TimeRange(start_us=None, end_us=None) if within is None else within
+    inside = TimeRange(
+        start_us=max((us for us in (window.start_us, known.start_us) if us is not None), default=None),
+        end_us=min((us for us in (window.end_us, known.end_us) if us is not None), default=None),
+    )
+    return plan_key(pl.col("ts").to_physical(), every, tz, lambda: _bounds(events, inside))
 
 
 def _key_name(place: int) -> str:

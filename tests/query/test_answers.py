@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from auditkit import query
-from auditkit.timerange import InvalidTimeError, from_us
+from auditkit.timerange import InvalidTimeError, TimeRange, from_us
 from auditkit.where import InvalidQueryError, attr
 from tests.plain import (
     DAY,
@@ -311,6 +311,34 @@ def test_the_columns_are_those_promised(events: pl.DataFrame) -> None:
             if some.height:
                 filled = query.downsample(some, every, by="actor", fill=0, tz="Europe/Stockholm")
                 assert filled.schema == expected
+
+
+def test_what_a_caller_knows_of_the_events_changes_no_answer(events: pl.DataFrame) -> None:
+    """Told where all events lie, a query does not look at them first, and answers the same."""
+    times = events["ts"].to_physical()
+    looked = 0
+
+    def look(frame: pl.DataFrame) -> pl.DataFrame:
+        nonlocal looked
+        looked += 1
+        return frame
+
+    watched = events.lazy().map_batches(look)
+    known = TimeRange(start_us=times.min(), end_us=times.max() + 1)  # type: ignore[arg-type, operator]
+    for every in ("7m", "1h", "1d", "1mo"):
+        for window in (
+            {},
+            {"start": MORNING + timedelta(hours=1)},
+            {"end": "2026-11-24T08:00Z"},
+            {"start": "2027-01-01"},
+        ):
+            plain = query.downsample(events, every, by="actor", tz="Europe/Stockholm", fill=0, **window)
+            looked = 0
+            told = query.downsample(
+                watched, every, by="actor", tz="Europe/Stockholm", fill=0, within=known, **window
+            )
+            assert looked == 1
+            assert_frame_equal(told, plain)
 
 
 def test_filling_nothing_makes_nothing(events: pl.DataFrame) -> None:

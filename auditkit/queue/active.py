@@ -7,7 +7,7 @@ so with a mark.  A file whose sync failed is never written again.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auditkit.disk.durable import Disk, FileLock, publish, write_temporary
@@ -19,7 +19,6 @@ from auditkit.queue.frames import (
     HEADER_BYTES,
     JUMP,
     MARK,
-    NO_PREDECESSOR,
     PART,
     SEAL,
     FileHeader,
@@ -52,7 +51,7 @@ class Commit:
 class ActiveQueue:
     """One process's hold on the newest queue file of a trail.
 
-    `next_seq` and `durable` (bytes) describe the file as of the last call under the lock.
+    `next_seq` and `durable` (bytes known to be synced) describe the file as of the last call under the lock.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class ActiveQueue:
         self._timeout_s = timeout_s
         self._flushed_seq = flushed_seq
         self._lock = FileLock(disk, layout.queue_lock)
-        self._note_fd = disk.open(layout.queue_lock)
+        self._note_fd = disk.open(layout.queue_lock, write=True)
         self._epoch = read_note(disk, self._note_fd).epoch
         self._fd: int | None = None
         self._path = layout.queue
@@ -80,7 +79,15 @@ class ActiveQueue:
         self.recorded_us = 0
         self.on_frame: Callable[[Frame, Path], None] | None = None
         """Hears of every frame of events that others wrote."""
+        self.on_gap: Callable[[], None] | None = None
+        """Hears that others wrote frames which are in segments already, and that nobody told of."""
+        self._header: FileHeader | None = None
         self._end = self.durable = 0
+        self._vouched = 0
+        """Where the last mark ends: readers show what lies before.  The mark itself may not be durable yet."""
+        self._successor: int | None = None
+        """The successor's first seq, where the file is sealed and nobody has gone on to it yet."""
+        self._broken = False
 
     def commit(self, blocks: Sequence[Block], now_us: int) -> Commit:
         """Take the lock, then `write`."""
@@ -90,8 +97,8 @@ class ActiveQueue:
     def write(self, blocks: Sequence[Block], now_us: int) -> Commit:
         """Append blocks in order and make them durable with one sync; the caller holds the lock.
 
-        On return every event is durable and its seq decided.  If it raises, the file was cut back to its last
-        durable byte where storage still allowed it, and this object refuses further commits.
+        On return every event is durable and its seq decided.  If it raises, the file was cut back to what is
+        vouched for where storage still allowed it, and this object refuses further commits.
         """
         self.recorded_us = max(self.recorded_us, now_us)
         first = seq = self.next_seq
@@ -114,7 +121,8 @@ class ActiveQueue:
         with self.locked():
             if self.next_seq > self.first_seq:
                 self._append_durably(self._frame(SEAL, self.next_seq, 0))
-                self._follow(self.next_seq)
+                self._successor = self.next_seq
+                self._follow(self._successor)
             return self.next_seq
 
     @contextmanager
@@ -122,14 +130,14 @@ class ActiveQueue:
         """Let the block's catalog transaction take the seqs before `end_seq`; the caller holds the lock.
 
         The jump is announced durably, and confirmed by a mark once the block has committed.  Where the block raises
-        it is taken back; where the process dies, the next writer asks the catalog which of the two it was.
+        or the process dies, whoever takes the lock next asks the catalog whether it has happened.
         """
-        before = self._end
+        before, durable = self._end, self.durable
         self._append_durably(self._frame(JUMP, end_seq, 0))
         try:
             yield
         except BaseException:
-            self._cut(before)
+            self._end, self.durable = before, durable
             raise
         self.next_seq = end_seq
         self._mark()
@@ -162,7 +170,7 @@ class ActiveQueue:
     def _refuse_after_failure(self) -> None:
         if self._note_fd < 0:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
-        if read_note(self._disk, self._note_fd).epoch != self._epoch:
+        if self._broken or read_note(self._disk, self._note_fd).epoch != self._epoch:
             error = ClosedError(
                 f"{self._layout.root}: a sync of the queue failed since this trail was opened"
             )
@@ -176,17 +184,18 @@ class ActiveQueue:
             status = self._disk.status(self._open_fd)
             if status.st_size < self._end:
                 raise CorruptionError(self._path, offset=status.st_size, reason="the file became shorter")
-            successor = self._read_on(status.st_size)
-            if successor is None:
+            if self._successor is None:
+                self._read_on(status.st_size)
+            if self._successor is None:
                 break
-            self._follow(successor)
+            self._follow(self._successor)
         if status.st_nlink == 0:
             raise CorruptionError(self._path, offset=None, reason="the active queue file was removed")
 
-    def _read_on(self, size: int) -> int | None:
-        """Take in the bytes up to `size`; return the successor's first seq where the file is sealed."""
+    def _read_on(self, size: int) -> None:
+        """Take in the bytes up to `size`, or up to a seal; cut or adopt what a dead writer left."""
         if size == self._end:
-            return None
+            return
         data, base, batch_end = (
             self._disk.read(self._open_fd, size - self._end, self._end),
             self._end,
@@ -210,19 +219,19 @@ class ActiveQueue:
             self._tell(open_batch)
             open_batch, batch_end, self.next_seq = [], frame.end, seq
             if frame.kind in (MARK, SEAL):
-                self.durable = frame.end
+                self.durable, self._vouched = frame.offset, frame.end
             if frame.kind == SEAL:
-                self._end = frame.end
-                return frame.seq
+                self._end, self._successor = frame.end, frame.seq
+                return
         if jump is not None and self._flushed_seq() >= jump.seq:
             batch_end, self.next_seq = jump.end, jump.seq
         self._end = batch_end
         if batch_end < size:
             refuse_rot(data, base, batch_end, self.durable, self._path, self.next_seq)
             self._cut(batch_end)
-        if self.durable < batch_end:
-            self._adopt()
-        return None
+        if self._vouched < batch_end:
+            self._rewrite()
+            self._mark()
 
     def _tell(self, frames: Sequence[Frame]) -> None:
         """Let `on_frame` hear of a batch that is whole; what may still be cut is nobody's business."""
@@ -239,8 +248,8 @@ class ActiveQueue:
             self._disk.sync_data(self._open_fd)
         self._end = end
 
-    def _adopt(self) -> None:
-        """Make frames durable whose writer died before it could mark them.
+    def _rewrite(self) -> None:
+        """Make frames durable whose writer died before it could say so.
 
         The same bytes are written again: whether the page cache that the dead writer left is on its way to
         storage is not known.
@@ -248,7 +257,6 @@ class ActiveQueue:
         data = self._disk.read(self._open_fd, self._end - self.durable, self.durable)
         self._end = self.durable
         self._append_durably(data)
-        self._mark()
 
     def _append_durably(self, data: bytes) -> None:
         with self._giving_up_on_failure():
@@ -263,29 +271,39 @@ class ActiveQueue:
         with self._giving_up_on_failure():
             self._disk.write(self._open_fd, mark, self._end)
         self._end += len(mark)
-        self.durable = self._end
+        self._vouched = self._end
 
     @contextmanager
     def _giving_up_on_failure(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:
+        except OSError:
             self._give_up()
+            raise
+        except BaseException:  # an interrupt: the file is as a dead writer leaves it, and so is this object
+            self._broken = True
             raise
 
     def _give_up(self) -> None:
-        """Note the failure for everybody, then cut the file back to what is known to be durable."""
+        """Note the failure for everybody, then cut the file back to what is vouched for."""
+        self._broken = True
         note = FailureNote(epoch=self._epoch + 1, first_seq=self.first_seq, durable_end=self.durable)
-        self._write_note(note)
+        with suppress(OSError):  # then others take the file as that of a dead writer
+            self._write_note(note)
         with suppress(OSError):  # if even that fails, the successor's header says where the durable bytes end
-            self._disk.truncate(self._open_fd, self.durable)
+            self._disk.truncate(self._open_fd, max(self.durable, self._vouched))
 
     def _write_note(self, note: FailureNote) -> None:
-        fd = self._disk.open(self._layout.queue_lock, write=True)
+        self._disk.write(self._note_fd, pack_note(note), 0)
+
+    def _clear_note(self, note: FailureNote) -> None:
+        """Say that the failed file was replaced, durably: a note that came back would replace its replacement."""
+        self._write_note(FailureNote(epoch=note.epoch))
         try:
-            self._disk.write(fd, pack_note(note), 0)
-        finally:
-            self._disk.close(fd)
+            self._disk.sync_data(self._note_fd)
+        except OSError:
+            self._write_note(note)
+            raise
 
     def _frame(self, kind: bytes, seq: int, count: int, payload: bytes = b"") -> bytes:
         return pack_frame(
@@ -312,51 +330,69 @@ class ActiveQueue:
     def _replace_failed(self, note: FailureNote) -> None:
         """Go on in a new file: the inode whose sync failed is never written again."""
         data = self._disk.read(self._open_fd, note.durable_end - HEADER_BYTES, HEADER_BYTES)
+        end = HEADER_BYTES
         for frame in parse_frames(data, HEADER_BYTES):
+            end = frame.end
             if frame.kind == JUMP and self._flushed_seq() < frame.seq:
                 break
             self.next_seq = frame.seq + frame.count
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
+        if end < note.durable_end:
+            raise CorruptionError(self._path, offset=end, reason="damaged frame among durable ones")
         self._end = note.durable_end
         self._create_successor(self.next_seq)
-        self._write_note(FailureNote(epoch=note.epoch))
+        self._clear_note(note)
         self._enter(self.next_seq)
 
     def _follow(self, seq: int) -> None:
-        """Enter the successor of a sealed file, or the newest one where the successor has come and gone."""
-        if not self._layout.queue_file(seq).exists():
-            later = [first for first in self._layout.queue_files() if first > seq]
-            if later:
-                seq = later[-1]
-            else:
-                self._create_successor(seq)
+        """Enter the successor of a sealed file, or the next one that is left where that has come and gone."""
+        for first in self._layout.queue_files():
+            if first < seq:
+                continue
+            try:
+                self._enter(first)
+            except FileNotFoundError:  # flushed and dropped since the listing
+                continue
+            if first > seq and self.on_gap is not None:
+                self.on_gap()
+            return
+        if self.durable < self._end:  # the seal's writer may have died before its sync
+            self._rewrite()
+        self._create_successor(seq)
         self._enter(seq)
 
     def _create_successor(self, first_seq: int) -> None:
         """Create the file that goes on where this one's durable bytes end.
 
-        A file without a single durable event is replaced under its own name and is nobody's predecessor.
+        A file without a single durable event is replaced under its own name, and its predecessor is the new one's.
         """
-        replaced = first_seq == self.first_seq
         header = FileHeader(
             trail_id=self._trail_id,
             first_seq=first_seq,
             recorded_us=self.recorded_us,
-            predecessor=NO_PREDECESSOR if replaced else self.first_seq,
-            predecessor_end=0 if replaced else self._end,
+            predecessor=self.first_seq,
+            predecessor_end=self._end,
         )
+        if first_seq == self.first_seq and self._header is not None:
+            header = replace(self._header, recorded_us=self.recorded_us)
         create_queue_file(self._disk, self._layout, header, self._modes)
 
     def _enter(self, first_seq: int) -> None:
         path = self._layout.queue_file(first_seq)
         fd = self._disk.open(path, write=True)
-        header = read_header(self._disk, fd, path, self._trail_id)
+        try:
+            header = read_header(self._disk, fd, path, self._trail_id)
+            # Whoever created the file may have died, or failed, before its name was durable.
+            self._disk.sync_directory(self._layout.queue)
+        except BaseException:
+            self._disk.close(fd)
+            raise
         if self._fd is not None:
             self._disk.close(self._fd)
-        self._fd, self._path = fd, path
+        self._fd, self._path, self._header, self._successor = fd, path, header, None
         self.first_seq = self.next_seq = first_seq
         self.recorded_us = max(self.recorded_us, header.recorded_us)
-        self._end = self.durable = HEADER_BYTES
+        self._end = self.durable = self._vouched = HEADER_BYTES
 
     def _check_order(self, frame: Frame, expected: int) -> None:
         if frame.seq != expected:

@@ -1,6 +1,7 @@
 """Where everything lies inside a trail's directory, and with which permission bits.
 
-Names are made of numbers, dates and digests only: nothing from an event ever becomes part of a path.
+Names are made of numbers, dates and digests only, and of the checked names of consumers: nothing from an event ever
+becomes part of a path.
 """
 
 import re
@@ -68,6 +69,15 @@ class Layout:
     def dead_letters(self) -> Path:
         """The folder of inputs that could not become events."""
         return self.root / "dead-letters"
+
+    @property
+    def consumers(self) -> Path:
+        """The folder of what consumers remember; made by the first of them."""
+        return self.root / "consumers"
+
+    def consumer_file(self, name: str) -> Path:
+        """Return the file of a consumer whose name was checked."""
+        return self.consumers / f"{name}.jsonl"
 
     def directories(self) -> tuple[Path, ...]:
         """Return every folder that a new trail starts with, outermost first."""

@@ -20,13 +20,18 @@ MAX_INPUT_CHARACTERS = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """One refused input: when, why, which field, where in its source (line, from 1), and the input as given."""
+    """One refused input: when, why, which field, where in its source (line, from 1), and the input as given.
+
+    One that a consumer gave up on is an event of the trail: it has the consumer's name and the event's seq.
+    """
 
     recorded_us: int
     reason: str
     field: str | None
     line: int | None
     input: str
+    consumer: str | None = None
+    seq: int | None = None
 
 
 def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[DeadLetter]) -> None:
@@ -102,6 +107,8 @@ def _line(letter: DeadLetter) -> bytes:
         "line": letter.line,
         "input": letter.input,
     }
+    if letter.consumer is not None:
+        fields |= {"consumer": letter.consumer, "seq": letter.seq}
     return (
         json.dumps(fields).encode() + b"\n"
     )  # ASCII only: a lone surrogate in the input survives as an escape

@@ -64,12 +64,17 @@ class _Copy:
         self._catalog = layout.catalog.with_suffix(TEMPORARY_SUFFIX)
         self._branch_id = secrets.token_hex(16)
         self._segments: list[SegmentRow] = []
+        self._consumers: dict[str, bytes] = {}
 
     def make(self) -> None:
         """Copy everything but the catalog's final name."""
         self._layout.root.parent.mkdir(parents=True, exist_ok=True)
         for folder in self._layout.directories():
             self._disk.make_directory(folder, self._modes.directory)
+        # Consumers first: what they have acknowledged is then in what is copied after them.
+        self._consumers = {
+            path.name: path.read_bytes() for path in sorted(self._core.layout.consumers.glob("*.jsonl"))
+        }
         queue = self._core.source.tail.committed_files()
         self._disk.unlink(self._catalog)
         copy_catalog(self._core.layout.catalog, self._catalog)
@@ -94,6 +99,11 @@ class _Copy:
                 whole[: whole.rfind(b"\n") + 1],
                 self._modes.file,
             )
+        if self._consumers:
+            self._disk.make_directory(self._layout.consumers, self._modes.directory)
+            for name, content in self._consumers.items():
+                write_temporary(self._disk, self._layout.consumers / name, content, self._modes.file)
+            self._disk.sync_directory(self._layout.consumers)
         for folder in (*self._layout.directories(), *self._layout.segments.iterdir()):
             self._disk.sync_directory(folder)
         self._catalog.chmod(self._modes.file)

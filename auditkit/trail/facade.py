@@ -30,7 +30,8 @@ from auditkit.trail.accepting import OnInvalid, Rows
 from auditkit.trail.asking import View, Where
 from auditkit.trail.copying import BackupSummary, Progress
 from auditkit.trail.core import Core, open_core
-from auditkit.trail.follow import Follower, Terms, follow
+from auditkit.trail.deliveries import Terms
+from auditkit.trail.follow import Follower, follow
 from auditkit.trail.keeping import MaintainSummary, PruneSummary
 from auditkit.trail.state import Stats
 from auditkit.trail.writing import FlushSummary

@@ -41,7 +41,7 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
         by_day.setdefault(f"{from_us(letter.recorded_us):%Y-%m-%d}", []).append(_line(letter))
     for day, lines in by_day.items():
         path = layout.dead_letters / f"{day}.jsonl"
-        fd, created = _open_or_create(disk, path, modes)
+        fd = _open_or_create(disk, path, modes)
         try:
             while not disk.lock(fd):  # held by others for one append only
                 time.sleep(0.001)
@@ -52,19 +52,18 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
             disk.sync(fd)
         finally:
             disk.close(fd)
-        if created:
-            disk.sync_directory(layout.dead_letters)
+        disk.sync_directory(layout.dead_letters)  # also where it was there: its creator may have died before this
 
 
-def _open_or_create(disk: Disk, path: Path, modes: Modes) -> tuple[int, bool]:
+def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:
     try:
-        return disk.open(path, write=True), False
+        return disk.open(path, write=True)
     except FileNotFoundError:
         pass
     try:
-        return disk.open(path, write=True, create_mode=modes.file), True
+        return disk.open(path, write=True, create_mode=modes.file)
     except FileExistsError:  # somebody else was faster
-        return disk.open(path, write=True), False
+        return disk.open(path, write=True)
 
 
 def read_letters(layout: Layout) -> Iterator[DeadLetter]:

@@ -9,7 +9,7 @@ import errno
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import polars as pl
@@ -40,6 +40,7 @@ class _File:
     """What has been read of one queue file: everything before `offset`."""
 
     header: FileHeader
+    inode: int
     offset: int = HEADER_BYTES
     next_seq: int = 0
     sealed: bool = False
@@ -87,11 +88,12 @@ class QueueTail:
             return self._read(before)
 
     def _read(self, before: int | None) -> TailView:
-        names = [first for first in self._layout.queue_files() if before is None or first < before]
+        names = self._layout.queue_files()
         files: dict[int, _File] = {}
         size = 0
-        for position, first in enumerate(names):
-            successor = names[position + 1] if position + 1 < len(names) else None
+        for first, successor in zip_longest(names, names[1:]):
+            if before is not None and first >= before:
+                break
             try:
                 file, file_bytes = self._read_file(first, self._end_by_successor(first, successor))
             except FileNotFoundError:
@@ -156,10 +158,11 @@ class QueueTail:
         path = self._layout.queue_file(first)
         fd = self._disk.open(path)
         try:
-            file = self._known.get(first)
-            if file is None:
+            file, status = self._known.get(first), self._disk.status(fd)
+            if file is None or file.inode != status.st_ino or file.offset > status.st_size:
+                # Not known, or replaced or cut after a failed sync.
                 header = read_header(self._disk, fd, path, self._trail_id)
-                file = _File(header=header, next_seq=first)
+                file = _File(header=header, inode=status.st_ino, next_seq=first)
             if not file.sealed:
                 self._read_on(file, fd, path, durable_end)
             return file, self._disk.status(fd).st_size

@@ -309,7 +309,12 @@ class Writer:
         if self._index is None:
             index = self._index = self._load_index()
             self._queue.on_frame = lambda frame, path: index.learn(tokens_of(frame, path), frame.seq)
+            self._queue.on_gap = self._forget_index
         return self._index
+
+    def _forget_index(self) -> None:
+        """Load the index anew before it is used again: others have flushed what this process has not read."""
+        self._index = self._queue.on_frame = None
 
     def _blocks(self, batches: Sequence[Batch]) -> Iterator[Block]:
         """Cut batches into blocks: small batches share one, a large one goes through several."""

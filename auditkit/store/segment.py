@@ -75,9 +75,8 @@ def write_segment(
     first, last = int(_known(seqs.min())), int(_known(seqs.max()))
     relative = layout.segment_name(partition, first, last, digest)
     path = layout.segments / relative
-    if not path.parent.exists():
-        disk.make_directory(path.parent, modes.directory)
-        disk.sync_directory(layout.segments)
+    disk.make_directory(path.parent, modes.directory)
+    disk.sync_directory(layout.segments)  # also where it was there: its maker may have died before this
     temporary = path.with_suffix(TEMPORARY_SUFFIX)
     disk.unlink(temporary)
     write_temporary(disk, temporary, data, modes.file)

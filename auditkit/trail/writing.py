@@ -185,9 +185,8 @@ def _change(
 
 
 def _drop_queue_files(core: Core, end: int) -> None:
-    """Remove the queue files before seq `end`, oldest first."""
+    """Remove the queue files before seq `end`, oldest first: a crash must not leave a gap between them."""
     dropped = [first for first in core.layout.queue_files() if first < end]
     for first in dropped:
         core.disk.unlink(core.layout.queue_file(first))
-    if dropped:
         core.disk.sync_directory(core.layout.queue)

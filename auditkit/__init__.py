@@ -11,6 +11,7 @@ _HOMES = {
     "Receipt": "auditkit.queue.receipts:Receipt",
     "Trail": "auditkit.trail.facade:Trail",
     "attr": "auditkit.where:attr",
+    "audited": "auditkit.auditing:audited",
     "backup": "auditkit.trail.facade:backup",
     "bind": "auditkit.context:bind",
     "charts": "auditkit.charts",

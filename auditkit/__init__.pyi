@@ -1,5 +1,6 @@
 from auditkit import charts as charts
 from auditkit import query as query
+from auditkit.auditing import audited as audited
 from auditkit.context import bind as bind
 from auditkit.errors import AuditError as AuditError
 from auditkit.errors import QueueFullError as QueueFullError
@@ -19,6 +20,7 @@ __all__ = [
     "Receipt",
     "Trail",
     "attr",
+    "audited",
     "backup",
     "bind",
     "charts",

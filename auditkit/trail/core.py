@@ -69,6 +69,8 @@ class Core:
     starting: threading.Lock = field(default_factory=threading.Lock)
     followers: "weakref.WeakSet[Follows]" = field(default_factory=weakref.WeakSet)
     """Who reads on from here and may hold a consumer's name."""
+    unrecorded: int = 0
+    """Calls that `audited(on_error="continue")` could not record."""
 
     @property
     def queue_id(self) -> bytes:

@@ -1,0 +1,336 @@
+"""`audited`: one event for each call of a function or run of a block, saying how it ended and how long it took.
+
+(The module does not bear the name of the function: importing it would put itself in the place of `ak.audited`.)
+
+What is wrong with the event itself is found before the call and not behind it.  A failure of the trail stops the
+caller, unless `on_error="continue"` says that it must not: then it is counted, in the trail's `stats()` too.
+"""
+
+import asyncio
+import functools
+import inspect
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar
+
+from auditkit.context import bound
+from auditkit.event import Rules
+from auditkit.timerange import from_us
+from auditkit.trail.facade import Trail
+
+OnError = Literal["raise", "continue"]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+MAX_MESSAGE_CHARACTERS = 1_000
+_counting = threading.Lock()
+
+
+class Draft:
+    """The event of a call that is still going on; `with ak.audited(...) as draft:` gives it to the block."""
+
+    __slots__ = ("_attrs", "_began", "_decided", "_fields", "_trail")
+
+    def __init__(self, trail: Trail | None, fields: Mapping[str, Any]) -> None:
+        self._trail = trail
+        self._fields = dict(fields)
+        self._attrs = _copied(self._fields.pop("attrs", None))
+        self._decided: set[str] = set()
+        self._began = perf_counter()
+
+    def update(self, *, attrs: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Set fields of the event, by the names that `trail.append` takes; `attrs` are added to those there are.
+
+        An `outcome` set here stands, also where the block raises.
+        """
+        self._attrs |= _copied(attrs)
+        self._fields |= fields
+        self._decided |= fields.keys()
+
+    def ended(self, error: BaseException | None, *, with_message: bool) -> dict[str, Any]:
+        """Return the whole event, of a call that ended now."""
+        seconds = round(perf_counter() - self._began, 6)
+        fields, attrs = dict(self._fields), dict(self._attrs)
+        if _is_failure(error):
+            if "outcome" not in self._decided:
+                fields["outcome"] = "failure"
+            attrs["exception"] = _type_name(error)
+            if with_message:
+                attrs["message"] = _message(error)
+        elif fields.get("outcome") is None:
+            fields["outcome"] = "success"
+        if fields.get("value") is None:
+            fields["value"] = seconds
+        else:
+            attrs["duration_s"] = seconds
+        return {**fields, "attrs": attrs or None}
+
+    @property
+    def trail(self) -> Trail | None:
+        """Where it will go; `None` where that could not be found out, and was counted."""
+        return self._trail
+
+
+class Audited:
+    """What `audited` returns: a decorator, and a context manager, both for `async` code as well."""
+
+    def __init__(
+        self,
+        trail: Trail | Callable[[], Trail],
+        fields: Mapping[str, Any],
+        *,
+        on_error: OnError,
+        wait: bool,
+        error_message: bool,
+    ) -> None:
+        self._trail = trail
+        self._fields = fields
+        self._on_error = on_error
+        self._wait = wait
+        self._error_message = error_message
+        self._block: Draft | None = None
+        self.unrecorded = 0
+        """How many calls could not be recorded, with `on_error="continue"`."""
+        self.last_error: Exception | None = None
+        """Why the last of them could not."""
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Return the function with its calls recorded; refuses classes and generators with `TypeError`."""
+        _refuse_undecorable(function)
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+
+            @functools.wraps(function)
+            async def recorded(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+                async with _Call(self, args, kwargs):
+                    return await function(*args, **kwargs)  # type: ignore[misc]
+        else:
+
+            @functools.wraps(function)
+            def recorded(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+                with _Call(self, args, kwargs):
+                    return _finished(function(*args, **kwargs))
+
+        recorded.audited = self  # type: ignore[attr-defined]
+        return recorded  # type: ignore[return-value]
+
+    def __enter__(self) -> Draft:
+        self._block = self._enter_block()
+        return self._block
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(self._leave_block(), error)
+
+    async def __aenter__(self) -> Draft:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.finish_async(self._leave_block(), error)
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Draft:
+        """Return the event of a call with these arguments, checked as far as it is known."""
+        try:
+            trail = self._trail if isinstance(self._trail, Trail) else self._trail()
+            fields = {
+                name: value(*args, **kwargs) if callable(value) else value
+                for name, value in self._fields.items()
+            }
+            core = trail.core
+            core.check_open()
+            now_us = core.clock.now_us()
+            draft = Draft(trail, {"ts": from_us(now_us), **fields})
+            event = {**bound(), **draft.ended(None, with_message=False)}
+            core.schema.row(event, Rules(now_us=now_us, max_ahead_us=core.info.max_ahead_us))
+        except Exception as exc:
+            self._failed(exc, None)
+            return Draft(None, {})
+        return draft
+
+    def finish(self, draft: Draft, error: BaseException | None) -> None:
+        """Record a call that ended, with `error` or without."""
+        if draft.trail is None:
+            return  # counted when it began
+        try:
+            receipt = draft.trail.append(**draft.ended(error, with_message=self._error_message))
+            if self._wait:
+                receipt.wait()
+        except Exception as exc:
+            self._failed(exc, draft.trail)
+
+    async def finish_async(self, draft: Draft, error: BaseException | None) -> None:
+        """Record a call that ended without blocking the event loop while storage is waited for."""
+        if self._wait and not isinstance(error, GeneratorExit):  # a coroutine being closed may not await
+            await asyncio.to_thread(self.finish, draft, error)
+        else:
+            self.finish(draft, error)
+
+    def _enter_block(self) -> Draft:
+        needy = sorted(name for name, value in self._fields.items() if callable(value))
+        if needy:
+            raise TypeError(f"audited: {needy[0]} is computed from a call's arguments, and a block has none")
+        if self._block is not None:
+            raise RuntimeError("audited: entered already; make one for each block")
+        return self.begin((), {})
+
+    def _leave_block(self) -> Draft:
+        draft, self._block = self._block, None
+        assert draft is not None  # noqa: S101 -- entered before it is left
+        return draft
+
+    def _failed(self, error: Exception, trail: Trail | None) -> None:
+        """Raise where that was asked for; else count, and warn the first time."""
+        if self._on_error == "raise":
+            raise error
+        if trail is None and isinstance(self._trail, Trail):
+            trail = self._trail
+        with _counting:
+            first = self.unrecorded == 0
+            self.unrecorded += 1
+            self.last_error = error
+            if trail is not None:
+                trail.core.unrecorded += 1
+        if first:
+            with suppress(RuntimeWarning):  # where warnings are errors the business goes on all the same
+                warnings.warn(
+                    f"audited: {self._fields['action']} could not be recorded ({type(error).__name__}: {error}); "
+                    "more of these are only counted",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
+
+
+class _Call:
+    """One call of a decorated function."""
+
+    __slots__ = ("_audited", "_draft")
+
+    def __init__(self, audited: Audited, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._audited = audited
+        self._draft = audited.begin(args, kwargs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._audited.finish(self._draft, error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._audited.finish_async(self._draft, error)
+
+
+def audited(
+    trail: Trail | Callable[[], Trail],
+    *,
+    action: str,
+    on_error: OnError = "raise",
+    wait: bool = True,
+    error_message: bool = False,
+    **fields: Any,
+) -> Audited:
+    """Record every call of a function, or one run of a block, as an event of `trail`.
+
+    The event's `ts` is when it began, `value` how many seconds it took (so that `group_by` and `downsample` measure
+    it; where a `value` is given, the seconds are `attrs.duration_s`), `outcome` is `success`, or `failure` where it
+    raised; then `attrs.exception` is the exception's type.  Its message is left out, as it may hold secrets, unless
+    `error_message=True` (the first 1,000 characters).  The exception itself goes on unchanged.  What `ak.bind` holds
+    applies as in `append`.
+
+    `fields` are further fields of the event, as `trail.append` takes them; a callable is called with the arguments of
+    the call, before it.  `trail` may be a callable that returns one, for code that is imported before there is one.
+
+    >>> import tempfile
+    >>> from auditkit.trail.facade import create
+    >>> trail = create(tempfile.mkdtemp())
+    >>> @audited(trail, action="order.refund", resource=lambda order, amount: f"order/{order}")
+    ... def refund(order: int, amount: float) -> str:
+    ...     return f"refunded {amount}"
+    >>> refund(7, 12.5)
+    'refunded 12.5'
+    >>> with audited(trail, action="doc.read", resource="doc/7") as draft:
+    ...     draft.update(outcome="partial", attrs={"bytes": 512})
+    >>> trail.range(columns=["action", "resource", "outcome", "attrs"]).rows()
+    [('order.refund', 'order/7', 'success', None), ('doc.read', 'doc/7', 'partial', '{"bytes":512}')]
+
+    On return of the call its event is durable; with `wait=False` within a tenth of a second.  `async` functions and
+    `async with` wait in a thread.  Generators are refused (`TypeError`): they run when somebody iterates; put
+    `with ak.audited(...)` inside.
+
+    `on_error="raise"`: an event that is not valid, or a closed trail, raises before the call; where storage fails
+    behind it, that is raised instead of the result, or from the call's own exception.  `on_error="continue"`: the
+    call goes on and its result counts; what could not be recorded is counted in `unrecorded` of what this returns
+    (`refund.audited`) and in `trail.stats().unrecorded`, and warned of once.
+    """
+    if on_error not in ("raise", "continue"):
+        raise ValueError(f"on_error: expected 'raise' or 'continue', found {on_error!r}")
+    return Audited(
+        trail, {"action": action, **fields}, on_error=on_error, wait=wait, error_message=error_message
+    )
+
+
+def _refuse_undecorable(function: object) -> None:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    if isinstance(function, type) or not callable(function):
+        error = TypeError(f"audited: {name} is no function")
+        error.add_note("decorate its methods; below @classmethod, @staticmethod and @property, not above")
+        raise error
+    if any(
+        kind(part)
+        for kind in (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+        for part in (function, type(function).__call__)
+    ):
+        error = TypeError(
+            f"audited: {name} is a generator; it runs when somebody iterates, not when it is called"
+        )
+        error.add_note("put `with ak.audited(...)` inside it, or around the loop")
+        raise error
+
+
+def _finished(result: _R) -> _R:
+    """Return the result of a call, if that is one."""
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(
+            "audited: the call returned a coroutine, which has not run; decorate the async function itself"
+        )
+    return result
+
+
+def _is_failure(error: BaseException | None) -> bool:
+    if isinstance(error, SystemExit):
+        return error.code not in (None, 0)
+    return error is not None
+
+
+def _copied(attrs: Any) -> dict[str, Any]:
+    if attrs is None:
+        return {}
+    if not isinstance(attrs, Mapping):
+        raise TypeError(f"audited: attrs: expected a mapping, found {type(attrs).__name__}")
+    return dict(attrs)
+
+
+def _type_name(error: BaseException | None) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException | None) -> str:
+    try:
+        text = str(error)
+    except Exception:  # a message that cannot be had must not hide the exception
+        return "(no message)"
+    return text[:MAX_MESSAGE_CHARACTERS].encode(errors="backslashreplace").decode()

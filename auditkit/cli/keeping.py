@@ -137,7 +137,7 @@ def prune(
 def _agreed(plan: PrunePlan) -> bool:
     if not sys.stdin.isatty():
         raise click.UsageError("prune removes events for good: give --yes where nobody can be asked.")
-    return click.confirm(f"Remove {plan.rows:,} events for good?", err=True)
+    return click.confirm(f"Remove {counted(plan.rows, 'event')} for good?", err=True)
 
 
 def _moment(trail: Trail, text: str | None) -> datetime | None:

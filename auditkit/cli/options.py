@@ -1,5 +1,6 @@
 """Options that several commands share, and the trail they lead to."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,8 @@ def opened(
     """Open the trail that the command names, as of `at` where given, and close it behind."""
     if trail_path is None:
         raise click.UsageError(f"No trail is named: give --trail PATH, or set {TRAIL_VARIABLE}.")
+    # Polars has Ctrl-C restart what was interrupted, so that waiting for standard input would go on for ever.
+    signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 -- its only argument
     with open_trail(trail_path, tz=tz, maintain=maintain) as trail:
         yield trail if at is None else trail.at(at)
 

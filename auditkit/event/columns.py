@@ -60,7 +60,7 @@ def rows_as_columns(
         if bad:
             kept = pl.Series(range(frame.height)).is_in(bad).not_()
             frame, normal = frame.filter(kept), normal.filter(kept)
-    return normal.with_columns(_tokens(schema, frame, normal))
+    return normal.with_columns(_tokens(frame, normal))
 
 
 def _normal(schema: EventSchema, frame: pl.DataFrame, rules: Rules) -> pl.DataFrame | None:
@@ -165,7 +165,7 @@ def _all_objects(attrs: pl.Series) -> bool:
         return False
 
 
-def _tokens(schema: EventSchema, frame: pl.DataFrame, normal: pl.DataFrame) -> pl.Series:
+def _tokens(frame: pl.DataFrame, normal: pl.DataFrame) -> pl.Series:
     """Return the tokens of the rows with an id."""
     keyed = normal.get_column("id").is_not_null()
     if not keyed.any():

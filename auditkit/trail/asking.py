@@ -1,23 +1,22 @@
 """Asking: each question is a snapshot, pruned by the catalog, handed to the functions of `auditkit.query`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 import polars as pl
 
-from auditkit.query import UNFILLED, Aggregations, Fill, in_range, text_out
+from auditkit.query import UNFILLED, Aggregations, Fill, limited, text_out
 from auditkit.query import downsample as downsample_frame
 from auditkit.query import group_by as group_by_frame
 from auditkit.query import range as range_frame
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import Snapshot, retrying
-from auditkit.where import compile_where
+from auditkit.where import Where
 
 _T = TypeVar("_T")
-Where = Mapping[str, object] | pl.Expr | None
 EVERYTHING = TimeRange(start_us=None, end_us=None)
 
 
@@ -46,39 +45,47 @@ class View:
         return from_us(self.core.info.created_us if accepted is None else accepted)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question on its way to `auditkit.query`: the events that may answer it, and the window it is about."""
+
+    events: pl.LazyFrame
+    window: TimeRange
+    within: TimeRange
+    """Where all of the events lie, as the catalog knows it."""
+    now: datetime
+    tz: str
+
+    @property
+    def start(self) -> datetime | None:
+        """The first moment asked about."""
+        return None if self.window.start_us is None else from_us(self.window.start_us)
+
+    @property
+    def end(self) -> datetime | None:
+        """The moment before which is asked."""
+        return None if self.window.end_us is None else from_us(self.window.end_us)
+
+
 def ask(
-    view: View,
-    start: object,
-    end: object,
-    own: bool,  # noqa: FBT001 -- internal; the facade's is keyword-only
-    tz: str | None,
-    answer: Callable[[pl.LazyFrame, datetime | None, datetime | None, datetime, str], _T],
+    view: View, start: object, end: object, answer: Callable[[Question], _T], *, own: bool, tz: str | None
 ) -> _T:
     """Resolve a window against the view's "now", and let `answer` work on the events of its segments."""
     zone = tz or view.tz
     now = view.now()
     window = resolve(start, end, now_us=to_us(now), tz=zone)
-    first = None if window.start_us is None else from_us(window.start_us)
-    last = None if window.end_us is None else from_us(window.end_us)
 
     def attempt() -> _T:
         snapshot = view.snapshot()
-        return answer(view.core.source.frame(snapshot, window, own=own), first, last, now, zone)
+        events = view.core.source.frame(snapshot, window, own=own)
+        return answer(Question(events=events, window=window, within=snapshot.span(window), now=now, tz=zone))
 
     return retrying(attempt)
 
 
 def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None) -> pl.LazyFrame:
     """See `Trail.scan`."""
-
-    def answer(
-        events: pl.LazyFrame, first: datetime | None, last: datetime | None, _now: datetime, _zone: str
-    ) -> pl.LazyFrame:
-        window = in_range(TimeRange(start_us=_us(first), end_us=_us(last)))
-        wanted = compile_where(where, view.core.schema.columns)
-        return text_out(events.filter(*(part for part in (window, wanted) if part is not None)))
-
-    return ask(view, start, end, own, tz, answer)
+    return ask(view, start, end, lambda q: text_out(limited(q.events, q.window, where)), own=own, tz=tz)
 
 
 def range_(
@@ -94,12 +101,21 @@ def range_(
     tz: str | None,
 ) -> pl.DataFrame:
     """See `Trail.range`."""
-    return ask(
-        view, start, end, own, tz,
-        lambda events, first, last, now, zone: range_frame(
-            events, first, last, where=where, columns=columns, limit=limit, descending=descending, tz=zone, now=now
-        ),
-    )  # fmt: skip
+
+    def answer(q: Question) -> pl.DataFrame:
+        return range_frame(
+            q.events,
+            q.start,
+            q.end,
+            where=where,
+            columns=columns,
+            limit=limit,
+            descending=descending,
+            tz=q.tz,
+            now=q.now,
+        )
+
+    return ask(view, start, end, answer, own=own, tz=tz)
 
 
 def group_by(
@@ -115,12 +131,22 @@ def group_by(
     tz: str | None,
 ) -> pl.DataFrame:
     """See `Trail.group_by`."""
-    return ask(
-        view, start, end, own, tz,
-        lambda events, first, last, now, zone: group_by_frame(
-            events, by, every=every, start=first, end=last, where=where, aggs=aggs, tz=zone, now=now
-        ),
-    )  # fmt: skip
+
+    def answer(q: Question) -> pl.DataFrame:
+        return group_by_frame(
+            q.events,
+            by,
+            every=every,
+            start=q.start,
+            end=q.end,
+            where=where,
+            aggs=aggs,
+            tz=q.tz,
+            now=q.now,
+            within=q.within,
+        )
+
+    return ask(view, start, end, answer, own=own, tz=tz)
 
 
 def downsample(
@@ -137,12 +163,23 @@ def downsample(
     tz: str | None,
 ) -> pl.DataFrame:
     """See `Trail.downsample`."""
-    return ask(
-        view, start, end, own, tz,
-        lambda events, first, last, now, zone: downsample_frame(
-            events, every, by=by, start=first, end=last, where=where, aggs=aggs, fill=fill, tz=zone, now=now
-        ),
-    )  # fmt: skip
+
+    def answer(q: Question) -> pl.DataFrame:
+        return downsample_frame(
+            q.events,
+            every,
+            by=by,
+            start=q.start,
+            end=q.end,
+            where=where,
+            aggs=aggs,
+            fill=fill,
+            tz=q.tz,
+            now=q.now,
+            within=q.within,
+        )
+
+    return ask(view, start, end, answer, own=own, tz=tz)
 
 
 def sql(view: View, query: str, *, own: bool) -> pl.DataFrame:
@@ -169,11 +206,7 @@ def tail(view: View, n: int) -> pl.DataFrame:
         events = view.core.source.frame(snapshot, EVERYTHING, own=True)
         newest = events.filter(pl.col("seq") >= max(0, snapshot.as_of - n)).collect()
         if newest.height < n:  # some of the last seqs are expired or pruned
-            newest = events.bottom_k(n, by="seq", reverse=True).collect()
+            newest = events.top_k(n, by="seq").collect()
         return text_out(newest.lazy().sort("seq")).collect()
 
     return retrying(attempt)
-
-
-def _us(moment: datetime | None) -> int | None:
-    return None if moment is None else to_us(moment)

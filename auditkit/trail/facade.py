@@ -27,14 +27,15 @@ from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
 from auditkit.trail import accepting, asking, copying, keeping, state, writing
 from auditkit.trail.accepting import OnInvalid, Rows
-from auditkit.trail.asking import View, Where
+from auditkit.trail.asking import View
 from auditkit.trail.copying import BackupSummary, Progress
 from auditkit.trail.core import Core, open_core
 from auditkit.trail.deliveries import Terms
+from auditkit.trail.figures import Stats
 from auditkit.trail.follow import Follower, follow
 from auditkit.trail.keeping import MaintainSummary, PruneSummary
-from auditkit.trail.state import Stats
 from auditkit.trail.writing import FlushSummary
+from auditkit.where import Where
 
 TRAIL_VARIABLE = "AUDITKIT_TRAIL"
 _SKELETON = frozenset(("queue.lock", "maint.lock", "queue", "segments", "dead-letters", "catalog.tmp"))

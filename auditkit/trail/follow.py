@@ -13,10 +13,10 @@ from typing import Self
 
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.queue.consumers import ConsumerFile, Position, check_name
-from auditkit.trail.asking import View, Where
+from auditkit.trail.asking import View
 from auditkit.trail.deliveries import Delivery, Desk, Terms, close_left
 from auditkit.trail.stream import EventStream, first_seq
-from auditkit.where import compile_where
+from auditkit.where import Where, compile_where
 
 LOOK_S = 1.0
 SAVE_AFTER = 10_000

@@ -6,11 +6,12 @@ from datetime import datetime
 import polars as pl
 
 from auditkit.event import OWN_SOURCE
+from auditkit.query import text_out
 from auditkit.queue.dead_letters import count_letters
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
-from auditkit.trail.asking import View, Where
+from auditkit.trail.asking import View
 from auditkit.trail.snapshot import Snapshot, retrying
-from auditkit.where import compile_where
+from auditkit.where import Where, compile_where
 
 _OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
@@ -68,6 +69,8 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
     cutoff = snapshot.cutoff_us
     expired = pl.lit(value=False) if cutoff is None else pl.col("ts") < from_us(cutoff)
     matches = compile_where(where, view.core.schema.columns)
+    if isinstance(where, pl.Expr):
+        stored = text_out(stored)  # a caller's expression sees text, not dictionaries
     wanted = pl.lit(value=True) if matches is None else matches.fill_null(value=False)
     marked = stored.filter(*within).select(
         "seq",

@@ -82,6 +82,17 @@ class Snapshot:
             if row.first_seq < self.as_of and window.overlaps(row.min_ts_us, row.max_ts_us)
         ]
 
+    def span(self, window: TimeRange) -> TimeRange:
+        """Return where all events lie that `window` may show: a range that the catalog and the tail know of."""
+        rows = self.segments(window)
+        bounds = [(row.min_ts_us, row.max_ts_us) for row in rows]
+        if self.tail.height:
+            stamps = self.tail.get_column("ts").to_physical()
+            bounds.append((stamps.min(), stamps.max()))  # type: ignore[arg-type]
+        if not bounds:
+            return TimeRange(start_us=0, end_us=0)
+        return TimeRange(start_us=min(lo for lo, _ in bounds), end_us=max(hi for _, hi in bounds) + 1)
+
     def refuse_pruned(self, window: TimeRange) -> None:
         """Raise `PrunedError` where events that this view would show were pruned after it."""
         if self.allow_pruned:

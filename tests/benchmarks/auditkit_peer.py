@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 
-@peer  # noqa: F821 -- a name of the driver
-class Auditkit(Peer):  # noqa: F821 -- a name of the driver
+@peer
+class Auditkit(Peer):
     """The trail, with its defaults."""
 
     name = module = "auditkit"
@@ -69,7 +69,7 @@ class Auditkit(Peer):  # noqa: F821 -- a name of the driver
 
     def range(self, a, b):
         """Return how many events a window holds, all columns read."""
-        return self.trail.range(to_dt(a), to_dt(b)).height  # noqa: F821 -- a name of the driver
+        return self.trail.range(to_dt(a), to_dt(b)).height
 
     def group(self):
         """Count per action and hour."""
@@ -87,7 +87,7 @@ class Auditkit(Peer):  # noqa: F821 -- a name of the driver
 
     def delete_before(self, t):
         """Drop what is older than `t`."""
-        days = (T0 + DAYS * US_DAY - t) // US_DAY  # noqa: F821 -- names of the driver
+        days = (T0 + DAYS * US_DAY - t) // US_DAY
         self.trail.set_retention(f"{days}d")
         self.trail.prune()
 

@@ -9,6 +9,7 @@ import pytest
 import auditkit as ak
 from auditkit.errors import ClosedError, CorruptionError, PrunedError
 from auditkit.trail.facade import Trail
+from auditkit.trail.population import population
 from tests.fakes import ManualClock
 
 
@@ -51,6 +52,10 @@ def test_where_limit_order_and_columns(half: Trail) -> None:
     answer = half.range(where={"action": "a.*"}, columns=["seq", "actor"], limit=2, descending=True)
     assert answer.rows() == [(9, "u0"), (7, "u1")]
     assert half.range(where=pl.col("value") > 7)["seq"].to_list() == [8, 9]
+    texts = pl.col("action").str.starts_with("a.")
+    assert half.range(where=texts).height == 5
+    assert half.scan(where=texts).collect().height == 5
+    assert population(half.view, None, None, where=texts, tz=None).shown == 5
 
 
 def test_a_view_is_the_trail_as_it_was(half: Trail, clock: ManualClock) -> None:

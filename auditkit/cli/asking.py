@@ -32,8 +32,8 @@ _by_option = click.option(
     cls=Command,
     examples="""
 auditkit range --start -1h
-auditkit range --start 2026-11-24 --end +1d --tz Europe/Stockholm --where actor=ann --where 'action=auth.*'
-auditkit range --where 'outcome=["failure", null]' --where attrs.ip=10.0.0.7 --descending --limit 20
+auditkit range --start 2026-11-24 --end +1d --tz Europe/Stockholm --where 'action=auth.*'
+auditkit range --where 'outcome=["failure", null]' --where attrs.ip=10.0.0.7 --descending
 auditkit range --start -7d --json | jq -r .actor | sort | uniq -c
 auditkit range --columns ts,actor,attrs --csv > week.csv
 """,
@@ -82,7 +82,7 @@ def range_(
     examples="""
 auditkit group-by action --start -7d
 auditkit group-by actor --where outcome=failure --sort count --limit 10
-auditkit group-by actor,action --every 1h --start 2026-11-24 --end +1d --tz Europe/Stockholm
+auditkit group-by actor,action --every 1h --start 2026-11-24 --end +1d --tz Asia/Kolkata
 auditkit group-by source --agg count --agg mean --json
 """,
 )
@@ -217,7 +217,8 @@ def tail(count: int, trail_path: Path | None, tz: str | None, at: int | None, fo
     "sql",
     cls=Command,
     examples="""
-auditkit sql "SELECT actor, count(*) AS n FROM events WHERE outcome = 'failure' GROUP BY actor ORDER BY n DESC"
+auditkit sql "SELECT actor, count(*) AS n FROM events GROUP BY actor ORDER BY n DESC"
+auditkit sql "SELECT * FROM events WHERE outcome = 'failure' AND ts >= '2026-11-24T00:00:00Z'"
 auditkit sql - --json < question.sql
 """,
 )

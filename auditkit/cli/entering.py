@@ -8,12 +8,12 @@ from typing import Any
 import click
 import msgspec
 
-from auditkit.cli.cells import counted
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.errors import InvalidEventError
 from auditkit.queue.receipts import Receipt
 from auditkit.sources.lines import Item, Unreadable, json_lines
 from auditkit.trail.facade import Trail
+from auditkit.wording import counted
 
 _TEXTS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation", "id")
 _MEANINGS = {
@@ -38,7 +38,7 @@ def _field_options(function: Any) -> Any:
     "append",
     cls=Command,
     examples="""
-auditkit append --action doc.read --actor ann --resource doc/7 --outcome success --attr bytes=512
+auditkit append --action doc.read --actor ann --resource doc/7 --attr bytes=512
 auditkit append --action payment --value 12.5 --ts "2026-11-24 07:30" --tz Europe/Stockholm
 auditkit append --action pay --field approved=true --attrs '{"order": {"id": 7}}'
 echo '{"action": "doc.read", "actor": "ann", "bytes": 512}' | auditkit append -

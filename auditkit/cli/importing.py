@@ -12,7 +12,6 @@ import click
 import polars as pl
 
 from auditkit.cli.answers import show_events
-from auditkit.cli.cells import counted, minute
 from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.cli.streams import json_line
@@ -22,6 +21,7 @@ from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.sources.readers import FORMATS, Format, Input, guess_format, open_input
 from auditkit.sources.tabular import ImportSummary, Tally, import_records, preview
 from auditkit.trail.facade import Trail
+from auditkit.wording import counted, minute
 
 _FLUSH_AT = 10_000
 _PREVIEWED = 10_000
@@ -35,9 +35,11 @@ auditkit import events.jsonl.gz --map ts=time --map actor=user.name --map action
 auditkit import cloudtrail.jsonl --map ts=eventTime --map action=eventName --map id=eventID \\
                 --map actor=userIdentity.arn --map actor=userIdentity.type \\
                 --map outcome=errorCode --set outcome=success --set source=cloudtrail
-auditkit import orders.csv --map ts=booked --ts-format "%d.%m.%Y %H:%M" --tz Europe/Berlin --set action=order
+auditkit import orders.csv --map ts=booked --ts-format "%d.%m.%Y %H:%M" --tz Europe/Berlin \\
+                --set action=order
 auditkit import app.parquet --map ts=time_ms --ts-format ms --dry-run
-journalctl -o json | auditkit import - --map ts=__REALTIME_TIMESTAMP --ts-format us --map action=MESSAGE
+journalctl -o json | auditkit import - --map ts=__REALTIME_TIMESTAMP --ts-format us \\
+                                       --map action=MESSAGE --map actor=_UID --set source=journal
 """,
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))

@@ -52,6 +52,17 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "demo": _Entry("auditkit.cli.demo:demo", "See all of it, on events of this machine."),
     },
 }
+_EXAMPLES = (
+    "auditkit demo",
+    "auditkit init audit --retention 90d",
+    "auditkit import access.jsonl --trail audit --map ts=time --map actor=user.name",
+    "auditkit group-by action --trail audit --start -7d",
+    "auditkit report overview --trail audit --start -7d -o report.html",
+)
+_GENERAL = (
+    "--trail names the trail; the variable AUDITKIT_TRAIL does so for all commands.  Exit codes: 0 good, 1 failed, "
+    "2 misused, 3 a FAILED report was written.  Every command's --help has examples of it."
+)
 _ENTRIES = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
 
 
@@ -87,6 +98,13 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(10), entry.help) for name, entry in entries.items()])
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write what newcomers try first, and what holds for all commands."""
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}\n" for line in _EXAMPLES))
+        formatter.write_paragraph()
+        formatter.write_text(_GENERAL)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; failures are told on standard error and become the exit code."""
         try:
@@ -104,17 +122,6 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-Examples:
-  auditkit demo
-  auditkit init audit --retention 90d
-  auditkit import access.jsonl --trail audit --map ts=time --map actor=user.name
-  auditkit group-by action --trail audit --start -7d
-  auditkit report overview --trail audit --start -7d -o report.html
-
-\b
---trail names the trail; AUDITKIT_TRAIL does so for all commands.  Exit codes: 0 good, 1 failed, 2 misused,
-3 a FAILED report was written.  `auditkit COMMAND --help` has examples of each command.""",
 )
 @click.version_option(__version__, prog_name="auditkit")
 def cli() -> None:

@@ -15,7 +15,7 @@ from auditkit.cli.options import Command, opened, read_conditions, read_pairs, t
     cls=Command,
     examples="""
 auditkit report overview --start -7d
-auditkit report overview --start 2026-11-01 --end +1mo --tz Europe/Stockholm --where source=app -o november.html
+auditkit report overview --start 2026-11-01 --end +1mo --where source=app -o november.html
 auditkit report operations --trail /srv/audit -o operations.html
 auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
 """,

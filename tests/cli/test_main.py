@@ -27,6 +27,7 @@ def test_every_command_has_help_with_examples(run: Run, name: str) -> None:
     shown = run(name, "--help").stdout
     assert shown.startswith(f"Usage: auditkit {name}")
     assert re.search(rf"^  (.*\| )?auditkit {name}", shown.partition("\nExamples:\n")[2], re.MULTILINE)
+    assert max(map(len, shown.splitlines())) <= 100
     documented = run(name, "-h").stdout
     assert documented == shown
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import click
 import polars as pl
 
-from auditkit.cli.cells import counted
 from auditkit.cli.options import Form
 from auditkit.cli.streams import write_csv, write_json
 from auditkit.plaintext import MISSING, visible
+from auditkit.wording import counted
 
 TABLE_ROWS = 50
 """How many rows a table shows unless more are asked for."""

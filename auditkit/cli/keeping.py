@@ -9,14 +9,14 @@ from typing import Any
 import click
 import msgspec
 
-from auditkit.cli.cells import ago, counted, minute, size
 from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, trail_option
 from auditkit.cli.streams import json_line
 from auditkit.keep.plan import PrunePlan
 from auditkit.timerange import from_us, parse_instant, to_us
 from auditkit.trail.facade import Trail
-from auditkit.trail.state import Stats
+from auditkit.trail.figures import Stats
+from auditkit.wording import counted
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _now_option = click.option(
@@ -174,46 +174,5 @@ def _plan_text(plan: PrunePlan) -> str:
 def _show_stats(trail: Trail, numbers: Stats) -> None:
     from auditkit.cli.tables import print_sections
 
-    queue, segments, retention = numbers.queue, numbers.segments, numbers.retention
-    waiting = f"{counted(queue.depth, 'event')}, {size(queue.bytes)}"
-    if queue.oldest_age_s is not None:
-        waiting += f", the oldest accepted {ago(queue.oldest_age_s)} ago"
-    held = f"{counted(segments.rows, 'event')} in {counted(segments.count, 'segment')}"
-    held += f" of {counted(segments.partitions, 'partition')}"
-    pruned = f"{counted(retention.pruned, 'event')} in {counted(retention.tombstones, 'segment')}"
-    if retention.last_prune is not None:
-        pruned += f", last {minute(retention.last_prune)}"
-    due = counted(retention.prunable, "event")
-    if retention.waits_for_hand:
-        due += "; they wait for `auditkit prune`, as the horizon jumped by more than the policy keeps"
-    print_sections(
-        f"{trail.name}  {trail.path}",
-        [
-            ("trail", [("id", trail.trail_id), ("zone", trail.tz), ("next seq", f"{queue.committed:,}")]),
-            ("queue", [("waiting", waiting), ("flushed to seq", f"{queue.flushed:,}")]),
-            (
-                "segments",
-                [
-                    ("held", held),
-                    ("size", _sizes(segments.bytes, segments.rows)),
-                    ("first ts", minute(segments.first_ts)),
-                    ("last ts", minute(segments.last_ts)),
-                ],
-            ),
-            (
-                "retention",
-                [
-                    ("policy", retention.policy),
-                    ("horizon", minute(retention.horizon)),
-                    ("expired before", minute(retention.cutoff, missing="nothing is")),
-                    ("to prune", due),
-                    ("pruned", pruned),
-                ],
-            ),
-            ("dead letters", [("kept", f"{numbers.dead_letters:,}")]),
-        ],
-    )
-
-
-def _sizes(count: int, rows: int) -> str:
-    return size(count) + (f", {count / rows:.0f} B per event" if rows else "")
+    about = ("trail", [("id", trail.trail_id), ("zone", trail.tz)])
+    print_sections(f"{trail.name}  {trail.path}", [about, *numbers.sections()])

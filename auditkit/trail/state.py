@@ -1,80 +1,13 @@
 """The state of a trail in numbers: queue, segments, retention."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
+from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import count_letters
 from auditkit.queue.writer import Counters
 from auditkit.timerange import from_us
 from auditkit.trail.core import Core
+from auditkit.trail.figures import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
 from auditkit.trail.keeping import plan_prune, waits_for_hand
 from auditkit.trail.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueStats:
-    """The queue.  `accepted`, `committed` and `flushed` are exclusive ends of seqs."""
-
-    depth: int
-    """Committed events that are not in segments yet."""
-    bytes: int
-    oldest_age_s: float | None
-    """Seconds since the oldest of them was accepted."""
-    pending: int
-    """Events this process has accepted and not committed yet."""
-    accepted: int
-    committed: int
-    flushed: int
-    high_water: int
-    """The most events that waited for one commit of this object."""
-    commits: int
-    """Commits made through this object; the figures below are about them too."""
-    mean_group: float | None
-    """Events per commit."""
-    mean_commit_ms: float | None
-    slowest_commit_ms: float | None
-    blocked_s: float
-    """Seconds that callers spent committing or flushing because a bound was reached."""
-    duplicates: int
-    """Events that repeated one accepted before, and were not stored again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentStats:
-    """The segments that count."""
-
-    count: int
-    rows: int
-    bytes: int
-    partitions: int
-    first_ts: datetime | None
-    last_ts: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionStats:
-    """The policy and what it has done.  Events with `ts` before `cutoff` are expired."""
-
-    policy: str
-    horizon: datetime | None
-    cutoff: datetime | None
-    prunable: int
-    """Events in segments that `prune()` would remove now."""
-    waits_for_hand: bool
-    """True where they stay until somebody prunes by hand, because the horizon jumped."""
-    pruned: int
-    tombstones: int
-    last_prune: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """The state of a trail at one moment."""
-
-    queue: QueueStats
-    segments: SegmentStats
-    retention: RetentionStats
-    dead_letters: int
 
 
 def stats(core: Core, snapshot: Snapshot) -> Stats:
@@ -84,6 +17,8 @@ def stats(core: Core, snapshot: Snapshot) -> Stats:
         segments=_segments(snapshot),
         retention=_retention(snapshot),
         dead_letters=count_letters(core.layout),
+        consumers=_consumers(core, snapshot.committed_seq),
+        unrecorded=core.unrecorded,
     )
 
 
@@ -137,4 +72,18 @@ def _retention(snapshot: Snapshot) -> RetentionStats:
         pruned=sum(stone.rows for stone in stones),
         tombstones=len(stones),
         last_prune=from_us(max(stone.pruned_us for stone in stones)) if stones else None,
+    )
+
+
+def _consumers(core: Core, committed: int) -> tuple[ConsumerStats, ...]:
+    return tuple(
+        ConsumerStats(
+            name=name,
+            position=position.next_seq,
+            lag=max(0, committed - position.next_seq),
+            missed=position.missed,
+            given_up=position.given_up,
+            moved=from_us(position.moved_us),
+        )
+        for name, position in read_positions(core.layout)
     )

@@ -41,7 +41,7 @@ def explain(error: BaseException) -> int:
         _silence_output()
         return BROKEN_PIPE
     if isinstance(error, ReportError) and error.output is not None:
-        complain(str(error), *notes_of(error), f"what was made is in {error.output}")
+        complain(str(error), *(notes_of(error) or [f"the report marked FAILED is {error.output}"]))
         return FAILED_REPORT
     if isinstance(error, ValueError) and not isinstance(error, InvalidEventError):
         complain(str(error) or type(error).__name__, *notes_of(error))

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from auditkit.cli.options import Command, opened, read_conditions, read_pairs, trail_option, window_options
+from auditkit.where import compile_where
 
 
 @click.command(
@@ -54,6 +55,7 @@ def report(
     where = read_conditions(conditions)
     more = {name: _json_or_text(text) for name, text in read_pairs("--param", params)}
     with opened(trail_path, tz=tz, at=at) as trail:
+        compile_where(where, trail.schema)  # a condition that cannot be is misuse, not a FAILED report
         from auditkit.reporting.run import report as run_report  # nbconvert and its kin load only here
 
         click.echo(click.style(f"running {notebook} ...", dim=True), err=True)

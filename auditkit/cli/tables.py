@@ -173,7 +173,8 @@ def print_sections(title: str, sections: Sequence[tuple[str, Sequence[tuple[str,
     for name, rows in sections:
         screen.print()
         for number, (key, value) in enumerate(rows):
-            line = Text((name if number == 0 else "").ljust(heading + 2), style="bold cyan")
+            line = Text()
+            line.append((name if number == 0 else "").ljust(heading + 2), style="bold cyan")
             line.append(key.ljust(width + 2), style="dim")
-            line.append(label(value), style="")
+            line.append(label(value))
             screen.print(line)

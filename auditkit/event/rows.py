@@ -8,7 +8,7 @@ normalisation, and raises before anything is written.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ from auditkit.event.schema import (
     OWN_SOURCE,
     SCHEMA,
     TEXT_FIELDS,
+    field_type_name,
 )
 from auditkit.timerange import check_zone, parse_instant, to_us
 
@@ -48,6 +49,12 @@ class EventSchema:
     """The columns of one trail: the common ones and the declared extra `fields`."""
 
     fields: Mapping[str, pl.DataType] = field(default_factory=dict)
+    kinds: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
+    """The declared fields with the names of their types."""
+
+    def __post_init__(self) -> None:
+        kinds = [(name, field_type_name(dtype)) for name, dtype in self.fields.items()]
+        object.__setattr__(self, "kinds", kinds)
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -79,7 +86,9 @@ class EventSchema:
                 name = min(extra, key=str)
                 raise InvalidEventError(str(name), given[name], "not a field of an event; put it into attrs")
             attrs = _spill(given, extra, attrs)
-        texts = [_text(name, given.get(name)) for name in TEXT_FIELDS]
+        texts = [
+            _text(name, value) if (value := given.get(name)) is not None else None for name in TEXT_FIELDS
+        ]
         ts = given.get("ts")
         if not texts[1]:
             raise InvalidEventError("action", given.get("action"), "missing; every event names what was done")
@@ -90,13 +99,14 @@ class EventSchema:
             *texts,
             _number("value", given.get("value")),
             _attrs(attrs),
-            *(_declared(name, dtype, given.get(name), rules) for name, dtype in self.fields.items()),
+            *[_declared(name, kind, given.get(name), rules) for name, kind in self.kinds],
         )
         return (*row, None if texts[7] is None else token_of(texts[4], texts[7], row, defaulted=ts is None))
 
 
 KEY_BYTES = 16
 BODY_BYTES = 8
+_SURELY_FITS = MAX_TEXT_BYTES // 4
 
 
 def token_of(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
@@ -134,6 +144,8 @@ def _text(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise InvalidEventError(name, value, "not text")
+    if len(value) <= _SURELY_FITS and value.isascii():
+        return value
     size = len(value) if value.isascii() else len(_encoded(name, value))
     if size > MAX_TEXT_BYTES:
         raise InvalidEventError(name, value, f"longer than {MAX_TEXT_BYTES} bytes of UTF-8 ({size})")
@@ -267,18 +279,19 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _declared(name: str, dtype: pl.DataType, value: Any, rules: Rules) -> Any:
+def _declared(name: str, kind: str, value: Any, rules: Rules) -> Any:
+    """Validate the value of a declared field, whose type goes by its name in `FIELD_TYPES`."""
     if value is None:
         return None
-    if dtype == pl.String():
+    if kind == "string":
         return _text(name, value)
-    if dtype == pl.Float64():
+    if kind == "float":
         return _number(name, value)
-    if dtype == pl.Boolean():
+    if kind == "boolean":
         if not isinstance(value, bool):
             raise InvalidEventError(name, value, "not True or False")
         return value
-    if dtype == pl.Int64():
+    if kind == "integer":
         if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
             raise InvalidEventError(name, value, "not an integer of 64 bits")
         return int(value)

@@ -52,7 +52,9 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
             disk.sync(fd)
         finally:
             disk.close(fd)
-        disk.sync_directory(layout.dead_letters)  # also where it was there: its creator may have died before this
+        disk.sync_directory(
+            layout.dead_letters
+        )  # also where it was there: its creator may have died before this
 
 
 def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:

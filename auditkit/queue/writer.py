@@ -208,6 +208,9 @@ class Writer:
         if isinstance(rows, pl.DataFrame):
             tokens = rows.get_column(TOKEN)
             return int(rows.estimated_size()), tokens.null_count() < tokens.len()
+        if len(rows) == 1:  # by far the most frequent batch
+            (row,) = rows
+            return _ROW_BYTES + len(row[self._attrs_at] or ""), row[-1] is not None
         weight = sum(_ROW_BYTES + len(row[self._attrs_at] or "") for row in rows)
         return weight, any(row[-1] is not None for row in rows)
 

@@ -44,6 +44,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "flush": _Entry("auditkit.cli.keeping:flush", "Move queued events into segments."),
         "maintain": _Entry("auditkit.cli.keeping:maintain", "Do what is due: flush and prune."),
         "prune": _Entry("auditkit.cli.keeping:prune", "Remove what the retention policy no longer keeps."),
+        "backup": _Entry("auditkit.cli.copying:backup", "Copy a trail that is being written to."),
     },
     "Show": {
         "report": _Entry(

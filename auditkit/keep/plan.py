@@ -7,6 +7,7 @@ from datetime import datetime
 from auditkit.keep.policy import Policy
 from auditkit.store.catalog import SegmentRow
 from auditkit.timerange import from_us
+from auditkit.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +51,13 @@ class PrunePlan:
     def __str__(self) -> str:
         if self.cutoff is None or self.horizon is None:
             return f"policy: {self.policy}; nothing expires"
+        removed = f"{counted(self.rows, 'event')} in {counted(len(self.segments), 'segment')}"
         lines = [
             f"policy: {self.policy}; horizon {_minute(self.horizon)}; expired before {_minute(self.cutoff)}",
-            f"would remove {self.rows:,} events in {len(self.segments)} segments ({self.bytes:,} bytes)",
+            f"would remove {removed} ({self.bytes:,} bytes)",
         ]
         lines += [
-            f"  seq {s.first_seq}-{s.last_seq}  {s.rows:,} events  {_minute(s.min_ts)} to {_minute(s.max_ts)}"
+            f"  seq {s.first_seq}-{s.last_seq}  {counted(s.rows, 'event')}  {_minute(s.min_ts)} to {_minute(s.max_ts)}"
             for s in self.segments
         ]
         if self.waiting_rows:

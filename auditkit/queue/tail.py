@@ -57,6 +57,7 @@ class TailView:
     """
 
     events: pl.DataFrame
+    files: int
     first_seq: int
     end_seq: int
     size_bytes: int
@@ -131,6 +132,7 @@ class QueueTail:
         oldest = [file.oldest_recorded_us for file in files if file.oldest_recorded_us is not None]
         return TailView(
             events=pl.concat(frames) if frames else pl.DataFrame(schema=self._schema.stored),
+            files=len(files),
             first_seq=files[0].header.first_seq if files else 0,
             end_seq=files[-1].next_seq if files else 0,
             size_bytes=size,

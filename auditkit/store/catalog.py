@@ -1,15 +1,19 @@
 """The catalog: one SQLite database that names what counts.  All SQL of auditkit is in this module.
 
 A transaction here is the commit point of flush and prune: a file that the catalog does not name does not exist.
-Every row carries a CRC-32 of its columns, because SQLite pages have none, and the rows of the segments plus what
-was pruned must add up to the flushed seq: damage is an error, never a quietly different answer.
+Every row carries a CRC-32 of its columns, because SQLite pages have none; `contents` says how many rows each table
+has and what their checksums are in order; and the rows of the segments plus what was pruned must add up to the
+flushed seq: damage is an error, never a quietly different answer.  Nothing is written over damage: a transaction
+begins by checking the database's structure and `contents`.
 """
 
+import os
 import shutil
 import sqlite3
+import struct
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -134,6 +138,15 @@ class KeysRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentsRow:
+    """What one table holds: how many rows, and the CRC-32 of their checksums, in order, 4 bytes each."""
+
+    name: str
+    rows: int
+    digest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogView:
     """Everything the catalog says, read in one transaction."""
 
@@ -166,6 +179,7 @@ _TABLES: dict[str, type[Any]] = {
     "prune_states": PruneStateRow,
     "keys": KeysRow,
 }
+_CONTENTS = "contents"
 _SQL_TYPES = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
 _T = TypeVar("_T")
 
@@ -189,12 +203,13 @@ class CatalogChange:
 def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
     """Create the database at `path`, which must not exist yet."""
     with _writing(path, create=True) as connection:
-        for table, row_type in _TABLES.items():
+        for table, row_type in {**_TABLES, _CONTENTS: ContentsRow}.items():
             columns = ", ".join(f"{f.name} {_sql_type(f.type)}" for f in fields(row_type))
             connection.execute(f"CREATE TABLE {table} ({columns}, crc INTEGER NOT NULL)")
         connection.execute("CREATE UNIQUE INDEX segments_path ON segments (path)")
         _insert(connection, "trail", info)
         _insert(connection, "policies", policy)
+        _note_contents(connection)
 
 
 def read_catalog(path: Path) -> CatalogView:
@@ -205,12 +220,12 @@ def read_catalog(path: Path) -> CatalogView:
     or `LockedError`.
     """
     try:
-        with _explained(path):
+        with _explained(path, reading=True):
             return _view(path, f"{path.absolute().as_uri()}?mode=ro")
     except _HotJournalError:
         pass
     try:
-        with _explained(path):
+        with _explained(path, reading=True):
             return _view(path, f"{path.absolute().as_uri()}?mode=rw")
     except _HotJournalError:
         pass
@@ -226,8 +241,12 @@ def read_catalog(path: Path) -> CatalogView:
 def change_catalog(path: Path, change: CatalogChange) -> None:
     """Apply `change` in one durable transaction: on return it is committed, if it raises nothing changed."""
     with _explained(path), _writing(path) as connection:
+        _check_contents(connection, path)
         for removed in change.remove_segments:
-            connection.execute("DELETE FROM segments WHERE path = ?", (removed,))
+            if connection.execute("DELETE FROM segments WHERE path = ?", (removed,)).rowcount != 1:
+                raise CorruptionError(
+                    path, offset=None, reason=f"catalog does not name the segment {removed}"
+                )
         for table, rows in (
             ("segments", change.add_segments),
             ("tombstones", change.tombstones),
@@ -243,14 +262,17 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
         if change.prune_state is not None:
             connection.execute("DELETE FROM prune_states")
             _insert(connection, "prune_states", change.prune_state)
+        _note_contents(connection)
 
 
 def read_keys(path: Path) -> list[KeysRow]:
     """Return the remembered keys of flushed events, oldest flush first (for writers, who may roll back)."""
     with _explained(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
         try:
-            return _select(connection, path, "keys", KeysRow)
+            connection.execute("BEGIN")
+            return _select(connection, path, "keys", KeysRow, _contents(connection, path))
         finally:
             connection.close()
 
@@ -268,8 +290,10 @@ def _forget_keys(connection: sqlite3.Connection, keep: int) -> None:
 def replace_info(path: Path, info: TrailInfo) -> None:
     """Change what the catalog says about the trail itself, in one durable transaction."""
     with _explained(path), _writing(path) as connection:
+        _check_contents(connection, path)
         connection.execute("DELETE FROM trail")
         _insert(connection, "trail", info)
+        _note_contents(connection)
 
 
 def copy_catalog(source: Path, target: Path) -> None:
@@ -289,15 +313,19 @@ class _HotJournalError(Exception):
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, *, reading: bool = False) -> Iterator[None]:
+    """Turn what SQLite raises into what it means; when `reading`, there may be another way to do so."""
     try:
         yield
     except sqlite3.OperationalError as exc:
-        name = exc.sqlite_errorname
+        name = getattr(exc, "sqlite_errorname", "")  # what Python's module finds by itself has none
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise LockedError(f"{path}: busy for more than {BUSY_TIMEOUT_S:g} s") from exc
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            raise _HotJournalError from exc
+            if reading:
+                raise _HotJournalError from exc
+            if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+                raise OSError(f"{path}: {exc}") from exc
         if name.startswith(("SQLITE_IOERR", "SQLITE_FULL")):
             raise OSError(f"{path}: {exc}") from exc
         raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
@@ -331,7 +359,8 @@ def _view(path: Path, uri: str) -> CatalogView:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     try:
         connection.execute("BEGIN")
-        infos = _select(connection, path, "trail", TrailInfo)
+        contents = _contents(connection, path)
+        infos = _select(connection, path, "trail", TrailInfo, contents)
         if len(infos) != 1:
             raise CorruptionError(path, offset=None, reason=f"catalog names {len(infos)} trails")
         if infos[0].format != FORMAT:
@@ -340,12 +369,12 @@ def _view(path: Path, uri: str) -> CatalogView:
             )
         view = CatalogView(
             info=infos[0],
-            policies=_select(connection, path, "policies", PolicyRow),
-            moments=_select(connection, path, "moments", MomentRow),
-            flushes=_select(connection, path, "flushes", FlushRow),
-            segments=_select(connection, path, "segments", SegmentRow),
-            tombstones=_select(connection, path, "tombstones", TombstoneRow),
-            prune_states=_select(connection, path, "prune_states", PruneStateRow),
+            policies=_select(connection, path, "policies", PolicyRow, contents),
+            moments=_select(connection, path, "moments", MomentRow, contents),
+            flushes=_select(connection, path, "flushes", FlushRow, contents),
+            segments=_select(connection, path, "segments", SegmentRow, contents),
+            tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
+            prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
         )
     finally:
         connection.close()
@@ -358,15 +387,65 @@ def _view(path: Path, uri: str) -> CatalogView:
     return view
 
 
-def _select(connection: sqlite3.Connection, path: Path, table: str, row_type: type[_T]) -> list[_T]:
+def _select(
+    connection: sqlite3.Connection,
+    path: Path,
+    table: str,
+    row_type: type[_T],
+    contents: Mapping[str, ContentsRow] | None,
+) -> list[_T]:
+    """Return a table's rows in order, each checked, and all of them against `contents`."""
     names = [f.name for f in fields(row_type)]  # type: ignore[arg-type]
-    rows = []
+    rows, crcs = [], []
     query = f"SELECT {', '.join(names)}, crc FROM {table} ORDER BY rowid"  # noqa: S608 -- names from this module
     for *values, crc in connection.execute(query):
         if _crc(values) != crc:
             raise CorruptionError(path, offset=None, reason=f"catalog row in {table}: checksum mismatch")
+        crcs.append(crc)
         rows.append(row_type(**dict(zip(names, values, strict=True))))
+    if contents is not None:
+        _check_table(path, contents[table], crcs)
     return rows
+
+
+def _contents(connection: sqlite3.Connection, path: Path) -> dict[str, ContentsRow]:
+    """Return what each table should hold."""
+    rows = _select(connection, path, _CONTENTS, ContentsRow, None)
+    if sorted(row.name for row in rows) != sorted(_TABLES):
+        raise CorruptionError(path, offset=None, reason="catalog does not say what each table holds")
+    return {row.name: row for row in rows}
+
+
+def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `CorruptionError` where the database is not sound: SQLite would write over what it takes for free."""
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise CorruptionError(path, offset=None, reason=f"catalog does not read: {found}")
+    for table, contents in _contents(connection, path).items():
+        _check_table(path, contents, _crcs(connection, table))
+
+
+def _check_table(path: Path, contents: ContentsRow, crcs: Sequence[int]) -> None:
+    if (contents.rows, contents.digest) != (len(crcs), _digest(crcs)):
+        reason = f"catalog table {contents.name}: expected {contents.rows} rows, found {len(crcs)} or others"
+        raise CorruptionError(path, offset=None, reason=reason)
+
+
+def _note_contents(connection: sqlite3.Connection) -> None:
+    """Write down what each table holds now."""
+    connection.execute(f"DELETE FROM {_CONTENTS}")  # noqa: S608 -- a name from this module
+    for table in _TABLES:
+        crcs = _crcs(connection, table)
+        _insert(connection, _CONTENTS, ContentsRow(name=table, rows=len(crcs), digest=_digest(crcs)))
+
+
+def _crcs(connection: sqlite3.Connection, table: str) -> list[int]:
+    query = f"SELECT crc FROM {table} ORDER BY rowid"  # noqa: S608 -- the table is one of this module's
+    return [crc for (crc,) in connection.execute(query)]
+
+
+def _digest(crcs: Sequence[int]) -> int:
+    return zlib.crc32(struct.pack(f"<{len(crcs)}I", *crcs))
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Any) -> None:

@@ -19,6 +19,7 @@ from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, unpack_
 from auditkit.store.catalog import SegmentRow, copy_catalog, read_catalog, replace_info
 from auditkit.trail.core import Core, open_core
 from auditkit.trail.snapshot import retrying
+from auditkit.wording import counted
 
 Progress = Callable[[int, int], None]
 """Called with (bytes copied, bytes in all)."""
@@ -34,7 +35,8 @@ class BackupSummary:
     bytes: int
 
     def __str__(self) -> str:
-        return f"copied {self.end_seq:,} seqs, {self.segments} segments, {self.bytes:,} bytes to {self.path}"
+        held = f"{counted(self.end_seq, 'event')} in {counted(self.segments, 'segment')} and the queue"
+        return f"copied {held}, {self.bytes:,} bytes, to {self.path}"
 
 
 def backup(core: Core, target: Path, *, progress: Progress | None = None) -> BackupSummary:

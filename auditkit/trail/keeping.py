@@ -27,6 +27,7 @@ from auditkit.trail.accepting import append_own
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import NOW_RECORDED, POLICY_SET, PRUNED, Snapshot
 from auditkit.trail.writing import FlushSummary, flush, flush_is_due
+from auditkit.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,10 @@ class PruneSummary:
     def __str__(self) -> str:
         if not self.segments:
             return "nothing to prune"
-        return f"pruned {self.events:,} events in {self.segments} segments ({self.bytes:,} bytes freed)"
+        return (
+            f"pruned {counted(self.events, 'event')} in {counted(self.segments, 'segment')} "
+            f"({self.bytes:,} bytes freed)"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import polars as pl
 
 from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout
-from auditkit.errors import CorruptionError, PrunedError
+from auditkit.errors import AuditError, CorruptionError, PrunedError
 from auditkit.event import OWN_SOURCE, EventSchema
 from auditkit.keep.horizon import Newest, horizon_us
 from auditkit.keep.policy import Policy, read_policy
@@ -150,9 +150,13 @@ class Source:
         for _ in range(_ATTEMPTS):
             queue = self.tail.read()
             catalog = read_catalog(self.layout.catalog)
-            if queue.first_seq <= catalog.flushed_seq:
+            if queue.files and queue.first_seq <= catalog.flushed_seq:
                 return queue, catalog
             # A listing that raced with a flush; both move forward, so the next look fits together.
+        if not queue.files:
+            raise CorruptionError(
+                self.layout.queue, offset=None, reason="the queue folder holds no queue file"
+            )
         raise CorruptionError(
             self.layout.queue,
             offset=None,
@@ -176,7 +180,7 @@ class Source:
     def _seqs(self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int) -> pl.LazyFrame:
         """Return the events with seqs `[first, end)` that are on disk, whatever retention says of them."""
         rows = [row for row in catalog.segments if row.last_seq >= first and row.first_seq < end]
-        frames = [pl.scan_ipc([self.layout.segments / row.path for row in rows])] if rows else []
+        frames = [pl.scan_ipc([self._checked(row) for row in rows])] if rows else []
         seq = pl.col("seq")
         return pl.concat([*frames, tail.lazy()]).filter((seq >= first) & (seq < end))
 
@@ -237,7 +241,15 @@ def retrying(ask: Callable[[], _T]) -> _T:
             return ask()
         except FileNotFoundError:
             continue
-    return ask()
+    try:
+        return ask()
+    except FileNotFoundError as exc:
+        if isinstance(exc, AuditError) or exc.filename is None:
+            raise
+        path = Path(exc.filename)
+        raise CorruptionError(
+            path, offset=None, reason="the catalog names this file, and it is gone"
+        ) from exc
 
 
 def newest_of(events: pl.LazyFrame) -> Newest:

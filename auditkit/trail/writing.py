@@ -29,6 +29,7 @@ from auditkit.store.catalog import (
 from auditkit.store.segment import partitions_of, write_segment
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import control_rows, newest_of
+from auditkit.wording import counted
 
 FLUSH_AT_EVENTS = 128 * 1024
 FLUSH_AT_BYTES = 32 * 1024 * 1024
@@ -50,8 +51,8 @@ class FlushSummary:
         if not self.events:
             return "nothing to flush"
         return (
-            f"flushed {self.events:,} events (seq {self.first_seq}-{self.end_seq - 1}) into {self.segments} "
-            f"segments, {self.bytes:,} bytes, {self.seconds:.2f} s"
+            f"flushed {counted(self.events, 'event')} (seq {self.first_seq}-{self.end_seq - 1}) into "
+            f"{counted(self.segments, 'segment')}, {self.bytes:,} bytes, {self.seconds:.2f} s"
         )
 
 

@@ -25,7 +25,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Limits
 from auditkit.store.catalog import FORMAT, PolicyRow, TrailInfo, create_catalog
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
-from auditkit.trail import accepting, asking, copying, keeping, state, writing
+from auditkit.trail import accepting, asking, copying, keeping, state
 from auditkit.trail.accepting import OnInvalid, Rows
 from auditkit.trail.asking import View
 from auditkit.trail.copying import BackupSummary, Progress
@@ -204,8 +204,11 @@ class Trail:
         return follow(self._view, consumer, start=start, where=where, own=own, tz=tz, terms=terms)
 
     def flush(self) -> FlushSummary:
-        """Move everything committed into segments; on return it is there, durable and named by the catalog."""
-        return writing.flush(self._writable())
+        """Move everything committed into segments; on return it is there, durable and named by the catalog.
+
+        Then retention is enforced where that is due, unless the trail was opened with `maintain=False`.
+        """
+        return keeping.flush_and_enforce(self._writable())
 
     def maintain(self, *, now: datetime | None = None) -> MaintainSummary:
         """Do what is due: flush and prune.  With `now`, record that moment, so that an idle trail ages."""

@@ -144,6 +144,14 @@ def waits_for_hand(snapshot: Snapshot) -> bool:
     return enforced is None or (cutoff is not None and enforced < cutoff)
 
 
+def flush_and_enforce(core: Core) -> FlushSummary:
+    """Flush, and enforce retention where that is due."""
+    summary = flush(core)
+    if core.maintains:
+        prune_if_due(core)
+    return summary
+
+
 def maintain(core: Core, *, now: datetime | None = None) -> MaintainSummary:
     """Do what is due: record `now` where given, flush what is queued, and enforce retention."""
     if now is not None:

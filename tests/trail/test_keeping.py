@@ -150,6 +150,19 @@ def test_flush_and_maintain_enforce_the_policy(make_trail: Callable[..., Trail],
     assert trail.stats().segments.rows == 4 + 3  # the trail's own record of the last prune is still queued
 
 
+def test_flush_alone_enforces_the_policy(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A trail that is only appended to and flushed loses what is expired, unless it was opened not to."""
+    for name, maintains, kept in (("by itself", True, 4), ("by others", False, 8)):
+        trail = make_trail(name, retention="3d", maintain=maintains)
+        for _ in range(8):
+            trail.append(action="a").wait()
+            trail.flush()
+            clock.advance(days=1)
+        producers = trail.stats().segments.rows - trail.range(own=True, where={"source": "auditkit"}).height
+        assert producers == kept - trail.stats().queue.depth
+        assert trail.range().height == 4
+
+
 def test_a_jump_of_the_horizon_prunes_nothing_by_itself(
     make_trail: Callable[..., Trail], clock: ManualClock
 ) -> None:

@@ -33,15 +33,23 @@ _PLANNED = 20
     examples="""
 auditkit stats
 auditkit stats --json | jq .queue.depth
+auditkit stats --prometheus > /var/lib/node_exporter/auditkit.prom
 """,
 )
 @trail_option
 @_json_option
-def stats(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001 -- click passes options by name
-    """Show the state of queue, segments and retention, and what waits to be done."""
+@click.option("--prometheus", is_flag=True, help="Print metrics in the text format of Prometheus.")
+def stats(trail_path: Path | None, as_json: bool, prometheus: bool) -> None:  # noqa: FBT001 -- click passes options by name
+    """Show the state of queue, segments, retention and consumers, and what waits to be done."""
+    if as_json and prometheus:
+        raise click.UsageError("Give --json or --prometheus, not both.")
     with opened(trail_path) as trail:
         numbers = trail.stats()
-        if as_json:
+        if prometheus:
+            from auditkit.cli.metrics import exposition
+
+            click.echo(exposition(numbers, trail=trail.name, trail_id=trail.trail_id), nl=False)
+        elif as_json:
             about = {"trail": str(trail.path), "trail_id": trail.trail_id, "tz": trail.tz}
             click.echo(json_line(about | asdict(numbers)), nl=False)
         else:

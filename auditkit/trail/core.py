@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ from auditkit.timerange import Clock, Width, check_width
 from auditkit.trail.snapshot import Source
 
 LOCK_TIMEOUT_S = 30.0
+RETRY_AFTER_S = 30.0
 _POLARS_WORKER = re.compile(r"polars-\d")
 
 
@@ -66,6 +68,9 @@ class Core:
     """True in a child that was forked after Polars had started its threads, which do not survive a fork."""
     due: "Callable[[Core], None] | None" = None
     """Called after commits in the writer's thread, to flush and prune what is due."""
+    maintenance_failure: str | None = None
+    """Why the last maintenance that began by itself failed."""
+    next_attempt: float = 0.0
     starting: threading.Lock = field(default_factory=threading.Lock)
     followers: "weakref.WeakSet[Follows]" = field(default_factory=weakref.WeakSet)
     """Who reads on from here and may hold a consumer's name."""
@@ -212,9 +217,23 @@ def _after_fork() -> None:
 
 
 def _call_due(this: "weakref.ref[Core]") -> None:
+    """Do what is due; a failure leaves the queue whole, shows in `stats`, and is tried again after a while.
+
+    It must not end the writer's thread, which commits what nobody waits for.
+    """
     core = this()
-    if core is not None and core.due is not None and core.maintains:
+    if core is None or core.due is None or not core.maintains or core.closed:
+        return
+    if core.maintenance_failure is not None and monotonic() < core.next_attempt:
+        return
+    try:
         core.due(core)
+    except Exception as exc:
+        if not core.closed:
+            core.maintenance_failure = f"{type(exc).__name__}: {exc}"
+            core.next_attempt = monotonic() + RETRY_AFTER_S
+    else:
+        core.maintenance_failure = None
 
 
 def load_index(layout: Layout) -> DedupIndex:

@@ -96,6 +96,8 @@ class Stats:
     consumers: tuple[ConsumerStats, ...] = ()
     unrecorded: int = 0
     """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
+    maintenance_failure: str | None = None
+    """Why the last flush or prune that this object began by itself failed; it is tried again."""
 
     def sections(self) -> list[Section]:
         """Return what the card says: headings, each with names and values in words."""
@@ -111,6 +113,8 @@ class Stats:
             )
         if self.unrecorded:
             rows.append(("not recorded", [("calls", f"{self.unrecorded:,}")]))
+        if self.maintenance_failure is not None:
+            rows.append(("maintenance", [("failed", self.maintenance_failure)]))
         return rows
 
     def __str__(self) -> str:

@@ -160,11 +160,23 @@ def maintain(core: Core, *, now: datetime | None = None) -> MaintainSummary:
     return MaintainSummary(flush=flushed if flushed.events else None, prune=prune_if_due(core))
 
 
-def maintain_when_due(core: Core) -> None:
-    """Flush, and enforce retention, once the queue is large or old enough (from the writer's thread)."""
-    if flush_is_due(core):
-        flush(core)
-        prune_if_due(core)
+def maintain_when_due(core: Core, *, now: datetime | None = None) -> MaintainSummary:
+    """Flush once the queue is large or old enough, and then enforce retention.
+
+    For whoever looks often: the writer's thread, and a side process.  `now` is recorded only where it begins another
+    partition, since retention is enforced no more often than that.
+    """
+    moved = now is not None and _begins_partition(core, now)
+    if now is not None and moved:
+        record_now(core, now)
+    flushed = flush(core) if flush_is_due(core) else None
+    return MaintainSummary(flush=flushed, prune=prune_if_due(core) if flushed or moved else None)
+
+
+def _begins_partition(core: Core, now: datetime) -> bool:
+    horizon = core.source.snapshot().horizon_us
+    width = core.partition
+    return horizon is not None and partition_start(to_us(now), width) > partition_start(horizon, width)
 
 
 def _remove(core: Core, snapshot: Snapshot, victims: Sequence[SegmentRow]) -> int:

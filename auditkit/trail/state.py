@@ -19,6 +19,7 @@ def stats(core: Core, snapshot: Snapshot) -> Stats:
         dead_letters=count_letters(core.layout),
         consumers=_consumers(core, snapshot.committed_seq),
         unrecorded=core.unrecorded,
+        maintenance_failure=core.maintenance_failure,
     )
 
 

@@ -1,6 +1,7 @@
 """Appending, extending and flushing through the facade."""
 
 import errno
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,4 +258,24 @@ def test_relative_paths_survive_a_change_of_directory(
     trail.append(action="a").wait()
     trail.flush()
     assert trail.range().height == 1
+    trail.close()
+
+
+def test_failing_maintenance_shows_and_stops_nothing(tmp_path: Path, clock: ManualClock) -> None:
+    """A flush that fails by itself shows in stats; appends, also those nobody waits for, go on."""
+    disk = FailingDisk()
+    trail = ak.create(tmp_path / "audit", disk=disk, clock=clock)
+    trail.append(action="a").wait()
+    clock.advance(hours=1)  # the oldest queued event is now old enough for a flush
+    disk.fail["rename"] = OSError(errno.ENOSPC, "injected")
+    last = trail.append(action="b")
+    while not last.done or trail.stats().maintenance_failure is None:
+        threading.Event().wait(0.005)
+    assert "injected" in str(trail.stats())
+    disk.fail.clear()
+    unwaited = trail.append(action="c")
+    while not unwaited.done:
+        threading.Event().wait(0.005)
+    trail.flush()
+    assert list(trail.tail()["action"]) == ["a", "b", "c"]
     trail.close()

@@ -78,18 +78,34 @@ def flush(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     examples="""
 auditkit maintain
 auditkit maintain --now now
+auditkit maintain --every 1m
 */15 * * * *  auditkit maintain --trail /srv/audit        (in a crontab)
 """,
 )
 @trail_option
+@click.option(
+    "--every",
+    metavar="DURATION",
+    help="Go on until SIGTERM or Ctrl-C, looking this often; flush once the queue is large or 15 minutes old.",
+)
 @_now_option
 @_json_option
-def maintain(trail_path: Path | None, now: str | None, as_json: bool) -> None:  # noqa: FBT001
+def maintain(trail_path: Path | None, every: str | None, now: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Do what is due: flush what is queued, and enforce the retention policy.
 
-    For a timer or a side process.  A writer does so by itself; a trail that nobody writes to expires nothing unless
-    --now records that time has passed.
+    For a timer, or with --every as a process beside writers that leave maintenance to it (maintain=False).  Other
+    writers do so by themselves; a trail that nobody writes to expires nothing unless --now records that time has
+    passed.
     """
+    if every is not None:
+        from auditkit.cli.looping import maintain_every
+
+        if now not in (None, "now"):
+            raise click.UsageError("With --every, --now takes 'now' only.")
+        maintain_every(
+            trail_path, every, record_now=now is not None, tell=lambda done: _tell(done, as_json=as_json)
+        )
+        return
     with opened(trail_path, maintain=True) as trail:
         done = trail.maintain(now=_moment(trail, now))
     _tell(done, as_json=as_json)

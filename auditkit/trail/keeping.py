@@ -160,7 +160,12 @@ def maintain(core: Core, *, now: datetime | None = None) -> MaintainSummary:
     return MaintainSummary(flush=flushed if flushed.events else None, prune=prune_if_due(core))
 
 
-def maintain_when_due(core: Core, *, now: datetime | None = None) -> MaintainSummary:
+def maintain_when_due(core: Core) -> None:
+    """Do what is due, from the writer's thread."""
+    maintain_often(core)
+
+
+def maintain_often(core: Core, *, now: datetime | None = None) -> MaintainSummary:
     """Flush once the queue is large or old enough, and then enforce retention.
 
     For whoever looks often: the writer's thread, and a side process.  `now` is recorded only where it begins another

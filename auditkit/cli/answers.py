@@ -30,7 +30,7 @@ def show_events(frame: pl.DataFrame, form: Form, *, tz: str, chosen: bool, more:
     if frame.is_empty():
         _remark("no events")
         return
-    ordered = frame if chosen else frame.select(_worth_showing(frame))
+    ordered = frame if chosen else frame.select(worth_showing(frame))
     own = own_rows(frame)
     hidden = print_table(table_columns(ordered), dim=own)
     hidden += (
@@ -95,10 +95,11 @@ def _remark(text: str) -> None:
     click.echo(click.style(text, dim=True), err=True)
 
 
-def _worth_showing(frame: pl.DataFrame) -> Sequence[str]:
+def worth_showing(frame: pl.DataFrame, *, everything: bool = False) -> Sequence[str]:
+    """Return the columns of events in the order people read them: those that hold something, or `everything`."""
     declared = [name for name in frame.columns if name not in (*_EVENT_ORDER, "attrs", "recorded")]
     names = [name for name in (*_EVENT_ORDER, *declared, "attrs") if name in frame.columns]
-    return [name for name in names if name in ("seq", "ts") or _holds(frame, name)]
+    return [name for name in names if everything or name in ("seq", "ts") or _holds(frame, name)]
 
 
 def _holds(frame: pl.DataFrame, name: str) -> bool:

@@ -197,19 +197,36 @@ def downsample(
     examples="""
 auditkit tail
 auditkit tail -n 50 --json
+auditkit tail -f
+auditkit tail -n 1 -f --json | jq .action
 auditkit tail --at 1000
 """,
 )
 @click.option(
     "-n", "count", type=click.IntRange(min=1), default=10, show_default=True, help="How many events."
 )
+@click.option("-f", "--follow", is_flag=True, help="Go on with events as they are committed, until Ctrl-C.")
 @trail_option
 @click.option("--tz", metavar="ZONE", help="Zone of times shown [default: the trail's].")
 @click.option("--at", type=click.IntRange(min=0), metavar="SEQ", help="As the trail was before this seq.")
 @form_options
-def tail(count: int, trail_path: Path | None, tz: str | None, at: int | None, form: Form) -> None:
+def tail(
+    count: int,
+    follow: bool,  # noqa: FBT001 -- click passes options by name
+    trail_path: Path | None,
+    tz: str | None,
+    at: int | None,
+    form: Form,
+) -> None:
     """Show the last events in the order they were accepted, the trail's own included."""
+    if follow and at is not None:
+        raise click.UsageError("--at shows what was; nothing more will come of it (leave out --follow).")
     with opened(trail_path, tz=tz, at=at) as trail:
+        if follow:
+            from auditkit.cli.following import follow_tail
+
+            follow_tail(trail, count, form, tz=tz or trail.tz)
+            return
         show_events(trail.tail(count), form, tz=tz or trail.tz, chosen=False)
 
 

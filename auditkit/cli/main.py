@@ -44,6 +44,9 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "flush": _Entry("auditkit.cli.keeping:flush", "Move queued events into segments."),
         "maintain": _Entry("auditkit.cli.keeping:maintain", "Do what is due: flush and prune."),
         "prune": _Entry("auditkit.cli.keeping:prune", "Remove what the retention policy no longer keeps."),
+        "dead-letters": _Entry(
+            "auditkit.cli.letters:dead_letters", "List inputs that were refused; retry them."
+        ),
         "backup": _Entry("auditkit.cli.copying:backup", "Copy a trail that is being written to."),
     },
     "Show": {
@@ -97,7 +100,7 @@ class Commands(click.Group):
         """Write the commands by what they are for."""
         for title, entries in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(10), entry.help) for name, entry in entries.items()])
+                formatter.write_dl([(name.ljust(12), entry.help) for name, entry in entries.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write what newcomers try first, and what holds for all commands."""

@@ -32,6 +32,12 @@ class Command(click.Command):
                     formatter.write(f"  {line}\n")
 
 
+class CommandGroup(Command, click.Group):
+    """Commands that belong together, under one name of the command line."""
+
+    command_class = Command
+
+
 def trail_option(function: _F) -> _F:
     """Add `--trail`."""
     return click.option(

@@ -71,6 +71,11 @@ class Layout:
         return self.root / "dead-letters"
 
     @property
+    def retry_lock(self) -> Path:
+        """Held while dead letters are retried; made by the first retry."""
+        return self.dead_letters / "retry.lock"
+
+    @property
     def consumers(self) -> Path:
         """The folder of what consumers remember; made by the first of them."""
         return self.root / "consumers"

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout, Modes
 from auditkit.timerange import from_us
@@ -70,13 +68,18 @@ def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:
 
 def read_letters(layout: Layout) -> Iterator[DeadLetter]:
     """Yield all dead letters, oldest first; an unfinished line of a dead writer is passed over."""
+    return (letter for _name, letter in read_numbered(layout))
+
+
+def read_numbered(layout: Layout) -> Iterator[tuple[str, DeadLetter]]:
+    """Yield every dead letter with its name, `<date>:<line>`, which stays its name: no line is ever rewritten."""
     for path in sorted(layout.dead_letters.glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            try:
-                entry = msgspec.json.decode(line)
-                yield DeadLetter(**entry)
-            except (msgspec.DecodeError, TypeError):
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            try:  # not msgspec, which refuses lone surrogates
+                letter = DeadLetter(**json.loads(line))
+            except (ValueError, TypeError):
                 continue
+            yield f"{path.stem}:{number}", letter
 
 
 def count_letters(layout: Layout) -> int:

@@ -15,6 +15,7 @@ from auditkit.queue.blocks import TOKEN
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Batch, Refused
+from auditkit.timerange import from_us
 from auditkit.trail.core import Core
 from auditkit.trail.writing import flush, keep_dead_letters, write_bulk
 
@@ -144,10 +145,15 @@ def _submit(core: Core, batch: Batch, keep_refused: Refused | None) -> Receipt:
 def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
     """Return what keeps events whose key turned out to be taken, once that is known under the queue's lock."""
     names = core.schema.row_columns
+    moments = {name for name, kind in core.schema.columns.items() if isinstance(kind, pl.Datetime)}
 
     def letter(position: int, error: InvalidEventError) -> DeadLetter:
         row = batch.row(position) if isinstance(batch, pl.DataFrame) else batch[position]
-        given = {name: value for name, value in zip(names, row, strict=False) if value is not None}
+        given = {
+            name: from_us(value) if name in moments and isinstance(value, int) else value
+            for name, value in zip(names, row, strict=False)
+            if value is not None
+        }
         return DeadLetter(
             recorded_us=rules.now_us,
             reason=str(error),

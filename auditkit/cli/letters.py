@@ -1,0 +1,208 @@
+"""The commands about inputs that could not become events: dead-letters list, dead-letters retry."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+
+from auditkit.cli.answers import TABLE_ROWS, show_groups
+from auditkit.cli.failing import FAILED
+from auditkit.cli.options import CommandGroup, Form, form_options, opened, read_pairs, trail_option
+from auditkit.cli.streams import json_line
+from auditkit.event import UTC_MICROSECONDS
+from auditkit.plaintext import visible
+from auditkit.queue.dead_letters import DeadLetter
+from auditkit.sources.mapping import EventMap, plan_mapping
+from auditkit.trail.facade import Trail
+from auditkit.trail.letters import (
+    KeptLetter,
+    RetrySummary,
+    Revive,
+    as_given,
+    kept_letters,
+    record_of,
+    retry_letters,
+)
+from auditkit.wording import counted
+
+_COLUMNS = {
+    "letter": pl.String(),
+    "recorded": pl.Int64(),
+    "line": pl.Int64(),
+    "field": pl.String(),
+    "reason": pl.String(),
+    "input": pl.String(),
+    "consumer": pl.String(),
+    "seq": pl.Int64(),
+    "retried": pl.Int64(),
+}
+_TOLD = 12
+
+
+@click.group(
+    "dead-letters",
+    cls=CommandGroup,
+    examples="""
+auditkit dead-letters list
+auditkit dead-letters retry
+""",
+)
+def dead_letters() -> None:
+    """List inputs that could not become events, and retry them.
+
+    Imports, and `extend` where it is asked to, keep what they refuse, with the reason, in the trail's folder
+    dead-letters; so does `follow` with events that a consumer was given too often.
+    """
+
+
+@dead_letters.command(
+    "list",
+    short_help="List those that wait for a retry.",
+    examples="""
+auditkit dead-letters list
+auditkit dead-letters list --all --limit 200
+auditkit dead-letters list --json | jq -r .input
+""",
+)
+@trail_option
+@click.option("--all", "everything", is_flag=True, help="Also those that became events by a retry.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters [default: 50 in a table]."
+)
+@form_options
+def list_(trail_path: Path | None, everything: bool, limit: int | None, form: Form) -> None:  # noqa: FBT001 -- click passes options by name
+    """List dead letters, oldest first: name, when it was kept, line of its file, field, reason, and the input as given.
+
+    In JSON and CSV, `consumer` and `seq` tell an event that a consumer gave up on, and `retried` the seq of the event
+    that says a letter was retried.
+    """
+    with opened(trail_path) as trail:
+        rows = [_row(kept) for kept in kept_letters(trail.core) if everything or kept.retried is None]
+        frame = pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+        frame = frame.with_columns(pl.col("recorded").cast(UTC_MICROSECONDS))
+        if form == "table":
+            empty = [
+                name for name in ("consumer", "seq", "retried") if frame[name].null_count() == frame.height
+            ]
+            show_groups(frame.drop(empty), form, tz=trail.tz, rows=limit or TABLE_ROWS)
+        else:
+            show_groups(frame if limit is None else frame.head(limit), form, tz=trail.tz)
+
+
+@dead_letters.command(
+    "retry",
+    short_help="Append those that are events by now.",
+    examples="""
+auditkit dead-letters retry --dry-run
+auditkit dead-letters retry 2026-11-24:17 2026-11-24:18
+auditkit dead-letters retry --map ts=time --ts-format s --set action=order
+auditkit dead-letters retry --tz Europe/Berlin
+""",
+)
+@click.argument("names", metavar="[LETTER]...", nargs=-1)
+@trail_option
+@click.option(
+    "--map", "maps", multiple=True, metavar="FIELD=PATH", help="Take a field from this key, as in import."
+)
+@click.option(
+    "--set", "constants", multiple=True, metavar="FIELD=TEXT", help="A field's value where no path finds one."
+)
+@click.option("--tz", metavar="ZONE", help="Zone of times that name none.")
+@click.option("--ts-format", metavar="FORMAT", help="How times are written, as in import [default: iso].")
+@click.option("--dry-run", is_flag=True, help="Show what would become of each, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def retry(
+    names: Sequence[str],
+    trail_path: Path | None,
+    maps: Sequence[str],
+    constants: Sequence[str],
+    tz: str | None,
+    ts_format: str | None,
+    dry_run: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Try dead letters again (all that wait, or those named), and append what is an event now.
+
+    Without --map, --set, --tz and --ts-format an input is read as `extend` reads a row: keys that are no field go into
+    attrs, and one without a ts happened when the letter was kept.  With any of them it is read as `import` reads a
+    record: the whole of it becomes attrs, and it needs a ts.
+
+    A letter becomes an event once, however often this is run; the trail's own event dead-letters.retried names it.
+    Letters stay where they are.  Events that a consumer gave up on are in the trail already, and are left alone.
+    """
+    mapped = bool(maps or constants or tz or ts_format)
+    with opened(trail_path, maintain=True) as trail:
+        revive: Revive = as_given
+        if mapped:
+            revive = partial(_as_record, _mapping(trail, maps, constants, tz, ts_format))
+        summary = retry_letters(trail.core, revive, names=set(names) or None, dry_run=dry_run)
+    if as_json:
+        click.echo(json_line(asdict(summary)), nl=False)
+    else:
+        for line in _told(summary, dry_run=dry_run):
+            click.echo(line)
+    if summary.still_dead and not summary.events:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _mapping(
+    trail: Trail, maps: Sequence[str], constants: Sequence[str], tz: str | None, ts_format: str | None
+) -> EventMap:
+    return plan_mapping(
+        read_pairs("--map", maps),
+        dict(read_pairs("--set", constants)),
+        fields=trail.fields,
+        tz=tz,
+        ts_format=ts_format or "iso",
+    )
+
+
+def _as_record(mapping: EventMap, letter: DeadLetter) -> dict[str, Any]:
+    return mapping.event(record_of(letter), letter.input)
+
+
+def _row(kept: KeptLetter) -> tuple[Any, ...]:
+    letter = kept.letter
+    return (
+        kept.name,
+        letter.recorded_us,
+        letter.line,
+        letter.field,
+        _utf8(letter.reason),
+        _utf8(letter.input),
+        letter.consumer,
+        letter.seq,
+        kept.retried,
+    )
+
+
+def _utf8(text: str) -> str:
+    """Return text with lone surrogates written out, which no output could carry."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _told(summary: RetrySummary, *, dry_run: bool) -> Iterator[str]:
+    tried = summary.events + len(summary.still_dead)
+    if not tried:
+        yield "No dead letter waits."
+    else:
+        became = "would become events" if dry_run else "became events"
+        at = "" if summary.first_seq is None else f", from seq {summary.first_seq} on"
+        yield f"Of {counted(tried, 'dead letter')} {summary.events:,} {became}{at}."
+    if summary.duplicates:
+        yield f"  {summary.duplicates:,} of them repeat events that were there, and were not stored again"
+    kinds = Counter((dead.field, dead.reason) for dead in summary.still_dead)
+    firsts = {(dead.field, dead.reason): dead.name for dead in reversed(summary.still_dead)}
+    for kind, count in kinds.most_common(_TOLD):
+        yield f"  {count:>9,} x {visible(': '.join(kind))} (first {firsts[kind]})"
+    if len(kinds) > _TOLD:
+        yield f"  and {counted(len(kinds) - _TOLD, 'other reason')}"
+    if summary.consumers:
+        yield (
+            f"{counted(summary.consumers, 'event')} that a consumer gave up on: in the trail already, left alone."
+        )

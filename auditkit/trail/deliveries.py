@@ -112,6 +112,7 @@ class Desk:
         self._memory = memory
         self._begun = self.position
         self._told_missed = 0
+        self._settled_any = False
         self._process = os.getpid()
         if memory is not None:
             weakref.finalize(self, memory.close)
@@ -152,7 +153,7 @@ class Desk:
             found = self.pending
             if self._memory is not None and found is not None and found.seq == delivery.seq:
                 self._move(found.seq + 1, missed=found.missed)
-                self.pending = None
+                self.pending, self._settled_any = None, True
             delivery.settled = True
 
     def note_failure(self, delivery: Delivery, reason: str) -> None:
@@ -223,14 +224,17 @@ class Desk:
             consumer=memory.name,
             seq=found.seq,
         )
-        kept = ((known.consumer, known.seq) for known in read_letters(core.layout))
-        if (
-            memory.name,
-            found.seq,
-        ) not in kept:  # one that died before its position moved left the letter behind
+        if not self._is_kept(found.seq):
             keep_letters(core.disk, core.layout, core.modes, [letter])
         self._move(found.seq + 1, missed=found.missed, given_up=1)
-        self.pending = None
+        self.pending, self._settled_any = None, True
+
+    def _is_kept(self, seq: int) -> bool:
+        """Say whether a consumer that died before its position moved has left the letter of this event behind."""
+        if self._settled_any or self._memory is None:
+            return False  # only the first event after an opening can be such a one
+        name = self._memory.name
+        return any((known.consumer, known.seq) == (name, seq) for known in read_letters(self._core.layout))
 
     def _move(self, next_seq: int, *, missed: int, given_up: int = 0) -> None:
         memory = self._memory

@@ -272,6 +272,8 @@ def read_trail(root: Path) -> Stored:
     queued = _queued(queue, flushed)
     need(not events.keys() & queued.keys(), "queue: unflushed seqs that a segment has")
     stored = Stored(events | queued, set(queued), catalog, queue)
+    accepted = [stored.events[seq]["recorded"] for seq in sorted(stored.events)]
+    need(accepted == sorted(accepted), "recorded goes back while seq goes on")
     need(sorted(queued) == list(range(flushed, flushed + len(queued))), f"queue: a gap after seq {flushed}")
     return stored
 

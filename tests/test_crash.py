@@ -5,6 +5,7 @@ recovered; then each course that recovery can take is itself stopped at every op
 counts as one step between two operations: what happens inside one is `test_faults`.
 """
 
+import copy
 import errno
 import itertools
 import os
@@ -17,18 +18,27 @@ from pathlib import Path
 
 import pytest
 
+from auditkit.event import Rules
 from auditkit.timerange import from_us
+from auditkit.trail.accepting import _as_frame
 from auditkit.trail.facade import create, open_trail
+from auditkit.trail.writing import write_bulk
 from tests.crashing import PAD, Batch, Ledger, Run, Step, digest, quiet_threads, shown
 from tests.fakes import ManualClock
-from tests.oracle import read_trail
+from tests.oracle import Stored, read_trail
 from tests.simulated_disk import MUTATING, Fault, Keep, Kind, SimulatedDisk
 
 IMAGES: dict[Kind, tuple[Keep, ...]] = {
     "before": ("lost", "kept", "first"),
     "applied": ("lost", "kept"),
     "torn": ("torn", "mixed 0", "mixed 1", "mixed 2"),
-    "failed": ("lost", "kept", "first", "mixed 0", "mixed 1"),
+    "failed": (
+        "lost",
+        "kept",
+        "first",
+        "mixed 0",
+        "mixed 1",
+    ),  # right after it, and at the end but for the last
 }
 ERRORS = {"lock": errno.ENOLCK, "write": errno.ENOSPC, "create": errno.ENOSPC, "make_directory": errno.ENOSPC}
 
@@ -42,6 +52,8 @@ class Workload:
     retention: str | None = None
     later: timedelta = timedelta(seconds=1)
     """How long after the trail's last event the steps begin."""
+    floor: int = 15
+    """At least how many operations the steps ask for: fewer, and something is not reached any more."""
 
 
 def letter(run: Run) -> None:
@@ -50,6 +62,22 @@ def letter(run: Run) -> None:
     run.ledger.batches.append(batch)
     rows = [{"action": "good", "attrs": PAD}, {"action": ""}]
     batch.first = run.trail("one").extend(rows, on_invalid="dead-letter").wait()
+
+
+def bulk(run: Run) -> None:
+    """Append a batch as large ones are, straight into segments, and set the clock back."""
+    core = run.trail("one").core
+    batch = Batch(("bulk0", "bulk1", "bulk2"))
+    run.ledger.batches.append(batch)
+    rules = Rules(now_us=run.clock.now_us(), max_ahead_us=0)
+    rows = [core.schema.row({"action": tag, "attrs": PAD}, rules) for tag in batch.tags]
+    batch.first = write_bulk(core, _as_frame(core, rows))
+    run.clock.advance(hours=-1)
+
+
+def appending(tag: str) -> Step:
+    """Return the step that appends one event."""
+    return lambda run: run.append("one", tag)
 
 
 def yesterday(run: Run) -> str:
@@ -86,6 +114,15 @@ WORKLOADS = {
         retention="2d",
         later=timedelta(days=10),
     ),
+    "a bulk": Workload(
+        [
+            lambda run: run.append("two", "a0"),
+            bulk,
+            lambda run: run.append("two", "a1"),
+            Run.look,
+            lambda run: run.trail("two").flush(),
+        ]
+    ),
     "a batch of several blocks": Workload(
         [lambda run: run.append("one", *"vwxyz", attrs={"pad": "x" * 1_000_000}), Run.look]
     ),
@@ -109,7 +146,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What recovery made of an image: tags by seq, before and after it; how many events were pruned."""
+    """What recovery makes of an image: tags by seq before and after it, and how many events were pruned."""
 
     before: dict[int, str]
     after: dict[int, str]
@@ -118,11 +155,11 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Case:
-    """A workload that has run up to some point."""
+    """What has happened to a trail so far, and when."""
 
     ledger: Ledger
     clock_us: int
-    retention: bool
+    expires: bool
 
 
 @pytest.fixture
@@ -150,20 +187,19 @@ def begin(bench: Bench, workload: Workload) -> tuple[Path, Case]:
     return root, Case(ledger, clock.us, workload.retention is not None)
 
 
-def execute(
-    bench: Bench, base: Path, case: Case, steps: Sequence[Step], *faults: Fault
-) -> tuple[Run, list[Ledger]]:
-    """Run steps on a copy of `base`; returns the run and the ledgers that belong to images taken on the way."""
+def execute(bench: Bench, base: Path, case: Case, steps: Sequence[Step], *faults: Fault) -> Run:
+    """Run steps on a copy of `base`, with faults."""
     root = bench.fresh()
     shutil.copytree(base, root)
     run = Run(root, case.ledger, case.clock_us, *faults)
-    ledgers: list[Ledger] = []
+    if faults and faults[0].kind == "failed":
+        run.after_failure = lambda: check_images(bench, run, case, IMAGES["failed"])
     run.go(steps)
-    return run, ledgers
+    return run
 
 
 def faults_of(log: Sequence[str]) -> Iterator[Fault]:
-    """Yield every fault for a run that asked for these operations."""
+    """Yield every fault of a run that asked for these operations."""
     for at, entry in enumerate(log):
         operation = entry.split()[0]
         yield Fault(at, "failed", ERRORS.get(operation, errno.EIO))
@@ -174,68 +210,93 @@ def faults_of(log: Sequence[str]) -> Iterator[Fault]:
                 yield Fault(at, "torn")
 
 
-def check_images(bench: Bench, run: Run, case: Case, kind: Kind) -> None:
-    """Check every image that a crash at the end of this run may leave."""
-    for keep in IMAGES[kind]:
+def check_images(bench: Bench, run: Run, case: Case, keeps: Sequence[Keep]) -> None:
+    """Check images that a crash at this moment may leave."""
+    for keep in keeps:
         image = bench.fresh()
         run.disk.image(image, keep)
-        found = recover(bench, image, Case(run.ledger, run.clock.us, case.retention))
-        for tags in (found.before, found.after):
-            run.ledger.check(tags, found.pruned)
+        found = recover(bench, image, Case(copy.deepcopy(run.ledger), run.clock.us, case.expires))
+        try:
+            for tags in (found.before, found.after):
+                run.ledger.check(tags, found.pruned)
+        except AssertionError as exc:
+            exc.add_note(f"{keep}; the run went on with {run.disk.log[-3:]}")
+            raise
         bench.points += 1
-    shutil.rmtree(run.root)
 
 
 def recover(bench: Bench, image: Path, case: Case) -> Recovered:
-    """Recover an image, checking what holds for any: twice is once, and all readers agree."""
+    """Recover an image once, and check what holds for any: a second recovery finds nothing to do."""
     key = digest(image)
-    if key not in bench.recovered:
-        stored = read_trail(image)
-        stored_before = {seq: event["action"] for seq, event in stored.events.items()}
-        work = bench.fresh()
-        shutil.copytree(image, work)
-        disk = SimulatedDisk(work)
-        for _ in range(2):
-            with open_trail(work, disk=disk, maintain=False) as trail:
-                before = {**stored_before, **shown(trail)} if case.retention else shown(trail)
-                assert before.items() <= stored_before.items()
-                with trail.core.active_queue().locked():
-                    settled = digest(work)
-        course = tuple(disk.log)
-        with open_trail(work, maintain=False) as trail, trail.core.active_queue().locked():
-            assert digest(work) == settled, "a second recovery changed something"
-        stored = read_trail(work)
-        after = {seq: event["action"] for seq, event in stored.events.items()}
-        assert before.items() <= after.items() or case.retention
-        bench.recovered[key] = Recovered(before, after, stored.pruned)
-        shutil.rmtree(work)
-        if course not in bench.courses:
-            bench.courses[course] = (image, case)
-            return bench.recovered[key]
-    shutil.rmtree(image)
+    if key in bench.recovered:
+        shutil.rmtree(image)
+        return bench.recovered[key]
+    work = bench.fresh()
+    shutil.copytree(image, work)
+    disk = SimulatedDisk(work)
+    there = tags_of(read_trail(work))
+    with open_trail(work, disk=disk, maintain=False) as trail:
+        before = shown(trail)
+        assert before.items() <= there.items(), "a reader is shown what is not there"
+        with trail.core.active_queue().locked():
+            settled = digest(work)
+    with open_trail(work, maintain=False) as trail, trail.core.active_queue().locked():
+        assert digest(work) == settled, "a second recovery changed something"
+    stored = read_trail(work)
+    after = tags_of(stored)
+    with open_trail(work, maintain=False) as trail:
+        assert shown(trail) == after or case.expires, "a reader is not shown what is there"
+    bench.recovered[key] = Recovered(there if case.expires else before, after, stored.pruned)
+    bench.courses.setdefault(tuple(entry.split()[0] for entry in disk.log), (image, case))
+    shutil.rmtree(work)
     return bench.recovered[key]
+
+
+def tags_of(stored: Stored) -> dict[int, str]:
+    """Return the actions of stored events by seq."""
+    return {seq: event["action"] for seq, event in stored.events.items()}
+
+
+def attack(bench: Bench, base: Path, case: Case, steps: Sequence[Step]) -> Run:
+    """Run steps once without a fault, then with every fault there is; returns the first run."""
+    rehearsal = execute(bench, base, case, steps)
+    stored = read_trail(rehearsal.root)
+    rehearsal.ledger.check(tags_of(stored), stored.pruned)
+    for fault in faults_of(rehearsal.disk.log):
+        run = execute(bench, base, case, steps, fault)
+        try:
+            check_images(bench, run, case, IMAGES[fault.kind][:4])
+        except BaseException as exc:
+            exc.add_note(f"{fault} at `{rehearsal.disk.log[fault.at]}`")
+            raise
+        shutil.rmtree(run.root)
+    return rehearsal
+
+
+@pytest.fixture(scope="module")
+def attacked() -> set[tuple[str, ...]]:
+    """Return the courses of recovery that were attacked already, whichever workload led to them."""
+    return set()
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_crash_at_any_operation_keeps_every_promise(
-    name: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+    name: str, bench: Bench, attacked: set[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever operation is the last, torn or failed, nothing acknowledged or shown is lost, doubled or moved."""
     workload = WORKLOADS[name]
     base, case = begin(bench, workload)
-    rehearsal, _ = execute(bench, base, case, workload.steps)
-    rehearsal.ledger.check(
-        {s: e["action"] for s, e in read_trail(rehearsal.root).events.items()},
-        read_trail(rehearsal.root).pruned,
-    )
-    for fault in faults_of(rehearsal.disk.log):
-        run, _ = execute(bench, base, case, workload.steps, fault)
-        try:
-            check_images(bench, run, case, fault.kind)
-        except BaseException as exc:
-            exc.add_note(f"{fault} ({rehearsal.disk.log[fault.at]})")
-            raise
+    operations = len(attack(bench, base, case, workload.steps).disk.log)
+    points = bench.points
+    courses = {course: begun for course, begun in bench.courses.items() if course not in attacked}
+    attacked.update(courses)
+    for number, (image, found) in enumerate(courses.values()):
+        attack(bench, image, found, [appending(f"again{number}"), Run.look])
+    assert operations >= workload.floor
+    assert points >= 6 * operations
+    assert bench.points - points >= 50 * len(courses)
     with capsys.disabled():
         print(
-            f"{name}: {len(rehearsal.disk.log)} operations, {bench.points} points, {len(bench.recovered)} images, {len(bench.courses)} courses"
+            f"\n{name}: {operations} operations, {points} crash points, and {bench.points - points} more in "
+            f"{len(courses)} courses of recovery; {len(bench.recovered)} different images"
         )

@@ -107,7 +107,8 @@ class ActiveQueue:
             kind = EVENTS if block.closes else PART
             parts.append(self._frame(kind, seq, block.count, block.payload))
             seq += block.count
-        self._append_durably(b"".join(parts))
+        with self._giving_up_on_failure():
+            self._append_durably(b"".join(parts))
         self.next_seq = seq
         self._mark()
         return Commit(first_seq=first, recorded_us=self.recorded_us)
@@ -120,20 +121,25 @@ class ActiveQueue:
         """
         with self.locked():
             if self.next_seq > self.first_seq:
-                self._append_durably(self._frame(SEAL, self.next_seq, 0))
+                with self._giving_up_on_failure():
+                    self._append_durably(self._frame(SEAL, self.next_seq, 0))
                 self._successor = self.next_seq
                 self._follow(self._successor)
             return self.next_seq
 
     @contextmanager
-    def jumping(self, end_seq: int) -> Iterator[None]:
-        """Let the block's catalog transaction take the seqs before `end_seq`; the caller holds the lock.
+    def jumping(self, end_seq: int, recorded_us: int) -> Iterator[None]:
+        """Let the block's catalog transaction take the seqs before `end_seq`, accepted at `recorded_us`.
+
+        The caller holds the lock.
 
         The jump is announced durably, and confirmed by a mark once the block has committed.  Where the block raises
         or the process dies, whoever takes the lock next asks the catalog whether it has happened.
         """
         before, durable = self._end, self.durable
-        self._append_durably(self._frame(JUMP, end_seq, 0))
+        self.recorded_us = max(self.recorded_us, recorded_us)
+        with self._giving_up_on_failure():
+            self._append_durably(self._frame(JUMP, end_seq, 0))
         try:
             yield
         except BaseException:
@@ -185,7 +191,8 @@ class ActiveQueue:
             if status.st_size < self._end:
                 raise CorruptionError(self._path, offset=status.st_size, reason="the file became shorter")
             if self._successor is None:
-                self._read_on(status.st_size)
+                with self._broken_on_failure():
+                    self._read_on(status.st_size)
             if self._successor is None:
                 break
             self._follow(self._successor)
@@ -193,19 +200,21 @@ class ActiveQueue:
             raise CorruptionError(self._path, offset=None, reason="the active queue file was removed")
 
     def _read_on(self, size: int) -> None:
-        """Take in the bytes up to `size`, or up to a seal; cut or adopt what a dead writer left."""
+        """Take in the bytes up to `size`, or up to a seal; cut or adopt what a dead writer left.
+
+        Frames without a mark may have been acknowledged: the mark is not synced, and a power cut may have taken
+        it.  So a failure in here cuts nothing and notes nothing, and whoever comes next tries anew.
+        """
         if size == self._end:
             return
-        data, base, batch_end = (
-            self._disk.read(self._open_fd, size - self._end, self._end),
-            self._end,
-            self._end,
-        )
+        base = parsed = batch_end = self._end
+        data = self._disk.read(self._open_fd, size - base, base)
         seq = self.next_seq
         jump: Frame | None = None
         open_batch: list[Frame] = []
         for frame in parse_frames(data, base):
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
+            parsed = frame.end
             if frame.kind == JUMP:
                 jump = frame
                 continue
@@ -227,7 +236,7 @@ class ActiveQueue:
             batch_end, self.next_seq = jump.end, jump.seq
         self._end = batch_end
         if batch_end < size:
-            refuse_rot(data, base, batch_end, self.durable, self._path, self.next_seq)
+            refuse_rot(data, base, parsed, self._path, self.next_seq)
             self._cut(batch_end)
         if self._vouched < batch_end:
             self._rewrite()
@@ -242,11 +251,8 @@ class ActiveQueue:
 
     def _cut(self, end: int) -> None:
         """Remove bytes that cannot have been acknowledged."""
-        self.durable = min(self.durable, end)
-        with self._giving_up_on_failure():
-            self._disk.truncate(self._open_fd, end)
-            self._disk.sync_data(self._open_fd)
-        self._end = end
+        self._disk.truncate(self._open_fd, end)
+        self._disk.sync_data(self._open_fd)
 
     def _rewrite(self) -> None:
         """Make frames durable whose writer died before it could say so.
@@ -254,14 +260,14 @@ class ActiveQueue:
         The same bytes are written again: whether the page cache that the dead writer left is on its way to
         storage is not known.
         """
-        data = self._disk.read(self._open_fd, self._end - self.durable, self.durable)
-        self._end = self.durable
-        self._append_durably(data)
+        with self._broken_on_failure():
+            data = self._disk.read(self._open_fd, self._end - self.durable, self.durable)
+            self._end = self.durable
+            self._append_durably(data)
 
     def _append_durably(self, data: bytes) -> None:
-        with self._giving_up_on_failure():
-            self._disk.write(self._open_fd, data, self._end)
-            self._disk.sync_data(self._open_fd)
+        self._disk.write(self._open_fd, data, self._end)
+        self._disk.sync_data(self._open_fd)
         self._end += len(data)
         self.durable = self._end
 
@@ -274,19 +280,26 @@ class ActiveQueue:
         self._vouched = self._end
 
     @contextmanager
-    def _giving_up_on_failure(self) -> Iterator[None]:
+    def _broken_on_failure(self) -> Iterator[None]:
+        """Make this object refuse further commits if the block raises: the file is as a dead writer leaves it."""
         try:
             yield
-        except OSError:
-            self._give_up()
-            raise
-        except BaseException:  # an interrupt: the file is as a dead writer leaves it, and so is this object
+        except BaseException:
             self._broken = True
             raise
 
+    @contextmanager
+    def _giving_up_on_failure(self) -> Iterator[None]:
+        """Give the file up if storage fails in the block; an interrupt ends only this object's writing."""
+        with self._broken_on_failure():
+            try:
+                yield
+            except OSError:
+                self._give_up()
+                raise
+
     def _give_up(self) -> None:
         """Note the failure for everybody, then cut the file back to what is vouched for."""
-        self._broken = True
         note = FailureNote(epoch=self._epoch + 1, first_seq=self.first_seq, durable_end=self.durable)
         with suppress(OSError):  # then others take the file as that of a dead writer
             self._write_note(note)
@@ -403,14 +416,14 @@ class ActiveQueue:
             )
 
 
-def refuse_rot(data: bytes, base: int, position: int, durable: int, path: Path, next_seq: int) -> None:
+def refuse_rot(data: bytes, base: int, position: int, path: Path, next_seq: int) -> None:
     """Raise `CorruptionError` unless the bytes from `position` on can be a torn write.
 
     They can if no later frame says that something beyond `position` was durable.
     """
     later: Frame | None = find_frame_after(data, base, position)
     while later is not None:
-        if later.durable > position or position < durable:
+        if later.durable > position:
             reason = f"damaged frame before durable ones (seqs {next_seq} to {later.seq} cannot be read)"
             raise CorruptionError(path, offset=position, reason=reason)
         later = find_frame_after(data, base, later.end)

@@ -20,7 +20,7 @@ from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
 from auditkit.queue.active import read_header, refuse_rot
 from auditkit.queue.blocks import TOKEN, decode_frames
-from auditkit.queue.failure import read_note
+from auditkit.queue.failure import FailureNote, read_note
 from auditkit.queue.frames import (
     HEADER_BYTES,
     JUMP,
@@ -203,14 +203,16 @@ class QueueTail:
                 return  # a writer is at work and will mark them
             size = self._disk.status(fd).st_size
             note = self._note()
-            if note == file.header.first_seq:
-                return  # a failed sync: its writer's receipts have raised
-            data = self._disk.read(fd, size - file.offset, file.offset)
-            frames, end = _whole_batches(data, file.offset)
-            if end < size:
-                refuse_rot(data, file.offset, end, file.offset, path, file.next_seq)
+            failed = note.first_seq == file.header.first_seq
+            if failed:  # what lies beyond was not synced, and its writer's receipts have raised
+                size = min(size, note.durable_end)
+            data = self._disk.read(fd, max(0, size - file.offset), file.offset)
+            frames, end, parsed = _whole_batches(data, file.offset)
+            if parsed < size:
+                refuse_rot(data, file.offset, parsed, path, file.next_seq)
             if frames:
-                self._sync_if_writable(fd)
+                if not failed:
+                    self._sync_if_writable(fd)
                 self._take(file, frames, path, end)
         finally:
             lock.close()
@@ -223,10 +225,10 @@ class QueueTail:
                 return True  # nobody writes to read-only media
             raise
 
-    def _note(self) -> int:
+    def _note(self) -> FailureNote:
         fd = self._disk.open(self._layout.queue_lock)
         try:
-            return read_note(self._disk, fd).first_seq
+            return read_note(self._disk, fd)
         finally:
             self._disk.close(fd)
 
@@ -259,12 +261,13 @@ class QueueTail:
         file.offset = end
 
 
-def _whole_batches(data: bytes, base: int) -> tuple[list[Frame], int]:
-    """Return the valid frames at the start of `data` up to the last one that closes a batch, and their end.
+def _whole_batches(data: bytes, base: int) -> tuple[list[Frame], int, int]:
+    """Return the valid frames at the start of `data` up to the last one that closes a batch, and both ends.
 
     A jump at the end is left out: whether it happened is for the catalog to say, which readers ask anyway.
     """
     frames = list(parse_frames(data, base))
+    parsed = frames[-1].end if frames else base
     while frames and frames[-1].kind in (PART, JUMP):
         frames.pop()
-    return frames, frames[-1].end if frames else base
+    return frames, frames[-1].end if frames else base, parsed

@@ -112,7 +112,7 @@ def write_bulk(core: Core, batch: pl.DataFrame) -> int:
             events = pl.concat([queued, _numbered(core, batch, first, recorded_us)])
             rows = _write_segments(core, events)
             end = first + batch.height
-            with queue.jumping(end):
+            with queue.jumping(end, recorded_us):
                 change_catalog(core.layout.catalog, _change(catalog, view, events, rows, end))
     return first
 

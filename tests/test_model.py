@@ -1,0 +1,523 @@
+"""The trail against a plain list: random histories of appending, flushing, crashing, following and pruning.
+
+Every event that was acknowledged or shown must stay, at its seq and unchanged.  What a dying writer was about to
+commit may be there or not, but as whole batches, in order and never twice.
+"""
+
+import errno
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from auditkit.errors import ClosedError, InvalidEventError, PrunedError
+from auditkit.queue.receipts import Receipt
+from auditkit.queue.writer import Writer
+from auditkit.timerange import from_us
+from auditkit.trail import accepting
+from auditkit.trail.facade import Trail, create, open_trail
+from tests.fakes import FailingDisk, ManualClock
+from tests.oracle import read_trail
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+KEEP_US = 2 * DAY_US
+BULK = 9
+OWN = "auditkit"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the list remembers of one event; its place in the list is its seq."""
+
+    action: str
+    ts: int
+    recorded: int
+    key: str | None = None
+    own: bool = False
+    now: int | None = None
+
+
+@dataclass
+class Pending:
+    """A batch that was accepted and not yet acknowledged."""
+
+    receipt: Receipt
+    rows: list[Row]
+
+
+@dataclass
+class Verdict:
+    """What must become of a batch: the events it adds, or why it adds none."""
+
+    events: list[Event] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=list)
+    refused: bool = False
+
+
+@dataclass
+class Consumer:
+    """What a consumer remembers: the seq it goes on from, and how often the last event was given."""
+
+    position: int = 0
+    last: int = -1
+    given: int = 0
+
+
+def horizon_of(events: Iterable[Event]) -> int | None:
+    """Return the moment that retention measures from."""
+    seen = [event for event in events if not event.own]
+    moments = [event.now for event in events if event.now is not None]
+    if seen:
+        moments.append(min(max(event.ts for event in seen), max(event.recorded for event in seen)))
+    return max(moments, default=None)
+
+
+def segments_of(events: Sequence[Event], first: int) -> list[list[int]]:
+    """Return the seqs of the segments that a flush of the events from seq `first` on writes: one for each day."""
+    days: dict[int, list[int]] = {}
+    for seq, event in enumerate(events[first:], first):
+        days.setdefault(event.ts // DAY_US, []).append(seq)
+    return [days[day] for day in sorted(days)]
+
+
+def in_turn(shown: pl.DataFrame) -> list[tuple[int, str, int, int, str | None]]:
+    """Return the rows of an answer, as `TrailMachine.said` has them."""
+    numbers = pl.col("ts", "recorded").dt.epoch("us")
+    return shown.select("seq", "action", numbers, "id").rows()
+
+
+NUMBERS = st.integers(0, 2**16)
+OLD = st.sampled_from([-5, 0, 0, 0, 1, 30, 60, 100])
+PLAIN = st.tuples(st.none(), OLD)
+KEYED = st.tuples(st.integers(0, 3), st.sampled_from([0, 0, 0, 0, 1]))
+SHAPE = st.one_of(PLAIN, PLAIN, KEYED)
+
+
+class TrailMachine(RuleBasedStateMachine):
+    """Does to a trail and to a list the same, and compares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = Path(self.folder.name) / "audit"
+        self.clock = ManualClock()
+        self.start = self.clock.us
+        self.disk = FailingDisk()
+        create(self.root, retention="2d", clock=self.clock, maintain=False).close()
+        self.trail = self.opened()
+        self.other = open_trail(self.root, clock=self.clock, maintain=False)  # as another process reads it
+        self.events: list[Event] = []
+        self.pending: list[Pending] = []
+        self.unsure: list[list[Event]] = []
+        self.keys: dict[str, int] = {}
+        self.segments: list[list[int]] = []
+        self.stones: list[list[int]] = []
+        self.flushed = 0
+        self.consumer = Consumer()
+        self.made = 0
+
+    def opened(self) -> Trail:
+        """Open the trail."""
+        return open_trail(self.root, clock=self.clock, maintain=False, disk=self.disk)
+
+    def row(self, shape: tuple[int | None, int]) -> Row:
+        """Return a new event; two of the same key and body are the same event."""
+        key, what = shape
+        if key is None:
+            self.made += 1
+            return {"action": f"plain.{self.made}", "ts": from_us(self.clock.us - what * HOUR_US - self.made)}
+        return {"action": f"keyed.{what}", "ts": from_us(self.start - key), "id": f"key-{key}"}
+
+    # What must be
+
+    def judged(self, rows: Iterable[Row], known: Sequence[Event], keys: dict[str, int]) -> Verdict:
+        """Say what becomes of a batch, where `known` are the events before it."""
+        verdict, mine = Verdict(), dict(keys)
+        for row in rows:
+            event = Event(
+                action=row["action"],
+                ts=int(row["ts"].timestamp()) * 1_000_000 + row["ts"].microsecond,
+                recorded=self.clock.us,
+                key=row.get("id"),
+            )
+            if event.key in mine:
+                seq = mine[event.key]
+                twin = [*known, *verdict.events][seq]
+                verdict.repeats.append(seq)
+                verdict.refused = verdict.refused or twin.action != event.action
+                continue
+            if event.key is not None:
+                mine[event.key] = len(known) + len(verdict.events)
+            verdict.events.append(event)
+        if verdict.refused:
+            return Verdict(refused=True)
+        return verdict
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Put events on the list."""
+        for event in events:
+            if event.key is not None:
+                self.keys[event.key] = len(self.events)
+            self.events.append(event)
+
+    def settle(self) -> None:
+        """Everything accepted was committed: put it on the list, and hold the receipts to it."""
+        pending, self.pending = self.pending, []
+        for batch in pending:
+            verdict = self.judged(batch.rows, self.events, self.keys)
+            assert batch.receipt.done
+            if verdict.refused:
+                with pytest.raises(InvalidEventError):
+                    batch.receipt.wait()
+                continue
+            first = len(self.events) if verdict.events else verdict.repeats[0]
+            assert batch.receipt.wait() == first
+            assert batch.receipt.duplicates == len(verdict.repeats)
+            self.take(verdict.events)
+
+    def flush_list(self) -> None:
+        """Note the segments that a flush wrote."""
+        self.segments += segments_of(self.events, self.flushed)
+        self.flushed = len(self.events)
+
+    def take_own(self, action: str, now: int | None = None) -> None:
+        """Put an event of the trail's own on the list."""
+        self.take([Event(action, self.clock.us, self.clock.us, own=True, now=now)])
+
+    def expired(self, seq: int, at: int | None = None) -> bool:
+        """Say whether a producer's event is expired, as seen when `at` events were committed."""
+        horizon = horizon_of(self.events[:at])
+        event = self.events[seq]
+        return not event.own and horizon is not None and event.ts < horizon - KEEP_US
+
+    def visible(self, at: int | None = None) -> list[int]:
+        """Return the seqs that a view shows."""
+        return [seq for seq in range(len(self.events[:at])) if not self.expired(seq, at)]
+
+    def said(self, seqs: Iterable[int]) -> list[tuple[int, str, int, int, str | None]]:
+        """Return rows of the list as `in_turn` has them."""
+        events = ((seq, self.events[seq]) for seq in seqs)
+        return [(seq, e.action, e.ts, e.recorded, e.key) for seq, e in events]
+
+    def by_time(self, seq: int) -> tuple[int, int]:
+        """Return what ranges are sorted by."""
+        return self.events[seq].ts, seq
+
+    def learn(self) -> None:
+        """After a crash: what is there of the batches that nobody knows of is a beginning of them, batch by batch."""
+        end = self.other.end_seq
+        while self.unsure and len(self.events) < end:
+            self.take(self.unsure.pop(0))
+        assert end == len(self.events)
+
+    # What is done
+
+    @rule(shape=SHAPE, wait=st.booleans())
+    def append(self, shape: tuple[int | None, int], wait: bool) -> None:
+        """Append one event, and perhaps wait for it."""
+        row = self.row(shape)
+        self.pending.append(Pending(self.trail.append(**row), [row]))
+        if wait:
+            self.wait(0, True)
+
+    @rule(shapes=st.lists(SHAPE, max_size=5), frame=st.booleans(), wait=st.booleans())
+    def extend(self, shapes: list[tuple[int | None, int]], frame: bool, wait: bool) -> None:
+        """Append a batch, as rows or as a frame."""
+        rows = [self.row(shape) for shape in shapes]
+        schema: dict[str, pl.DataType | type[pl.DataType]] = {
+            "action": pl.String,
+            "ts": pl.Datetime("us", "UTC"),
+            "id": pl.String,
+        }
+        receipt = self.trail.extend(pl.DataFrame(rows, schema=schema) if frame else rows)
+        assert receipt.count == len(rows)
+        if not rows:
+            assert receipt.wait() is None
+            return
+        self.pending.append(Pending(receipt, rows))
+        if wait:
+            self.wait(0, True)
+
+    @rule(ages=st.lists(OLD, min_size=BULK, max_size=BULK + 3))
+    def extend_in_bulk(self, ages: list[int]) -> None:
+        """Append so many events that they go straight into segments."""
+        rows = [self.row((None, age)) for age in ages]
+        receipt = self.trail.extend(pl.DataFrame(rows))
+        self.settle()
+        self.flush_list()
+        assert receipt.wait() == len(self.events)
+        self.take(self.judged(rows, self.events, self.keys).events)
+        self.flush_list()
+
+    @precondition(lambda self: self.pending)
+    @rule(which=NUMBERS, last=st.booleans())
+    def wait(self, which: int, last: bool) -> None:
+        """Wait for a receipt: what was accepted before and after it is committed with it."""
+        batch = self.pending[-1 if last else which % len(self.pending)]
+        with suppress(InvalidEventError):
+            batch.receipt.wait()
+        self.settle()
+
+    @rule()
+    def flush(self) -> None:
+        """Flush, which commits first."""
+        summary = self.trail.flush()
+        self.settle()
+        before = len(self.segments)
+        assert (summary.first_seq, summary.end_seq) == (self.flushed, len(self.events))
+        self.flush_list()
+        assert summary.segments == len(self.segments) - before
+
+    @rule(hours=st.sampled_from([0.001, 1, 20, 50]))
+    def pass_time(self, hours: float) -> None:
+        """Let time pass."""
+        self.clock.advance(hours=hours)
+
+    @rule(record=st.booleans())
+    def prune(self, record: bool) -> None:
+        """Prune, and perhaps record the moment first."""
+        moment = from_us(self.clock.us) if record else None
+        summary = self.trail.prune(now=moment)
+        self.settle()
+        if record:
+            self.take_own("retention.now", self.clock.us)
+        self.flush_list()
+        victims = []
+        for segment in self.segments:
+            producers = [seq for seq in segment if not self.events[seq].own]
+            if producers and all(self.expired(seq) for seq in producers):
+                victims.append(segment)
+        assert summary.segments == len(victims)
+        assert summary.events == sum(not self.events[seq].own for segment in victims for seq in segment)
+        for victim in victims:
+            self.segments.remove(victim)
+            own = [seq for seq in victim if self.events[seq].own]
+            if own:
+                self.segments.append(own)
+        self.stones += victims
+        if victims:
+            self.take_own("retention.pruned")
+
+    @rule()
+    def reopen(self) -> None:
+        """Close the trail, which commits, and open it again."""
+        self.trail.close()
+        self.settle()
+        self.trail = self.opened()
+
+    @rule(
+        commits=st.booleans(),
+        cut=st.floats(0, 1),
+        torn=st.one_of(
+            st.just(b""), st.binary(max_size=60), st.just(bytes(50)), st.just(b"AKEV" + b"\1" * 30)
+        ),
+        writes=st.booleans(),
+    )
+    def crash(self, commits: bool, cut: float, torn: bytes, writes: bool) -> None:
+        """Let the process die, perhaps in the middle of a commit, of which a part has reached the disk."""
+        self.die(cut if commits and self.pending else None, torn)
+        self.recover(writes)
+
+    def die(self, cut: float | None, torn: bytes) -> None:
+        """Let go of the trail without closing it, leaving a part of a commit and torn bytes behind."""
+        core = self.trail.core
+        newest = core.layout.queue_file(core.layout.queue_files()[-1])
+        if cut is not None:
+            with core.active_queue().locked():
+                pass  # what another crash has left is cut now
+            batches = self.judge_pending()
+            before = newest.stat().st_size
+            core.writing().commit()
+            after = newest.stat().st_size
+            with newest.open("r+b") as file:
+                file.truncate(before + round(cut * (after - before)))
+            self.unsure = batches
+        writer = core.writer
+        core.after_fork()
+        if writer is not None:
+            writer._closed = True  # a process that died commits nothing when it is collected
+        with newest.open("ab") as file:
+            file.write(torn)
+        self.pending = []
+
+    def judge_pending(self) -> list[list[Event]]:
+        """Return what each pending batch adds where all of them are committed now."""
+        events, keys = list(self.events), dict(self.keys)
+        batches = []
+        for batch in self.pending:
+            added = self.judged(batch.rows, events, keys).events
+            keys.update({e.key: seq for seq, e in enumerate(added, len(events)) if e.key is not None})
+            events += added
+            batches.append(added)
+        return [added for added in batches if added]
+
+    def recover(self, writes: bool) -> None:
+        """Open the trail after a crash; a reader or a writer is the first to look."""
+        self.trail = self.opened()
+        if writes:
+            with self.trail.core.active_queue().locked():
+                pass
+        self.learn()
+        self.unsure = []
+        self.look(False)
+
+    @precondition(lambda self: self.pending)
+    @rule(operation=st.sampled_from(["sync_data", "write"]), writes=st.booleans())
+    def fail(self, operation: str, writes: bool) -> None:
+        """Let the disk fail a commit: receipts raise, and the trail is opened again."""
+        batches = self.judge_pending()
+        self.disk.fail[operation] = OSError(errno.EIO, "failing on purpose")
+        if batches:
+            for batch in self.pending:
+                with pytest.raises((OSError, ClosedError)):
+                    batch.receipt.wait()
+        self.disk.fail.clear()
+        if not batches:
+            self.reopen()
+            return
+        with suppress(OSError, ClosedError):
+            self.trail.close()
+        self.pending, self.unsure = [], batches
+        self.recover(writes)
+
+    # What is asked
+
+    @invariant()
+    def ends(self) -> None:
+        """The trail shows what was committed and nothing else."""
+        self.learn()
+
+    def asked(self, mine: bool) -> Trail:
+        """Return the trail as its writer, who commits before an answer, or as another process sees it."""
+        return self.trail if mine else self.other
+
+    def answered(self, mine: bool) -> None:
+        """Put on the list what was committed before an answer."""
+        if mine:
+            self.settle()
+
+    @rule(mine=st.booleans())
+    def look(self, mine: bool) -> None:
+        """Read everything that is kept."""
+        shown = self.asked(mine).range(own=True)
+        self.answered(mine)
+        assert in_turn(shown) == self.said(sorted(self.visible(), key=self.by_time))
+
+    @rule(mine=st.booleans(), start=st.integers(-80, 20), hours=st.integers(0, 60), descending=st.booleans())
+    def ask(self, mine: bool, start: int, hours: int, descending: bool) -> None:
+        """Read a window."""
+        low = self.clock.us + start * HOUR_US
+        high = low + hours * HOUR_US
+        shown = self.asked(mine).range(from_us(low), from_us(high), descending=descending)
+        self.answered(mine)
+        producers = [seq for seq in self.visible() if not self.events[seq].own]
+        seqs = [seq for seq in producers if low <= self.events[seq].ts < high]
+        assert in_turn(shown) == self.said(sorted(seqs, key=self.by_time, reverse=descending))
+
+    @rule(mine=st.booleans(), n=st.integers(0, 12))
+    def tail(self, mine: bool, n: int) -> None:
+        """Read the last events."""
+        shown = self.asked(mine).tail(n)
+        self.answered(mine)
+        seqs = self.visible()
+        assert in_turn(shown) == self.said(seqs[max(0, len(seqs) - n) :])
+
+    @rule(which=NUMBERS)
+    def at(self, which: int) -> None:
+        """Read the trail as it was, unless a prune took something of that."""
+        at = which % (len(self.events) + 1)
+        horizon = horizon_of(self.events[:at])
+        cutoff = None if horizon is None else horizon - KEEP_US
+        gone = False
+        for stone in self.stones:
+            newest = max(self.events[seq].ts for seq in stone if not self.events[seq].own)
+            gone = gone or (min(stone) < at and (cutoff is None or newest >= cutoff))
+        if gone:
+            with pytest.raises(PrunedError):
+                self.other.at(at).range(own=True)
+            return
+        shown = self.other.at(at).range(own=True)
+        assert in_turn(shown) == self.said(sorted(self.visible(at), key=self.by_time))
+
+    @rule(acknowledges=st.lists(st.sampled_from([True, True, True, False]), max_size=12), dies=st.booleans())
+    def follow(self, acknowledges: list[bool], dies: bool) -> None:
+        """Follow as a consumer that acknowledges some of what it is given, and then stops or dies."""
+        consumer = self.consumer
+        follower = self.trail.follow("reader", retry_s=0, timeout_s=0, max_deliver=None)
+        self.settle()
+        assert follower.position == consumer.position
+        left = [s for s in self.visible() if s >= consumer.position and not self.events[s].own]
+        ended = out = False
+        for acknowledge in acknowledges:
+            delivery = next(follower, None)
+            if delivery is None:
+                assert not left
+                ended = True
+                break
+            assert delivery.seq == left[0]
+            assert delivery.event["action"] == self.events[left[0]].action
+            consumer.given = consumer.given + 1 if consumer.last == left[0] else 1
+            consumer.last = left[0]
+            assert delivery.attempt == consumer.given
+            out = not acknowledge
+            if acknowledge:
+                delivery.ack()
+                consumer.position = left.pop(0) + 1
+        if ended:
+            consumer.position = len(self.events)
+        if dies and not ended:
+            self.die(None, b"")
+            self.recover(False)
+        else:
+            follower.close()
+        assert not (ended and out)
+
+    def teardown(self) -> None:
+        """Read the files with other eyes at the end."""
+        self.disk.fail.clear()
+        self.trail.close()
+        self.other.close()
+        self.settle()
+        stored = read_trail(self.root)
+        gone = {seq for stone in self.stones for seq in stone if not self.events[seq].own}
+        assert sorted(stored.events) == [seq for seq in range(len(self.events)) if seq not in gone]
+        for seq, found in stored.events.items():
+            event = self.events[seq]
+            assert (found["action"], found["ts"], found["recorded"], found["id"]) == (
+                event.action, event.ts, event.recorded, event.key,
+            )  # fmt: skip
+        self.folder.cleanup()
+
+
+HISTORIES = settings(
+    max_examples=60,
+    stateful_step_count=30,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_random_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trail and a list agree at every step of the same random histories in every run."""
+    monkeypatch.setattr(Writer, "_wake_thread", lambda _: True)  # nobody commits but who asks for it
+    monkeypatch.setattr(accepting, "BULK_ROWS", BULK)
+    run_state_machine_as_test(TrailMachine, settings=HISTORIES)

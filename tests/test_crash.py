@@ -10,6 +10,7 @@ import errno
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -296,7 +297,7 @@ def test_a_crash_at_any_operation_keeps_every_promise(
     assert points >= 6 * operations
     assert bench.points - points >= 50 * len(courses)
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\n{name}: {operations} operations, {points} crash points, and {bench.points - points} more in "
-            f"{len(courses)} courses of recovery; {len(bench.recovered)} different images"
+            f"{len(courses)} courses of recovery; {len(bench.recovered)} different images\n"
         )

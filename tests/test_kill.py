@@ -123,7 +123,7 @@ def test_sigkill_at_random_loses_nothing(party: Party, capsys: pytest.CaptureFix
     deadline, kills, events = time.monotonic() + LONGEST_S, 0, 0
     with ak.open(party.root, maintain=False) as trail:
         while kills < KILLS and time.monotonic() < deadline:
-            time.sleep(rng.uniform(0.05, 0.5))
+            time.sleep(rng.uniform(0.03, 0.35))
             victims = list(party.alive) if kills % 10 == 9 else [rng.choice(list(party.alive))]
             roles = [party.kill(pid) for pid in victims]
             events = check(party, trail)

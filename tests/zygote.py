@@ -53,7 +53,7 @@ def flush(root: Path, notes: Path, name: str) -> None:
     trail = ak.open(root, maintain=False)
     while True:
         trail.flush()
-        time.sleep(0.03)
+        time.sleep(0.1)
 
 
 def read(root: Path, notes: Path, name: str) -> None:
@@ -65,7 +65,7 @@ def read(root: Path, notes: Path, name: str) -> None:
         whole = events.height == (events.item(-1, "seq") + 1 if events.height else 0)
         lines = [f"{seq} {action} {value:.0f} {whole:d}\n" for seq, action, value in events.tail(25).rows()]
         os.write(out, "".join(lines).encode())
-        time.sleep(0.03)
+        time.sleep(0.1)
 
 
 ROLES = {"append": append, "flush": flush, "read": read}

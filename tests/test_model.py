@@ -40,6 +40,7 @@ BULK = 9
 OWN = "auditkit"
 
 Row = dict[str, Any]
+Shape = tuple[int | None, int]
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,22 @@ def in_turn(shown: pl.DataFrame) -> list[tuple[int, str, int, int, str | None]]:
     return shown.select("seq", "action", numbers, "id").rows()
 
 
+def framed(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame."""
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "action": pl.String,
+        "ts": pl.Datetime("us", "UTC"),
+        "id": pl.String,
+    }
+    return pl.DataFrame(rows, schema=schema)
+
+
 NUMBERS = st.integers(0, 2**16)
 OLD = st.sampled_from([-5, 0, 0, 0, 1, 30, 60, 100])
 PLAIN = st.tuples(st.none(), OLD)
 KEYED = st.tuples(st.integers(0, 3), st.sampled_from([0, 0, 0, 0, 1]))
 SHAPE = st.one_of(PLAIN, PLAIN, KEYED)
+SHAPES = st.lists(SHAPE, max_size=4)
 
 
 class TrailMachine(RuleBasedStateMachine):
@@ -137,7 +149,7 @@ class TrailMachine(RuleBasedStateMachine):
         """Open the trail."""
         return open_trail(self.root, clock=self.clock, maintain=False, disk=self.disk)
 
-    def row(self, shape: tuple[int | None, int]) -> Row:
+    def row(self, shape: Shape) -> Row:
         """Return a new event; two of the same key and body are the same event."""
         key, what = shape
         if key is None:
@@ -230,7 +242,7 @@ class TrailMachine(RuleBasedStateMachine):
     # What is done
 
     @rule(shape=SHAPE, wait=st.booleans())
-    def append(self, shape: tuple[int | None, int], wait: bool) -> None:
+    def append(self, shape: Shape, wait: bool) -> None:
         """Append one event, and perhaps wait for it."""
         row = self.row(shape)
         self.pending.append(Pending(self.trail.append(**row), [row]))
@@ -238,15 +250,10 @@ class TrailMachine(RuleBasedStateMachine):
             self.wait(0, True)
 
     @rule(shapes=st.lists(SHAPE, max_size=5), frame=st.booleans(), wait=st.booleans())
-    def extend(self, shapes: list[tuple[int | None, int]], frame: bool, wait: bool) -> None:
+    def extend(self, shapes: list[Shape], frame: bool, wait: bool) -> None:
         """Append a batch, as rows or as a frame."""
         rows = [self.row(shape) for shape in shapes]
-        schema: dict[str, pl.DataType | type[pl.DataType]] = {
-            "action": pl.String,
-            "ts": pl.Datetime("us", "UTC"),
-            "id": pl.String,
-        }
-        receipt = self.trail.extend(pl.DataFrame(rows, schema=schema) if frame else rows)
+        receipt = self.trail.extend(framed(rows) if frame else rows)
         assert receipt.count == len(rows)
         if not rows:
             assert receipt.wait() is None
@@ -290,9 +297,10 @@ class TrailMachine(RuleBasedStateMachine):
         """Let time pass."""
         self.clock.advance(hours=hours)
 
-    @rule(record=st.booleans())
-    def prune(self, record: bool) -> None:
-        """Prune, and perhaps record the moment first."""
+    @rule(record=st.booleans(), hours=st.sampled_from([0, 30, 60]))
+    def prune(self, record: bool, hours: int) -> None:
+        """Prune, perhaps after some time, and perhaps record the moment first."""
+        self.clock.advance(hours=hours)
         moment = from_us(self.clock.us) if record else None
         summary = self.trail.prune(now=moment)
         self.settle()
@@ -323,17 +331,24 @@ class TrailMachine(RuleBasedStateMachine):
         self.trail = self.opened()
 
     @rule(
-        commits=st.booleans(),
-        cut=st.floats(0, 1),
+        shapes=SHAPES,
+        cut=st.sampled_from([None, 0, 0.2, 0.5, 0.8, 0.9, 0.97, 1]),
         torn=st.one_of(
             st.just(b""), st.binary(max_size=60), st.just(bytes(50)), st.just(b"AKEV" + b"\1" * 30)
         ),
         writes=st.booleans(),
     )
-    def crash(self, commits: bool, cut: float, torn: bytes, writes: bool) -> None:
+    def crash(self, shapes: list[Shape], cut: float | None, torn: bytes, writes: bool) -> None:
         """Let the process die, perhaps in the middle of a commit, of which a part has reached the disk."""
-        self.die(cut if commits and self.pending else None, torn)
+        self.submit(shapes)
+        self.die(cut if self.pending else None, torn)
         self.recover(writes)
+
+    def submit(self, shapes: Sequence[Shape]) -> None:
+        """Accept a batch for each shape, in turn as a row and as a frame of two, so that a commit has several frames."""
+        for turn, shape in enumerate(shapes):
+            rows = [self.row(shape)] if turn % 2 == 0 else [self.row(shape), self.row((None, 1))]
+            self.pending.append(Pending(self.trail.extend(framed(rows) if turn % 2 else rows), rows))
 
     def die(self, cut: float | None, torn: bytes) -> None:
         """Let go of the trail without closing it, leaving a part of a commit and torn bytes behind."""
@@ -378,10 +393,10 @@ class TrailMachine(RuleBasedStateMachine):
         self.unsure = []
         self.look(False)
 
-    @precondition(lambda self: self.pending)
-    @rule(operation=st.sampled_from(["sync_data", "write"]), writes=st.booleans())
-    def fail(self, operation: str, writes: bool) -> None:
+    @rule(shapes=SHAPES, operation=st.sampled_from(["sync_data", "write"]), writes=st.booleans())
+    def fail(self, shapes: list[Shape], operation: str, writes: bool) -> None:
         """Let the disk fail a commit: receipts raise, and the trail is opened again."""
+        self.submit(shapes)
         batches = self.judge_pending()
         self.disk.fail[operation] = OSError(errno.EIO, "failing on purpose")
         if batches:
@@ -439,10 +454,10 @@ class TrailMachine(RuleBasedStateMachine):
         seqs = self.visible()
         assert in_turn(shown) == self.said(seqs[max(0, len(seqs) - n) :])
 
-    @rule(which=NUMBERS)
-    def at(self, which: int) -> None:
+    @rule(back=st.integers(0, 30))
+    def at(self, back: int) -> None:
         """Read the trail as it was, unless a prune took something of that."""
-        at = which % (len(self.events) + 1)
+        at = max(0, len(self.events) - back)
         horizon = horizon_of(self.events[:at])
         cutoff = None if horizon is None else horizon - KEEP_US
         gone = False
@@ -456,7 +471,10 @@ class TrailMachine(RuleBasedStateMachine):
         shown = self.other.at(at).range(own=True)
         assert in_turn(shown) == self.said(sorted(self.visible(at), key=self.by_time))
 
-    @rule(acknowledges=st.lists(st.sampled_from([True, True, True, False]), max_size=12), dies=st.booleans())
+    @rule(
+        acknowledges=st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_size=12),
+        dies=st.booleans(),
+    )
     def follow(self, acknowledges: list[bool], dies: bool) -> None:
         """Follow as a consumer that acknowledges some of what it is given, and then stops or dies."""
         consumer = self.consumer
@@ -464,7 +482,7 @@ class TrailMachine(RuleBasedStateMachine):
         self.settle()
         assert follower.position == consumer.position
         left = [s for s in self.visible() if s >= consumer.position and not self.events[s].own]
-        ended = out = False
+        ended = False
         for acknowledge in acknowledges:
             delivery = next(follower, None)
             if delivery is None:
@@ -476,7 +494,6 @@ class TrailMachine(RuleBasedStateMachine):
             consumer.given = consumer.given + 1 if consumer.last == left[0] else 1
             consumer.last = left[0]
             assert delivery.attempt == consumer.given
-            out = not acknowledge
             if acknowledge:
                 delivery.ack()
                 consumer.position = left.pop(0) + 1
@@ -487,7 +504,6 @@ class TrailMachine(RuleBasedStateMachine):
             self.recover(False)
         else:
             follower.close()
-        assert not (ended and out)
 
     def teardown(self) -> None:
         """Read the files with other eyes at the end."""
@@ -507,7 +523,7 @@ class TrailMachine(RuleBasedStateMachine):
 
 
 HISTORIES = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=30,
     derandomize=True,
     database=None,

@@ -8,6 +8,7 @@ array does.
 
 import io
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,11 @@ def _from_rows(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.D
 
 def _numbered(plain: pl.DataFrame, frames: Sequence[Frame], schema: EventSchema) -> pl.DataFrame:
     """Add seq and recorded, which the frames decide, and bring the columns into the stored form and order."""
-    seqs = [pl.int_range(f.seq, f.seq + f.count, dtype=pl.UInt64, eager=True) for f in frames]
-    recorded = [pl.repeat(f.recorded_us, f.count, dtype=pl.Int64, eager=True) for f in frames]
-    return plain.with_columns(
-        pl.concat(seqs).alias("seq"), pl.concat(recorded).cast(UTC_MICROSECONDS).alias("recorded")
-    ).select(*(pl.col(name).cast(dtype) for name, dtype in schema.stored.items()), TOKEN)
+    seqs = pl.Series(chain.from_iterable(range(f.seq, f.seq + f.count) for f in frames), dtype=pl.UInt64)
+    recorded = pl.Series(chain.from_iterable(repeat(f.recorded_us, f.count) for f in frames), dtype=pl.Int64)
+    return plain.with_columns(seqs.alias("seq"), recorded.cast(UTC_MICROSECONDS).alias("recorded")).select(
+        *(pl.col(name).cast(dtype) for name, dtype in schema.stored.items()), TOKEN
+    )
 
 
 def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:

@@ -176,21 +176,18 @@ class QueueTail:
         if durable_end is not None:
             size = min(size, durable_end)
         data = self._disk.read(fd, max(0, size - file.offset), file.offset)
-        base = file.offset
-        pending: list[Frame] = []
-        parsed = base
-        for frame in parse_frames(data, base):
-            parsed = frame.end
-            if frame.kind in (MARK, SEAL):
-                self._take(file, pending, path, frame.end)
-                pending = []
-                file.sealed = frame.kind == SEAL
-            else:
-                pending.append(frame)
+        frames = list(parse_frames(data, file.offset))
+        parsed = frames[-1].end if frames else file.offset
+        vouched = len(frames)
+        while vouched and frames[vouched - 1].kind not in (MARK, SEAL):
+            vouched -= 1
+        if vouched:  # decoded at once: a frame of its own for every commit would cost a hundred times as much
+            self._take(file, frames[:vouched], path, frames[vouched - 1].end)
+            file.sealed = frames[vouched - 1].kind == SEAL
         if durable_end is not None:
             if parsed < durable_end:
                 raise CorruptionError(path, offset=parsed, reason="damaged frame among durable ones")
-            self._take(file, pending, path, parsed)
+            self._take(file, frames[vouched:], path, parsed)
             file.sealed = True
         elif file.offset < size and not file.sealed:
             self._unmarked(file, fd, path)

@@ -39,6 +39,7 @@ def append(root: Path, notes: Path, name: str) -> None:
             first = receipt.wait(30)
             os.write(out, f"{producer} {first} {number} {count}\n".encode())
             number += count
+            time.sleep(0.002)  # leaves the machine some room for the others
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
     for thread in threads:

@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from auditkit.disk.durable import Disk, FileLock, publish, write_temporary
-from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.disk.durable import Disk, FileLock
+from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.queue.failure import FailureNote, pack_note, read_note
+from auditkit.queue.files import create_queue_file, read_header, refuse_rot
 from auditkit.queue.frames import (
     EVENTS,
     HEADER_BYTES,
@@ -23,11 +24,8 @@ from auditkit.queue.frames import (
     SEAL,
     FileHeader,
     Frame,
-    find_frame_after,
     pack_frame,
-    pack_header,
     parse_frames,
-    unpack_header,
 )
 
 
@@ -414,33 +412,3 @@ class ActiveQueue:
                 offset=frame.offset,
                 reason=f"frame out of order (expected seq {expected}, found {frame.seq})",
             )
-
-
-def refuse_rot(data: bytes, base: int, position: int, path: Path, next_seq: int) -> None:
-    """Raise `CorruptionError` unless the bytes from `position` on can be a torn write.
-
-    They can if no later frame says that something beyond `position` was durable.
-    """
-    later: Frame | None = find_frame_after(data, base, position)
-    while later is not None:
-        if later.durable > position:
-            reason = f"damaged frame before durable ones (seqs {next_seq} to {later.seq} cannot be read)"
-            raise CorruptionError(path, offset=position, reason=reason)
-        later = find_frame_after(data, base, later.end)
-
-
-def read_header(disk: Disk, fd: int, path: Path, trail_id: bytes) -> FileHeader:
-    """Return the header of an open queue file that belongs to this trail; else `CorruptionError`."""
-    header = unpack_header(disk.read(fd, HEADER_BYTES, 0), path)
-    if header.trail_id != trail_id:
-        raise CorruptionError(path, offset=0, reason="queue file of another trail")
-    return header
-
-
-def create_queue_file(disk: Disk, layout: Layout, header: FileHeader, modes: Modes) -> None:
-    """Create the queue file that starts at `header.first_seq`, whole and durable under its name."""
-    path = layout.queue_file(header.first_seq)
-    temporary = path.with_suffix(TEMPORARY_SUFFIX)
-    disk.unlink(temporary)
-    write_temporary(disk, temporary, pack_header(header), modes.file)
-    publish(disk, temporary, path)

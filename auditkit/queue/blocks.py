@@ -21,6 +21,8 @@ from auditkit.queue.frames import Frame
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
 FRAME_BLOCK_ROWS = 32_768
+LARGEST_BYTES = 64 * 1024 * 1024
+"""A payload above this is cut in two, well before a frame cannot hold it."""
 _ARROW = b"\xff\xff\xff\xff"
 
 _decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
@@ -34,12 +36,33 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
     )
 
 
-def encode_frame(events: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
+def row_payloads(rows: Sequence[Row]) -> Iterator[tuple[bytes, int]]:
+    """Yield (payload, rows) for rows of equal length, in several parts where they are long."""
+    payload = encode_rows(rows)
+    if len(payload) <= LARGEST_BYTES or len(rows) == 1:
+        yield payload, len(rows)
+        return
+    half = len(rows) // 2
+    yield from row_payloads(rows[:half])
+    yield from row_payloads(rows[half:])
+
+
+def frame_payloads(events: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
     """Yield (payload, rows) for a frame with the row columns and `token`."""
-    for part in events.iter_slices(FRAME_BLOCK_ROWS):
-        sink = io.BytesIO()
-        part.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())
+    row_bytes = 1 + int(events.estimated_size()) // max(1, events.height)
+    for part in events.iter_slices(max(1, min(FRAME_BLOCK_ROWS, LARGEST_BYTES // 2 // row_bytes))):
+        yield from _stream_payloads(part)
+
+
+def _stream_payloads(part: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
+    sink = io.BytesIO()
+    part.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())
+    if sink.tell() <= LARGEST_BYTES or part.height == 1:
         yield sink.getvalue(), part.height
+        return
+    half = part.height // 2
+    yield from _stream_payloads(part[:half])
+    yield from _stream_payloads(part[half:])
 
 
 def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout, Modes
+from auditkit.errors import LockedError
 from auditkit.timerange import from_us
 
+LOCK_TIMEOUT_S = 30.0
 MAX_INPUT_CHARACTERS = 4 * 1024 * 1024
 
 
@@ -41,8 +43,7 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
         path = layout.dead_letters / f"{day}.jsonl"
         fd = _open_or_create(disk, path, modes)
         try:
-            while not disk.lock(fd):  # held by others for one append only
-                time.sleep(0.001)
+            _lock(disk, fd, path)
             end = disk.status(fd).st_size
             # A line that a dead writer left unfinished is closed first, so that it spoils none but itself.
             torn = end > 0 and disk.read(fd, 1, end - 1) != b"\n"
@@ -53,6 +54,15 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
         disk.sync_directory(
             layout.dead_letters
         )  # also where it was there: its creator may have died before this
+
+
+def _lock(disk: Disk, fd: int, path: Path) -> None:
+    """Take the file's lock, which others hold for one append only; closing the file gives it back."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while not disk.lock(fd):
+        if time.monotonic() > deadline:
+            raise LockedError(f"{path}: held by another process for more than {LOCK_TIMEOUT_S:g} s")
+        time.sleep(0.001)
 
 
 def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:

@@ -4,6 +4,7 @@ The window holds everything unflushed and the last `WINDOW` keyed events, across
 tokens are kept: digests of the key and of the body.  Events without an id are never merged.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from auditkit.event import BODY_BYTES, KEY_BYTES, Row
 
 WINDOW = 100_000
 _SEQ_BYTES = 8
-ENTRY_BYTES = KEY_BYTES + BODY_BYTES + _SEQ_BYTES
+_ENTRY = struct.Struct(f"<{KEY_BYTES}s{BODY_BYTES}sQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,8 @@ class DedupIndex:
 
     def learn_packed(self, packed: bytes) -> None:
         """Take in entries that `pack_entries` wrote."""
-        for start in range(0, len(packed), ENTRY_BYTES):
-            token, seq = (
-                packed[start : start + KEY_BYTES + BODY_BYTES],
-                packed[start + KEY_BYTES + BODY_BYTES :],
-            )
-            self._known[token[:KEY_BYTES]] = Known(
-                int.from_bytes(seq[:_SEQ_BYTES], "little"), token[KEY_BYTES:]
-            )
+        for key, body, seq in _ENTRY.iter_unpack(packed):
+            self._known[key] = Known(seq, body)
 
     def forget_before(self, flushed_seq: int) -> None:
         """Drop the oldest flushed keys beyond the window."""

@@ -96,7 +96,9 @@ def unpack_header(data: bytes, path: Path) -> FileHeader:
 def pack_frame(
     kind: bytes, seq: int, count: int, *, recorded_us: int, durable: int, payload: bytes = b""
 ) -> bytes:
-    """Return the bytes of one frame."""
+    """Return the bytes of one frame; a payload that no reader would take is a `ValueError`."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"payload: too large (expected {MAX_PAYLOAD_BYTES} bytes, found {len(payload)})")
     head = _FRAME.pack(kind, len(payload), seq, count, recorded_us, durable, 0)[: -_CRC.size]
     return head + _CRC.pack(zlib.crc32(payload, zlib.crc32(head))) + payload
 

@@ -18,9 +18,9 @@ from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
-from auditkit.queue.active import read_header, refuse_rot
 from auditkit.queue.blocks import TOKEN, decode_frames
 from auditkit.queue.failure import FailureNote, read_note
+from auditkit.queue.files import end_by_successor, read_header, refuse_rot
 from auditkit.queue.frames import (
     HEADER_BYTES,
     JUMP,
@@ -96,9 +96,10 @@ class QueueTail:
             if before is not None and first >= before:
                 break
             try:
-                file, file_bytes = self._read_file(first, self._end_by_successor(first, successor))
-            except FileNotFoundError:
-                continue  # flushed and dropped since the listing: the catalog has it
+                file, file_bytes = self._read_file(first, successor)
+            except FileNotFoundError:  # flushed and dropped since the listing, as is all before it
+                files, size = {}, 0
+                continue
             files[first] = file
             size += file_bytes
         self._known = files
@@ -141,22 +142,8 @@ class QueueTail:
             tokens=[entry for file in files for entry in file.tokens],
         )
 
-    def _end_by_successor(self, first: int, successor: int | None) -> int | None:
-        """Where the durable bytes of a file end that was given up after a failed sync."""
-        if successor is None:
-            return None
-        path = self._layout.queue_file(successor)
-        try:
-            fd = self._disk.open(path)
-        except FileNotFoundError:
-            return None
-        try:
-            header = read_header(self._disk, fd, path, self._trail_id)
-        finally:
-            self._disk.close(fd)
-        return header.predecessor_end if header.predecessor == first else None
-
-    def _read_file(self, first: int, durable_end: int | None) -> tuple[_File, int]:
+    def _read_file(self, first: int, successor: int | None) -> tuple[_File, int]:
+        durable_end = end_by_successor(self._disk, self._layout, self._trail_id, first, successor)
         path = self._layout.queue_file(first)
         fd = self._disk.open(path)
         try:

@@ -17,7 +17,7 @@ import polars as pl
 from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
 from auditkit.event import Row
 from auditkit.queue.active import ActiveQueue, Block, Commit
-from auditkit.queue.blocks import TOKEN, encode_frame, encode_rows, tokens_of
+from auditkit.queue.blocks import TOKEN, frame_payloads, row_payloads, tokens_of
 from auditkit.queue.dedup import DedupIndex, Verdict
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import Clock
@@ -326,19 +326,19 @@ class Writer:
         for rows in batches:
             if isinstance(rows, pl.DataFrame):
                 if gathered:
-                    yield Block(encode_rows(gathered), len(gathered))
+                    yield from _closing(row_payloads(gathered), len(gathered))
                     gathered, weight = [], 0
-                yield from _frame_blocks(rows)
+                yield from _closing(frame_payloads(rows), rows.height)
                 continue
             last = len(rows) - 1
             for position, row in enumerate(rows):
                 gathered.append(row)
                 weight += _ROW_BYTES + len(row[self._attrs_at] or "")
                 if len(gathered) >= BLOCK_ROWS or weight >= BLOCK_BYTES:
-                    yield Block(encode_rows(gathered), len(gathered), closes=position == last)
+                    yield from _closing(row_payloads(gathered), len(gathered), whole=position == last)
                     gathered, weight = [], 0
         if gathered:
-            yield Block(encode_rows(gathered), len(gathered))
+            yield from _closing(row_payloads(gathered), len(gathered))
 
     def _fail(self, taken: Sequence[_Pending], error: BaseException) -> None:
         with self._gathering:
@@ -381,11 +381,11 @@ class Writer:
             return not self._closed and self._failure is None
 
 
-def _frame_blocks(events: pl.DataFrame) -> Iterator[Block]:
-    left = events.height
-    for payload, count in encode_frame(events):
-        left -= count
-        yield Block(payload, count, closes=left == 0)
+def _closing(payloads: Iterator[tuple[bytes, int]], rows: int, *, whole: bool = True) -> Iterator[Block]:
+    """Yield payloads as blocks, the last of which closes the batch where the batch is `whole` with it."""
+    for payload, count in payloads:
+        rows -= count
+        yield Block(payload, count, closes=whole and rows == 0)
 
 
 def _as_rows(batch: Batch) -> Sequence[Row]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -25,6 +26,7 @@ from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
 from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex
+from auditkit.queue.files import end_by_successor
 from auditkit.queue.frames import HEADER_BYTES, parse_frames
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Limits, Writer
@@ -166,11 +168,11 @@ class Core:
     def _start(self) -> None:
         if self.info.branch_id is not None:
             self._branch()
-        layout = self.layout
+        disk, layout, trail_id = self.disk, self.layout, self.queue_id
         self.queue = ActiveQueue(
-            self.disk,
+            disk,
             layout,
-            trail_id=self.queue_id,
+            trail_id=trail_id,
             modes=self.modes,
             timeout_s=LOCK_TIMEOUT_S,
             flushed_seq=lambda: read_catalog(layout.catalog).flushed_seq,
@@ -181,7 +183,7 @@ class Core:
             self.clock,
             self.schema.row_columns.index("attrs"),
             limits=self.limits,
-            load_index=lambda: load_index(layout),
+            load_index=lambda: load_index(disk, layout, trail_id),
             after_commit=lambda: _call_due(this),
         )
         weakref.finalize(self, self.writer.close)  # also at the end of the interpreter
@@ -236,19 +238,21 @@ def _call_due(this: "weakref.ref[Core]") -> None:
         core.maintenance_failure = None
 
 
-def load_index(layout: Layout) -> DedupIndex:
+def load_index(disk: Disk, layout: Layout, trail_id: bytes) -> DedupIndex:
     """Return the keys that a writer must know: those in the queue, and those the catalog remembers.
 
     The queue is read first: what a flush moves in between is then in the catalog.
     """
     index = DedupIndex()
     queued = []
-    for first in layout.queue_files():
+    names = layout.queue_files()
+    for first, successor in zip_longest(names, names[1:]):
         path = layout.queue_file(first)
         with suppress(FileNotFoundError):
-            queued += [
-                (frame, path) for frame in parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES)
-            ]
+            # What lies beyond the durable end of a file whose sync failed was never accepted.
+            end = end_by_successor(disk, layout, trail_id, first, successor)
+            data = path.read_bytes()[HEADER_BYTES:end]
+            queued += [(frame, path) for frame in parse_frames(data, HEADER_BYTES)]
     for row in read_keys(layout.catalog):
         index.learn_packed(row.entries)
     for frame, path in queued:

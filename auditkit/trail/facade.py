@@ -18,8 +18,8 @@ from auditkit.event import check_fields, field_type_name
 from auditkit.keep.plan import PrunePlan
 from auditkit.keep.policy import Policy, declare_policy
 from auditkit.query import UNFILLED, Aggregations, Fill
-from auditkit.queue.active import create_queue_file
 from auditkit.queue.failure import FailureNote, pack_note
+from auditkit.queue.files import create_queue_file
 from auditkit.queue.frames import FileHeader
 from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Limits

@@ -7,7 +7,7 @@ import polars as pl
 
 from auditkit.event import EventSchema, Rules
 from auditkit.event.columns import rows_as_columns
-from auditkit.queue.blocks import TOKEN, decode_frames, encode_frame, encode_rows, tokens_of
+from auditkit.queue.blocks import TOKEN, decode_frames, encode_rows, frame_payloads, tokens_of
 from auditkit.queue.frames import EVENTS, Frame
 
 PATH = Path("x.wal")
@@ -29,7 +29,7 @@ def test_rows_and_columns_are_the_same_events() -> None:
     rows = [SCHEMA.row(given, RULES) for given in GIVEN]
     columns = rows_as_columns(SCHEMA, pl.DataFrame(GIVEN), RULES, lambda _position, _error: None)
     assert columns is not None
-    ((payload, count),) = encode_frame(columns)
+    ((payload, count),) = frame_payloads(columns)
     by_rows = decode_frames([frame_of(encode_rows(rows), 2)], SCHEMA, PATH)
     by_columns = decode_frames([frame_of(payload, count)], SCHEMA, PATH)
     assert by_rows.equals(by_columns)
@@ -48,7 +48,7 @@ def test_mixed_blocks_keep_their_order() -> None:
         SCHEMA, pl.DataFrame({"action": ["c", "c"]}), RULES, lambda _position, _error: None
     )
     assert columns is not None
-    ((payload, _),) = encode_frame(columns)
+    ((payload, _),) = frame_payloads(columns)
     frames = [frame_of(encode_rows([row]), 1, 5), frame_of(payload, 2, 6), frame_of(encode_rows([row]), 1, 8)]
     events = decode_frames(frames, SCHEMA, PATH)
     assert events["seq"].to_list() == [5, 6, 7, 8]

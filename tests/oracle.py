@@ -193,7 +193,14 @@ def read_catalog(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         need(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), "catalog: integrity check")
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: list(_rows(connection, name)) for name in names}
+        tables = {name: list(_rows(connection, name)) for name in names}
+        said = {row["name"]: (row["rows"], row["digest"]) for row in tables.pop("contents")}
+        need(said.keys() == tables.keys(), f"catalog: contents of {sorted(said)}")
+        for name, rows in tables.items():
+            crcs = [zlib.crc32(msgspec.msgpack.encode(list(row.values()))) for row in rows]
+            found = (len(crcs), zlib.crc32(struct.pack(f"<{len(crcs)}I", *crcs)))
+            need(found == said[name], f"catalog: contents of {name}")
+        return tables
     finally:
         connection.close()
 

@@ -37,6 +37,9 @@ def read_header(disk: Disk, fd: int, path: Path, trail_id: bytes) -> FileHeader:
     header = unpack_header(disk.read(fd, HEADER_BYTES, 0), path)
     if header.trail_id != trail_id:
         raise CorruptionError(path, offset=0, reason="queue file of another trail")
+    if path.stem != f"{header.first_seq:020}":
+        reason = f"queue file of another name (its first seq is {header.first_seq})"
+        raise CorruptionError(path, offset=0, reason=reason)
     return header
 
 

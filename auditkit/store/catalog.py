@@ -329,7 +329,7 @@ def _explained(path: Path, *, reading: bool = False) -> Iterator[None]:
         if name.startswith(("SQLITE_IOERR", "SQLITE_FULL")):
             raise OSError(f"{path}: {exc}") from exc
         raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
-    except sqlite3.DatabaseError as exc:
+    except (sqlite3.Error, UnicodeDecodeError) as exc:  # a damaged schema gets as far as Python's own decoder
         raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
 
 
@@ -436,7 +436,9 @@ def _note_contents(connection: sqlite3.Connection) -> None:
     connection.execute(f"DELETE FROM {_CONTENTS}")  # noqa: S608 -- a name from this module
     for table in _TABLES:
         crcs = _crcs(connection, table)
-        _insert(connection, _CONTENTS, ContentsRow(name=table, rows=len(crcs), digest=_digest(crcs)))
+        digest = _digest(crcs)
+        assert digest is not None  # noqa: S101 -- checked before, and written by this module since
+        _insert(connection, _CONTENTS, ContentsRow(name=table, rows=len(crcs), digest=digest))
 
 
 def _crcs(connection: sqlite3.Connection, table: str) -> list[int]:
@@ -444,8 +446,12 @@ def _crcs(connection: sqlite3.Connection, table: str) -> list[int]:
     return [crc for (crc,) in connection.execute(query)]
 
 
-def _digest(crcs: Sequence[int]) -> int:
-    return zlib.crc32(struct.pack(f"<{len(crcs)}I", *crcs))
+def _digest(crcs: Sequence[int]) -> int | None:
+    """Return the digest of checksums, `None` where one of them cannot be a checksum."""
+    try:
+        return zlib.crc32(struct.pack(f"<{len(crcs)}I", *crcs))
+    except struct.error:
+        return None
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Any) -> None:

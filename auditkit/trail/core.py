@@ -21,13 +21,13 @@ import msgspec
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes, modes_for
-from auditkit.errors import ClosedError, TrailNotFoundError
+from auditkit.errors import ClosedError, CorruptionError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
 from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex
 from auditkit.queue.files import end_by_successor
-from auditkit.queue.frames import HEADER_BYTES, parse_frames
+from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Limits, Writer
 from auditkit.store.catalog import TrailInfo, read_catalog, read_keys, replace_info
@@ -247,18 +247,33 @@ def load_index(disk: Disk, layout: Layout, trail_id: bytes) -> DedupIndex:
     queued = []
     names = layout.queue_files()
     for first, successor in zip_longest(names, names[1:]):
-        path = layout.queue_file(first)
         with suppress(FileNotFoundError):
-            # What lies beyond the durable end of a file whose sync failed was never accepted.
-            end = end_by_successor(disk, layout, trail_id, first, successor)
-            data = path.read_bytes()[HEADER_BYTES:end]
-            queued += [(frame, path) for frame in parse_frames(data, HEADER_BYTES)]
+            queued += _queued_frames(disk, layout, trail_id, first, successor)
+    flushed = read_catalog(layout.catalog).flushed_seq
+    if not names or names[0] > flushed:
+        reason = f"seqs from {flushed} on are neither queued nor in segments"
+        raise CorruptionError(layout.queue, offset=None, reason=reason)
     for row in read_keys(layout.catalog):
         index.learn_packed(row.entries)
     for frame, path in queued:
         if frame.count:
             index.learn(tokens_of(frame, path), frame.seq)
     return index
+
+
+def _queued_frames(
+    disk: Disk, layout: Layout, trail_id: bytes, first: int, successor: int | None
+) -> list[tuple[Frame, Path]]:
+    """Return the frames of one queue file; all of them must read where a successor says how far they go."""
+    path = layout.queue_file(first)
+    # What lies beyond the durable end of a file whose sync failed was never accepted.
+    end = end_by_successor(disk, layout, trail_id, first, successor)
+    data = path.read_bytes()[HEADER_BYTES:end]
+    frames = list(parse_frames(data, HEADER_BYTES))
+    read = frames[-1].end if frames else HEADER_BYTES
+    if end is not None and read < end:
+        raise CorruptionError(path, offset=read, reason="damaged frame among durable ones")
+    return [(frame, path) for frame in frames]
 
 
 def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: Limits) -> Core:

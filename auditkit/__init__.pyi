@@ -8,9 +8,9 @@ from auditkit.queue.receipts import Receipt as Receipt
 from auditkit.reporting.run import render as render
 from auditkit.reporting.run import report as report
 from auditkit.trail.facade import Trail as Trail
-from auditkit.trail.facade import backup as backup
-from auditkit.trail.facade import create as create
-from auditkit.trail.facade import open_trail as open  # noqa: A004
+from auditkit.trail.opening import backup as backup
+from auditkit.trail.opening import create as create
+from auditkit.trail.opening import open_trail as open  # noqa: A004
 from auditkit.where import attr as attr
 
 __version__: str

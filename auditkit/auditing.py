@@ -253,7 +253,7 @@ def audited(
     the call, before it.  `trail` may be a callable that returns one, for code that is imported before there is one.
 
     >>> import tempfile
-    >>> from auditkit.trail.facade import create
+    >>> from auditkit.trail.opening import create
     >>> trail = create(tempfile.mkdtemp())
     >>> @audited(trail, action="order.refund", resource=lambda order, amount: f"order/{order}")
     ... def refund(order: int, amount: float) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from auditkit.trail.facade import Trail, create
+from auditkit.trail.facade import Trail
+from auditkit.trail.opening import create
 from tests.fakes import ManualClock
 
 

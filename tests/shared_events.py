@@ -5,6 +5,7 @@ The data belongs to others and is no part of this repository; without it the tes
 
 import importlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,7 @@ class Questions(Protocol):
         ...
 
 
-class Asked:
+class Asked(ABC):
     """What the checker asks, put to one who answers; subclasses say how events are taken in."""
 
     asked: Questions
@@ -47,9 +48,9 @@ class Asked:
         self.folder = Path(folder)
         self.value_key = value_key
 
+    @abstractmethod
     def ingest(self, events: Iterable[dict[str, Any]]) -> None:
         """Take the events as they come."""
-        raise NotImplementedError
 
     def count(self) -> int:
         """How many there are."""

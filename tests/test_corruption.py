@@ -28,7 +28,8 @@ from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedErr
 from auditkit.queue import blocks, writer
 from auditkit.timerange import from_us
 from auditkit.trail import accepting
-from auditkit.trail.facade import Trail, create, open_trail
+from auditkit.trail.facade import Trail
+from auditkit.trail.opening import create, open_trail
 from tests.fakes import ManualClock
 from tests.oracle import QueueFile, read_queue_file, read_trail
 

@@ -22,7 +22,7 @@ import pytest
 from auditkit.event import Rules
 from auditkit.timerange import from_us
 from auditkit.trail.accepting import _as_frame
-from auditkit.trail.facade import create, open_trail
+from auditkit.trail.opening import create, open_trail
 from auditkit.trail.writing import write_bulk
 from tests.crashing import PAD, Batch, Ledger, Run, Step, digest, quiet_threads, shown
 from tests.fakes import ManualClock

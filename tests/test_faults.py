@@ -180,14 +180,14 @@ def test_a_kill_inside_a_sync_loses_nothing(
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Return a folder in memory that holds a mebibyte and nothing more."""
     if os.getuid() != 0:
-        pytest.skip("only root can mount a file system")
+        skip_or_fail("only root can mount a file system")
     place = tmp_path / "small"
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"this machine lets nobody mount a file system: {mounted.stderr.decode().strip()}")
+        skip_or_fail(f"this machine lets nobody mount a file system: {mounted.stderr.decode().strip()}")
     try:
         yield place
     finally:

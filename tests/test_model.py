@@ -29,7 +29,8 @@ from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Writer
 from auditkit.timerange import from_us
 from auditkit.trail import accepting
-from auditkit.trail.facade import Trail, create, open_trail
+from auditkit.trail.facade import Trail
+from auditkit.trail.opening import create, open_trail
 from tests.fakes import FailingDisk, ManualClock
 from tests.oracle import read_trail
 

@@ -6,7 +6,7 @@ import click
 
 from auditkit.cli.options import Command, opened, trail_option
 from auditkit.cli.progress import progress_bar
-from auditkit.trail.facade import backup as backup_trail
+from auditkit.trail.opening import backup as backup_trail
 
 
 @click.command(

@@ -24,7 +24,8 @@ from auditkit.keep.policy import declare_policy
 from auditkit.plaintext import visible
 from auditkit.sources.apt import import_history
 from auditkit.sources.recording import SOURCE, record
-from auditkit.trail.facade import Trail, create
+from auditkit.trail.facade import Trail
+from auditkit.trail.opening import create
 
 _COMPILED = ("rich", "click", "pyarrow")
 """Packages that are always there with auditkit, and small enough to compile while somebody watches."""

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from auditkit.trail.facade import TRAIL_VARIABLE, Trail, open_trail
+from auditkit.trail.facade import Trail
+from auditkit.trail.opening import TRAIL_VARIABLE, open_trail
 from auditkit.where import parse_where_option
 
 Form = Literal["table", "json", "csv"]

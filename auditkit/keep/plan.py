@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from auditkit.keep.policy import Policy
-from auditkit.store.catalog import SegmentRow
+from auditkit.store.records import SegmentRow
 from auditkit.timerange import from_us
 from auditkit.wording import counted
 

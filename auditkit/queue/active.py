@@ -13,8 +13,9 @@ from pathlib import Path
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.queue.failure import FailureNote, pack_note, read_note
+from auditkit.queue.failure import FailureNote, clear_note, read_note, write_note
 from auditkit.queue.files import create_queue_file, read_header, refuse_rot
+from auditkit.queue.finding import find
 from auditkit.queue.frames import (
     EVENTS,
     HEADER_BYTES,
@@ -205,43 +206,27 @@ class ActiveQueue:
         """
         if size == self._end:
             return
-        base = parsed = batch_end = self._end
+        base = self._end
         data = self._disk.read(self._open_fd, size - base, base)
-        seq = self.next_seq
-        jump: Frame | None = None
-        open_batch: list[Frame] = []
-        for frame in parse_frames(data, base):
-            self.recorded_us = max(self.recorded_us, frame.recorded_us)
-            parsed = frame.end
-            if frame.kind == JUMP:
-                jump = frame
-                continue
-            if jump is not None:
-                seq, jump = jump.seq, None
-            self._check_order(frame, seq)
-            seq += frame.count
-            open_batch.append(frame)
-            if frame.kind == PART:
-                continue
-            self._tell(open_batch)
-            open_batch, batch_end, self.next_seq = [], frame.end, seq
-            if frame.kind in (MARK, SEAL):
-                self.durable, self._vouched = frame.offset, frame.end
-            if frame.kind == SEAL:
-                self._end, self._successor = frame.end, frame.seq
-                return
-        if jump is not None and self._flushed_seq() >= jump.seq:
-            batch_end, self.next_seq = jump.end, jump.seq
-        self._end = batch_end
-        if batch_end < size:
-            refuse_rot(data, base, parsed, self._path, self.next_seq)
-            self._cut(batch_end)
-        if self._vouched < batch_end:
+        found = find(parse_frames(data, base), base, self.next_seq, self._path)
+        self.recorded_us = max(self.recorded_us, found.recorded_us)
+        self._tell(found.batches)
+        self._end, self.next_seq, self._successor = found.batch_end, found.next_seq, found.successor
+        if found.last_mark is not None:
+            self.durable, self._vouched = found.last_mark.offset, found.last_mark.end
+        if self._successor is not None:
+            return
+        if found.jump is not None and self._flushed_seq() >= found.jump.seq:
+            self._end, self.next_seq = found.jump.end, found.jump.seq
+        if self._end < size:
+            refuse_rot(data, base, found.parsed, self._path, self.next_seq)
+            self._cut(self._end)
+        if self._vouched < self._end:
             self._rewrite()
             self._mark()
 
     def _tell(self, frames: Sequence[Frame]) -> None:
-        """Let `on_frame` hear of a batch that is whole; what may still be cut is nobody's business."""
+        """Let `on_frame` hear of whole batches; what may still be cut is nobody's business."""
         if self.on_frame is not None:
             for frame in frames:
                 if frame.count:
@@ -300,21 +285,9 @@ class ActiveQueue:
         """Note the failure for everybody, then cut the file back to what is vouched for."""
         note = FailureNote(epoch=self._epoch + 1, first_seq=self.first_seq, durable_end=self.durable)
         with suppress(OSError):  # then others take the file as that of a dead writer
-            self._write_note(note)
+            write_note(self._disk, self._note_fd, note)
         with suppress(OSError):  # if even that fails, the successor's header says where the durable bytes end
             self._disk.truncate(self._open_fd, max(self.durable, self._vouched))
-
-    def _write_note(self, note: FailureNote) -> None:
-        self._disk.write(self._note_fd, pack_note(note), 0)
-
-    def _clear_note(self, note: FailureNote) -> None:
-        """Say that the failed file was replaced, durably: a note that came back would replace its replacement."""
-        self._write_note(FailureNote(epoch=note.epoch))
-        try:
-            self._disk.sync_data(self._note_fd)
-        except OSError:
-            self._write_note(note)
-            raise
 
     def _frame(self, kind: bytes, seq: int, count: int, payload: bytes = b"") -> bytes:
         return pack_frame(
@@ -352,7 +325,7 @@ class ActiveQueue:
             raise CorruptionError(self._path, offset=end, reason="damaged frame among durable ones")
         self._end = note.durable_end
         self._create_successor(self.next_seq)
-        self._clear_note(note)
+        clear_note(self._disk, self._note_fd, note)
         self._enter(self.next_seq)
 
     def _follow(self, seq: int) -> None:
@@ -404,11 +377,3 @@ class ActiveQueue:
         self.first_seq = self.next_seq = first_seq
         self.recorded_us = max(self.recorded_us, header.recorded_us)
         self._end = self.durable = self._vouched = HEADER_BYTES
-
-    def _check_order(self, frame: Frame, expected: int) -> None:
-        if frame.seq != expected:
-            raise CorruptionError(
-                self._path,
-                offset=frame.offset,
-                reason=f"frame out of order (expected seq {expected}, found {frame.seq})",
-            )

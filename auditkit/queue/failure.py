@@ -40,3 +40,18 @@ def read_note(disk: Disk, fd: int) -> FailureNote:
         return FailureNote()
     _, epoch, first, end, _ = _NOTE.unpack(data)
     return FailureNote(epoch=epoch, first_seq=first, durable_end=end)
+
+
+def write_note(disk: Disk, fd: int, note: FailureNote) -> None:
+    """Overwrite the note in an open `queue.lock`, not yet durable."""
+    disk.write(fd, pack_note(note), 0)
+
+
+def clear_note(disk: Disk, fd: int, note: FailureNote) -> None:
+    """Say that the failed file was replaced, durably: a note that came back would replace its replacement."""
+    write_note(disk, fd, FailureNote(epoch=note.epoch))
+    try:
+        disk.sync_data(fd)
+    except OSError:
+        write_note(disk, fd, note)
+        raise

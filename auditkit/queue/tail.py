@@ -21,6 +21,7 @@ from auditkit.event import EventSchema
 from auditkit.queue.blocks import TOKEN, decode_frames
 from auditkit.queue.failure import FailureNote, read_note
 from auditkit.queue.files import end_by_successor, read_header, refuse_rot
+from auditkit.queue.finding import check_order
 from auditkit.queue.frames import (
     HEADER_BYTES,
     JUMP,
@@ -227,12 +228,8 @@ class QueueTail:
         for frame in frames:
             if frame.kind == JUMP:
                 file.next_seq = frame.seq
-            if frame.kind not in (MARK, SEAL) and frame.seq != file.next_seq:
-                raise CorruptionError(
-                    path,
-                    offset=frame.offset,
-                    reason=f"frame out of order (expected seq {file.next_seq}, found {frame.seq})",
-                )
+            if frame.kind not in (MARK, SEAL):
+                check_order(frame, file.next_seq, path)
             file.next_seq += frame.count
         blocks = [frame for frame in frames if frame.count]
         if blocks:

@@ -25,7 +25,8 @@ from auditkit.reporting.exporter import AuditReportExporter
 from auditkit.reporting.gallery import declared_parameters, find_notebook
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.timerange import SystemClock, from_us, resolve
-from auditkit.trail.facade import Trail, open_trail
+from auditkit.trail.facade import Trail
+from auditkit.trail.opening import open_trail
 
 _FILE_MODE = 0o600
 """A report holds what the trail holds, so it is as private."""

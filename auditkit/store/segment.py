@@ -20,7 +20,7 @@ from auditkit.disk.durable import Disk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
-from auditkit.store.catalog import SegmentRow
+from auditkit.store.records import SegmentRow
 from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 16_384
@@ -41,11 +41,6 @@ class BatchInfo:
     max_ts_us: int
     end_offset: int
     crc: int
-
-
-def unpack_batches(packed: bytes) -> list[BatchInfo]:
-    """Return what the catalog knows about a segment's record batches."""
-    return [BatchInfo(*values) for values in _BATCH.iter_unpack(packed)]
 
 
 def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.DataFrame]]:

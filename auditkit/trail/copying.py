@@ -16,7 +16,8 @@ from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.queue.failure import FailureNote, pack_note
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, unpack_header
-from auditkit.store.catalog import SegmentRow, copy_catalog, read_catalog, replace_info
+from auditkit.store.catalog import copy_catalog, read_catalog, replace_info
+from auditkit.store.records import SegmentRow
 from auditkit.trail.core import Core, open_core
 from auditkit.trail.snapshot import retrying
 from auditkit.wording import counted

@@ -30,7 +30,8 @@ from auditkit.queue.files import end_by_successor
 from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Limits, Writer
-from auditkit.store.catalog import TrailInfo, read_catalog, read_keys, replace_info
+from auditkit.store.catalog import read_catalog, read_keys, replace_info
+from auditkit.store.records import TrailInfo
 from auditkit.timerange import Clock, Width, check_width
 from auditkit.trail.snapshot import Source
 

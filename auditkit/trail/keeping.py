@@ -14,13 +14,8 @@ from auditkit.errors import AuditError
 from auditkit.event import OWN_SOURCE
 from auditkit.keep.plan import PrunePlan, plan_segments
 from auditkit.keep.policy import Policy, declare_policy
-from auditkit.store.catalog import (
-    CatalogChange,
-    PruneStateRow,
-    SegmentRow,
-    TombstoneRow,
-    change_catalog,
-)
+from auditkit.store.catalog import change_catalog
+from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
 from auditkit.store.segment import read_segment, write_segment
 from auditkit.timerange import partition_start, to_us
 from auditkit.trail.accepting import append_own

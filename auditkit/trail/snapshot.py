@@ -21,15 +21,8 @@ from auditkit.event import OWN_SOURCE, EventSchema
 from auditkit.keep.horizon import Newest, horizon_us
 from auditkit.keep.policy import Policy, read_policy
 from auditkit.queue.tail import QueueTail, TailView
-from auditkit.store.catalog import (
-    CatalogView,
-    FlushRow,
-    MomentRow,
-    PolicyRow,
-    SegmentRow,
-    TombstoneRow,
-    read_catalog,
-)
+from auditkit.store.catalog import read_catalog
+from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow
 from auditkit.store.segment import check_presence
 from auditkit.timerange import TimeRange, from_us
 

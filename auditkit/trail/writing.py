@@ -17,15 +17,8 @@ from auditkit.keep.horizon import Newest
 from auditkit.queue.dead_letters import DeadLetter, keep_letters
 from auditkit.queue.dedup import WINDOW, pack_entries
 from auditkit.queue.tail import TailView
-from auditkit.store.catalog import (
-    CatalogChange,
-    CatalogView,
-    FlushRow,
-    KeysRow,
-    SegmentRow,
-    change_catalog,
-    read_catalog,
-)
+from auditkit.store.catalog import change_catalog, read_catalog
+from auditkit.store.records import CatalogChange, CatalogView, FlushRow, KeysRow, SegmentRow
 from auditkit.store.segment import partitions_of, write_segment
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import control_rows, newest_of

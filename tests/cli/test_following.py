@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.facade import create, open_trail
+from auditkit.trail.opening import create, open_trail
 from tests.cli.conftest import Run
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.queue.dead_letters import read_letters
-from auditkit.trail.facade import open_trail
+from auditkit.trail.opening import open_trail
 from tests.cli.conftest import Run, rows
 
 LINES = (

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.facade import Trail, create, open_trail
+from auditkit.trail.facade import Trail
 from auditkit.trail.keeping import maintain_often
+from auditkit.trail.opening import create, open_trail
 from tests.cli.conftest import Run
 from tests.fakes import ManualClock
 

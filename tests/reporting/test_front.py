@@ -189,7 +189,7 @@ def test_a_filter_that_is_an_expression_cannot_be_repeated(busy: Trail) -> None:
 
 def hostile_facts(facts: Facts) -> Facts:
     """Return facts in which every text is hostile."""
-    text = "'; $(touch /tmp/x) `id` \n\x1b]0;<script>\u202e"
+    text = "'; $(touch x) `id` \n\x1b]0;<script>\u202e"
     return replace(facts, trail=text, start=text, end=text, zone=text, where={text: text})
 
 

@@ -1,0 +1,161 @@
+"""What the catalog keeps: one class per table, and what is read or changed in one transaction.  No SQL here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailInfo:
+    """What was decided when the trail was created; times in microseconds since 1970 UTC."""
+
+    format: int
+    trail_id: str
+    epoch: int
+    """How many times this history went on from a copy; 0 for a trail that was never restored."""
+    parent_id: str | None
+    """The trail that this one branched from, at `branched_seq`."""
+    branched_seq: int | None
+    branch_id: str | None
+    """Set in an untouched copy: the identity it takes on with its first append."""
+    created_us: int
+    tz: str
+    partition: str
+    max_ahead_us: int
+    sharing: str | None
+    fields: str
+    """Declared extra fields as a JSON object of name to type name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A retention policy, in force for seqs from `from_seq` on."""
+
+    from_seq: int
+    spec: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MomentRow:
+    """A moment that a prune recorded as "now" (event `seq`)."""
+
+    seq: int
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushRow:
+    """The state after a flush: everything before `end_seq` is in segments.
+
+    `newest_ts_us` and `newest_recorded_us` are the largest among all producers' events before `end_seq`,
+    pruned ones included; `last_recorded_us` is the moment the last event before `end_seq` was accepted.
+    """
+
+    end_seq: int
+    newest_ts_us: int | None
+    newest_recorded_us: int | None
+    last_recorded_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """One live segment.  `path` is relative to the segments folder, bounds are inclusive."""
+
+    path: str
+    partition: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    own_rows: int
+    min_ts_us: int
+    max_ts_us: int
+    producers_max_ts_us: int | None
+    producers_max_recorded_us: int | None
+    size_bytes: int
+    sha256: bytes
+    batches: bytes
+    """Per record batch, little-endian `IqqQI`: rows, smallest and largest ts, end offset, CRC-32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TombstoneRow:
+    """The record of producers' events that were pruned from one segment; bounds are inclusive."""
+
+    path: str
+    partition: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    min_ts_us: int
+    max_ts_us: int
+    max_recorded_us: int
+    sha256: bytes
+    policy: str
+    horizon_us: int
+    cutoff_us: int
+    pruned_us: int
+    end_seq: int
+    """The committed end when it was pruned: views of earlier seqs may miss these events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneStateRow:
+    """The horizon at which retention was last enforced."""
+
+    horizon_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysRow:
+    """The keyed events of one flush, packed by `queue.dedup`, for telling retries after it."""
+
+    end_seq: int
+    count: int
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentsRow:
+    """What one table holds: how many rows, and the CRC-32 of their checksums, in order, 4 bytes each."""
+
+    name: str
+    rows: int
+    digest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogView:
+    """Everything the catalog says, read in one transaction."""
+
+    info: TrailInfo
+    policies: Sequence[PolicyRow]
+    moments: Sequence[MomentRow]
+    flushes: Sequence[FlushRow]
+    segments: Sequence[SegmentRow]
+    tombstones: Sequence[TombstoneRow]
+    prune_states: Sequence[PruneStateRow]
+
+    @property
+    def flushed_seq(self) -> int:
+        """Events before this seq are in segments, or were pruned."""
+        return self.flushes[-1].end_seq if self.flushes else 0
+
+    @property
+    def enforced_horizon_us(self) -> int | None:
+        """The horizon at which retention was last enforced, if it ever was."""
+        return self.prune_states[-1].horizon_us if self.prune_states else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogChange:
+    """What one transaction adds and removes."""
+
+    add_segments: Sequence[SegmentRow] = ()
+    remove_segments: Sequence[str] = ()
+    tombstones: Sequence[TombstoneRow] = ()
+    policies: Sequence[PolicyRow] = ()
+    moments: Sequence[MomentRow] = ()
+    flush: FlushRow | None = None
+    prune_state: PruneStateRow | None = None
+    keys: KeysRow | None = None
+    keep_keys: int = 0
+    """How many keyed events to remember: older rows of keys go once newer ones hold as many."""

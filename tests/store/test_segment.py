@@ -1,0 +1,60 @@
+"""What a segment file holds, and what the catalog says of it, byte by byte."""
+
+import hashlib
+import struct
+import zlib
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pyarrow as pa
+
+from auditkit.store import segment
+from auditkit.store.records import SegmentRow
+from auditkit.trail.facade import Trail
+
+BATCH = struct.Struct("<IqqQI")
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def written(trail: Trail, rows: int) -> SegmentRow:
+    """Write events of one day, latest first, into one segment, and return its row of the catalog."""
+    stamps = [START + timedelta(seconds=rows - n) for n in range(rows)]
+    frame = pl.DataFrame({"action": "a", "ts": stamps, "actor": [f"u{n % 7}" for n in range(rows)]})
+    trail.extend(frame).wait()
+    trail.flush()
+    (row,) = trail.view.snapshot().catalog.segments
+    return row
+
+
+def test_the_catalog_describes_every_batch(trail: Trail) -> None:
+    """Rows, bounds of ts, end and checksum of each record batch are those of the file."""
+    row = written(trail, 2 * segment.BATCH_ROWS + 5)
+    data = (trail.path / "segments" / row.path).read_bytes()
+    batches = [BATCH.unpack_from(row.batches, at) for at in range(0, len(row.batches), BATCH.size)]
+    assert [rows for rows, *_ in batches] == [segment.BATCH_ROWS, segment.BATCH_ROWS, 5]
+    file = pa.ipc.open_file(data)
+    begin = 0
+    for number, (rows, first, last, end, crc) in enumerate(batches):
+        stamps = file.get_batch(number)["ts"].cast(pa.int64()).to_pylist()
+        assert (len(stamps), stamps[0], stamps[-1]) == (rows, first, last)
+        assert stamps == sorted(stamps)
+        assert zlib.crc32(data[begin:end]) == crc
+        begin = end
+    assert file.num_record_batches == len(batches)
+
+
+def test_the_catalog_describes_the_file(trail: Trail) -> None:
+    """Size, digest, seqs and bounds are those of the file, and its name carries seqs and digest only."""
+    row = written(trail, 20)
+    data = (trail.path / "segments" / row.path).read_bytes()
+    assert (row.size_bytes, row.sha256) == (len(data), hashlib.sha256(data).digest())
+    assert row.path == f"2026-11-01/{0:020}-{19:020}-{row.sha256.hex()[:16]}.arrow"
+    assert (row.first_seq, row.last_seq, row.rows, row.own_rows) == (0, 19, 20, 0)
+    frame = pl.read_ipc(data)
+    assert frame["seq"].to_list() == list(range(19, -1, -1))
+    assert (row.min_ts_us, row.max_ts_us) == (
+        frame["ts"].to_physical().min(),
+        frame["ts"].to_physical().max(),
+    )
+    assert frame.schema["actor"] == pl.Categorical()
+    assert frame.schema["resource"] == pl.String()

@@ -2,7 +2,8 @@
 
 Every method that touches bytes runs under the lock on `queue.lock`.  The order inside a commit is what the
 promises rest on: learn what others wrote, cut what cannot have been acknowledged, write, sync, and only then say
-so with a mark.  A file whose sync failed is never written again.
+so with a mark.  A file whose sync failed is never written again; only where recovery
+itself fails are the same bytes written once more, by whoever comes next.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,19 +1,16 @@
 """`tail -f` as a process beside writers."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from auditkit.trail.opening import create, open_trail
 from tests.cli.conftest import Run
+from tests.cli.running import running
 
 
 @pytest.fixture
@@ -29,24 +26,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "audit"
 
 
-@contextmanager
-def following(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+def following(place: Path, *args: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Run `auditkit tail -f` until the block ends."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "auditkit", "tail", "-f", "--trail", str(place), *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "100"},
-        start_new_session=True,
-    ) as process:
-        watchdog = threading.Timer(60, process.kill)  # a line that never comes fails the test
-        watchdog.start()
-        try:
-            yield process
-        finally:
-            watchdog.cancel()
-            process.kill()
+    return running("tail", "-f", "--trail", str(place), *args, COLUMNS="100")
 
 
 def lines(process: subprocess.Popen[str], count: int) -> list[str]:

@@ -1,13 +1,10 @@
 """`maintain --every` as a process beside writers."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from auditkit.trail.facade import Trail
 from auditkit.trail.keeping import maintain_often
 from auditkit.trail.opening import create, open_trail
 from tests.cli.conftest import Run
+from tests.cli.running import running
 from tests.fakes import ManualClock
 
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -35,24 +33,9 @@ def work(place: Path, count: int) -> None:
         assert trail.stats().queue.depth == count
 
 
-@contextmanager
-def loop(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+def loop(place: Path, *args: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Run `auditkit maintain --every 1s` until the block ends."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "auditkit", "maintain", "--every", "1s", "--trail", str(place), *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,  # with the handlers of a fresh session, as a service has them
-    ) as process:
-        watchdog = threading.Timer(60, process.kill)  # a line that never comes fails the test
-        watchdog.start()
-        try:
-            yield process
-        finally:
-            watchdog.cancel()
-            process.kill()
+    return running("maintain", "--every", "1s", "--trail", str(place), *args, PYTHONUNBUFFERED="1")
 
 
 def line(process: subprocess.Popen[str]) -> str:

@@ -15,7 +15,7 @@ from nbconvert.exporters.templateexporter import TemplateExporter
 from traitlets import default
 
 from auditkit.plaintext import label, visible
-from auditkit.reporting.facts import NOT_PROVED, STATED, moment_words
+from auditkit.reporting import screen
 from auditkit.reporting.page import make_page
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -43,7 +43,7 @@ class AuditReportExporter(TemplateExporter):
     def _create_environment(self) -> Environment:
         environment: Environment = super()._create_environment()  # type: ignore[no-untyped-call]
         environment.autoescape = True
-        environment.filters.update(moment=moment_words, visible=visible, label=label)
+        environment.filters.update(moment=screen.moment_words, visible=visible, label=label)
         return environment
 
     def from_notebook_node(  # type: ignore[override]  # as in nbconvert's own text exporters
@@ -58,8 +58,7 @@ class AuditReportExporter(TemplateExporter):
             page=make_page(copied, name=str(name)),
             style=Markup(style),  # noqa: S704 -- our own file
             policy=_policy(style),
-            not_proved=NOT_PROVED,
-            stated=STATED,
+            screen=screen,
         )
         return html, made
 

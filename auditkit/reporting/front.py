@@ -23,10 +23,13 @@ from auditkit.reporting.facts import (
     Counts,
     Facts,
     Prepared,
+    Silent,
     Source,
-    plain,
     to_json,
 )
+from auditkit.reporting.observing import observe
+from auditkit.reporting.screen import plain
+from auditkit.reporting.summary import summarise
 from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
 from auditkit.trail.facade import Trail
 from auditkit.trail.population import Population, population
@@ -97,8 +100,10 @@ def cover(
         answer = _answer(
             found, pinned.group_by(["actor", "action", "outcome"], start=first, end=last, where=where)
         )
+    silent = tuple(span.source for span in found.silent)
+    summary = summarise(observe(pinned, first, last, where=where, silent=silent))
     return Cover(
-        facts=_facts(pinned, first, last, where, found, title=title, answer=answer),
+        facts=_facts(pinned, first, last, where, found, title=title, answer=answer, summary=summary),
         prepared=_prepared(trail),
         trail=pinned,
         start=first,
@@ -121,6 +126,7 @@ def _facts(
     *,
     title: str,
     answer: str,
+    summary: tuple[str, ...],
 ) -> Facts:
     zone = check_zone(trail.tz)
     mapping = _json_mapping(where)
@@ -128,6 +134,7 @@ def _facts(
         version=VERSION,
         title=title,
         answer=answer,
+        summary=summary,
         trail=trail.name,
         trail_id=trail.trail_id,
         zone=trail.tz,
@@ -148,6 +155,9 @@ def _facts(
                 last=span.last_ts.astimezone(zone).isoformat(),
             )
             for span in found.sources
+        ),
+        silent=tuple(
+            Silent(name=span.source, last=span.last_ts.astimezone(zone).isoformat()) for span in found.silent
         ),
     )
 
@@ -175,7 +185,7 @@ def _prepared(trail: Trail) -> Prepared:
 def _answer(found: Population, groups: pl.DataFrame) -> str:
     """Say in one sentence how many events there are, by how many, and how much failed."""
     if not found.shown:
-        left_out = found.filtered + found.expired + found.own
+        left_out = found.filtered + found.expired + found.own + found.pruned
         return f"No events to show: {left_out:,} in this window are left out." if left_out else "No events."
     actors = groups["actor"].drop_nulls().n_unique()
     start = f"{_count(found.shown, 'event')} by {_count(actors, 'actor')} from {_count(len(found.sources), 'source')}"

@@ -3,7 +3,6 @@
 Everything here comes out of a notebook and is untrusted; it becomes text, or HTML by way of `prose` and `drawing`.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +14,10 @@ from markupsafe import Markup
 from auditkit import __version__
 from auditkit.plaintext import visible
 from auditkit.reporting.blocks import Block, CoverBlock, blocks
-from auditkit.reporting.facts import Facts, Prepared, repeat_command
+from auditkit.reporting.facts import Facts, Prepared
+from auditkit.reporting.logic import Logic, has_tag, logic_of
 from auditkit.reporting.prose import highlighted, written
+from auditkit.reporting.screen import Check, checks
 
 Status = Literal["complete", "failed", "unfinished"]
 
@@ -63,7 +64,8 @@ class Page:
     failure: Failure | None
     facts: Facts | None
     prepared: Prepared | None
-    command: str | None
+    logic: Logic
+    checks: tuple[Check, ...]
     steps: tuple[Step, ...]
     parameters: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
@@ -84,13 +86,14 @@ def make_page(notebook: Any, *, name: str) -> Page:
         failure=failure,
         facts=front.facts if front else None,
         prepared=front.prepared if front else None,
-        command=_command(front, source, parameters),
+        logic=logic_of(notebook, source),
+        checks=_checks(front, source, parameters),
         steps=tuple(_steps(cells, made, title, _language(notebook))),
         parameters=tuple(
             (visible(key), visible(json.dumps(value, ensure_ascii=False)))
             for key, value in parameters.items()
         ),
-        provenance=_provenance(notebook, cells, source),
+        provenance=_provenance(notebook, source),
     )
 
 
@@ -108,18 +111,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _tags(cell: Any) -> Sequence[str]:
-    tags = cell.metadata.get("tags", [])
-    return tags if isinstance(tags, list) else []
-
-
 def _not_run(cell: Any) -> bool:
     return bool(cell.cell_type == "code" and cell.source.strip() and cell.get("execution_count") is None)
 
 
 def _failure(cell: Any) -> Failure | None:
     error = next((output for output in cell.get("outputs", []) if output.output_type == "error"), None)
-    if error is None or "raises-exception" in _tags(cell):
+    if error is None or has_tag(cell, "raises-exception"):
         return None
     name, message = visible(str(error.ename)), visible(str(error.evalue))
     return Failure(number=cell.get("execution_count"), name=name, message=message)
@@ -140,11 +138,11 @@ def _source_name(notebook: Any, name: str) -> str:
     return str(given)
 
 
-def _command(front: CoverBlock | None, source: str, parameters: Mapping[str, Any]) -> str | None:
-    if front is None or front.prepared is None or not front.facts.repeatable:
-        return None
+def _checks(front: CoverBlock | None, source: str, parameters: Mapping[str, Any]) -> tuple[Check, ...]:
+    if front is None or front.prepared is None:
+        return ()
     others = {key: value for key, value in parameters.items() if key not in STANDARD}
-    return repeat_command(front.facts, path=front.prepared.path, notebook=source, parameters=others)
+    return checks(front.facts, path=front.prepared.path, notebook=source, parameters=others)
 
 
 def _language(notebook: Any) -> str:
@@ -174,23 +172,19 @@ def _steps(
 
 
 def _code(cell: Any, language: str) -> Code:
-    tags = _tags(cell)
     note = "not run" if _not_run(cell) else ""
-    if "injected-parameters" in tags:
+    if has_tag(cell, "injected-parameters"):
         note = "parameters of this run"
-    elif "parameters" in tags:
+    elif has_tag(cell, "parameters"):
         note = "parameters left out"
     return Code(number=cell.get("execution_count"), source=highlighted(cell.source, language), note=note)
 
 
-def _provenance(notebook: Any, cells: Sequence[Any], source: str) -> tuple[tuple[str, str], ...]:
-    kept = [[cell.cell_type, cell.source] for cell in cells if "injected-parameters" not in _tags(cell)]
-    digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+def _provenance(notebook: Any, source: str) -> tuple[tuple[str, str], ...]:
     info = _mapping(notebook.metadata.get("language_info"))
     run = _mapping(notebook.metadata.get("papermill"))
     rows = [
         ("Notebook", source),
-        ("SHA-256 of its cells", digest),
         ("Run", str(run["start_time"]) if run.get("start_time") else "when is not recorded"),
         ("Language", f"{info.get('name', 'unknown')} {info.get('version', '')}".strip()),
         ("Rendered by", f"auditkit {__version__}"),

@@ -177,7 +177,7 @@ def test_a_first_screen_that_does_not_read_is_not_believed(trail: Trail) -> None
 def test_the_report_never_vouches_for_itself(firm_week: Rendered) -> None:
     """The words say who states it and what is not proved, and no word calls it verified."""
     text = text_of(firm_week.html).lower()
-    assert "stated by the producer of this report, not checked by you" in text
+    assert "stated by the producer, not checked by you" in text
     assert "not proved" in text
     assert not {"verified", "passed", "tamper-proof", "guaranteed"} & set(re.findall(r"[\w-]+", text))
 

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,15 @@ import pytest
 
 from auditkit import Trail
 from auditkit.reporting import Cover, cover
-from auditkit.reporting.facts import MIME, Facts, moment_words, read_facts, read_prepared, repeat_command
+from auditkit.reporting.facts import MIME, Facts, read_facts, read_prepared
+from auditkit.reporting.screen import (
+    checks,
+    integrity_rows,
+    moment_words,
+    population_rows,
+    scope_rows,
+    source_rows,
+)
 from tests.fakes import ManualClock
 from tests.reporting.material import PAYLOADS, elements
 
@@ -41,7 +51,7 @@ def busy(make_trail: Callable[..., Trail]) -> Trail:
 def counted(page: Cover) -> dict[str, int]:
     """Return the parts of the population that must add up, and what lies beside them."""
     counts = page.facts.counts
-    names = ("stored", "shown", "filtered", "expired", "own", "queued", "dead_letters")
+    names = ("accepted", "shown", "filtered", "expired", "own", "pruned", "queued", "dead_letters")
     return {name: getattr(counts, name) for name in names}
 
 
@@ -49,7 +59,8 @@ def test_the_population_adds_up(busy: Trail) -> None:
     """Shown and every exclusion equal an independent count of what the trail holds."""
     page = cover(busy, where={"actor": "ann"}, title="T")
     assert counted(page) == {
-        "stored": 10, "shown": 3, "filtered": 5, "expired": 1, "own": 1, "queued": 1, "dead_letters": 1,
+        "accepted": 10, "shown": 3, "filtered": 5, "expired": 1, "own": 1, "pruned": 0, "queued": 1,
+        "dead_letters": 1,
     }  # fmt: skip
     assert page.trail.range(**page.scope).height == 3
     assert (page.facts.counts.first_seq, page.facts.counts.last_seq) == (1, 6)
@@ -58,16 +69,16 @@ def test_the_population_adds_up(busy: Trail) -> None:
 def test_every_count_is_on_the_screen(busy: Trail) -> None:
     """The words of the first screen hold each number with its reason."""
     rows = {
-        row.name: row.count for row in cover(busy, where={"actor": "ann"}, title="T").facts.population_rows()
+        row.name: row.count for row in population_rows(cover(busy, where={"actor": "ann"}, title="T").facts)
     }
     assert rows == {
-        "Stored in this window": "10",
-        "Not matching the filter": "\u22125",
+        "Accepted into this window": "10",
+        "Removed": "0",
         "Expired": "\u22121",
+        "Not matching the filter": "\u22125",
         "The trail's own": "\u22121",
         "Shown in this report": "3",
         "of these still queued": "1",
-        "Removed before": "0",
         "Never became events": "1",
     }
 
@@ -85,7 +96,7 @@ def test_as_of_goes_back(busy: Trail) -> None:
     page = cover(busy, as_of=2, title="T")
     assert page.facts.as_of == 2
     assert page.trail.end_seq == 2
-    assert page.facts.counts.stored == 2
+    assert page.facts.counts.accepted == 2
 
 
 def test_a_relative_window_is_resolved_once(busy: Trail) -> None:
@@ -193,23 +204,82 @@ def hostile_facts(facts: Facts) -> Facts:
     return replace(facts, trail=text, start=text, end=text, zone=text, where={text: text})
 
 
-def test_the_command_is_quoted(busy: Trail) -> None:
+def words_of(command: str) -> list[str]:
+    """Return what a POSIX shell makes of a line up to its first pipe."""
+    return shlex.split(command.removesuffix(" | wc -l"))
+
+
+def test_the_lines_to_copy_are_quoted(busy: Trail) -> None:
     """Whatever trail, notebook, filter and parameters are called, a shell reads them back as single words."""
     facts = replace(cover(busy, START, title="T").facts, where={"attrs.a b": ["it's", None, "\u202e"]})
-    command = repeat_command(facts, path="/srv/it's here", notebook="my report.ipynb", parameters={"n": 1})
-    assert shlex.split(command.replace("\\\n", "")) == [
-        "auditkit", "report", "my report.ipynb", "--trail", "/srv/it's here", "--start", "2026-11-16T00:00:00+00:00",
-        "--tz", "UTC", "--where", 'attrs.a b=["it\'s", null, "\\u202e"]', "--param", "n=1", "--at", "10",
+    count, again = checks(facts, path="/srv/it's here", notebook="my report.ipynb", parameters={"n": 1})
+    asked = [
+        "--trail", "/srv/it's here", "--start", "2026-11-16T00:00:00+00:00",
+        "--tz", "UTC", "--where", 'attrs.a b=["it\'s", null, "\\u202e"]', "--at", "10",
     ]  # fmt: skip
+    assert words_of(count.command) == ["auditkit", "range", *asked, "--columns", "seq", "--json"]
+    assert words_of(again.command) == ["auditkit", "report", "my report.ipynb", *asked, "--param", "n=1"]
+    assert "\n" not in count.command + again.command
+
+
+def test_the_first_line_to_copy_counts_the_events_shown(busy: Trail) -> None:
+    """Run as it stands, it prints the number of the first screen."""
+    page = cover(busy, START, where={"actor": "ann"}, title="T")
+    count, _ = checks(page.facts, path=str(busy.path), notebook="overview", parameters={})
+    line = count.command.replace("auditkit", f"{sys.executable} -m auditkit", 1)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 -- the point
+    assert int(done.stdout) == page.facts.counts.shown == 3
+    assert count.gives.startswith("3,")
 
 
 def test_hostile_facts_cannot_act_on_a_terminal(busy: Trail) -> None:
-    """Neither the command nor the plain form holds a control or direction character."""
+    """Neither the lines to copy nor the plain form holds a control or direction character."""
     facts = hostile_facts(cover(busy, title="T").facts)
-    command = repeat_command(
-        facts, path=facts.trail, notebook=facts.trail, parameters={facts.trail: facts.trail}
-    )
-    assert not {"\x1b", "\u202e"} & {*command, *repr(replace(cover(busy, title="T"), facts=facts))}
+    lines = checks(facts, path=facts.trail, notebook=facts.trail, parameters={facts.trail: facts.trail})
+    commands = "".join(line.command for line in lines)
+    assert not {"\x1b", "\u202e", "\n"} & {*commands}
+    assert not {"\x1b", "\u202e"} & {*repr(replace(cover(busy, title="T"), facts=facts))}
+
+
+def test_silent_sources_are_named(busy: Trail) -> None:
+    """A source known from before the window is named with its last moment, unless only the filter hides it."""
+    page = cover(busy, START + timedelta(hours=5), title="T")
+    assert [(row.name, row.events, row.silent) for row in source_rows(page.facts)] == [
+        ("(none)", "3", False),
+        ("app", "silent", True),
+    ]
+    assert "before the window: Mon 16 Nov 2026 03:00:00 UTC" in [row.last for row in source_rows(page.facts)]
+    assert "No event came from app, known from before the window." in page.facts.summary
+    filtered = cover(busy, START, where={"source": None}, title="T")
+    assert [row.name for row in source_rows(filtered.facts)] == ["(none)"]
+
+
+def test_gaps_are_stated(busy: Trail) -> None:
+    """The sequence is said to be whole where everything adds up, and otherwise how much is missing."""
+    facts = cover(busy, title="T").facts
+    assert dict(integrity_rows(facts))["Sequence"].startswith("0 to 9, without a gap")
+    broken = replace(facts, counts=replace(facts.counts, missing=3))
+    assert "of which 3 are neither stored nor recorded as removed" in dict(integrity_rows(broken))["Sequence"]
+    unknown = replace(facts, counts=replace(facts.counts, missing=None))
+    assert dict(integrity_rows(unknown))["Sequence"].startswith("gaps not known")
+
+
+def test_an_upper_bound_says_so(busy: Trail) -> None:
+    """Where a removal is known by its bounds only, the counts that rest on it are said to be at most."""
+    facts = cover(busy, title="T").facts
+    rows = population_rows(replace(facts, counts=replace(facts.counts, pruned=4, exact=False)))
+    assert {row.name: row.count for row in rows if "at most" in row.count} == {
+        "Accepted into this window": "at most 10",
+        "Removed": "at most \u22124",
+        "Expired": "at most \u22121",
+    }
+
+
+def test_scope_names_the_window(busy: Trail) -> None:
+    """Both bounds are given in the zone, and a bound left out in words."""
+    rows = dict(scope_rows(cover(busy, START, title="T").facts))
+    assert rows["From"] == "Mon 16 Nov 2026 00:00:00 UTC"
+    assert rows["Up to, not including"] == "the latest event"
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
@@ -218,7 +288,7 @@ def test_the_card_in_jupyterlab_is_text(busy: Trail, payload: str) -> None:
     html = cover(busy, where={"actor": payload}, title=payload, answer=payload)._repr_mimebundle_()[0][
         "text/html"
     ]
-    assert {name for name, _ in elements(html)} == {"div", "table", "tr", "td"}
+    assert {name for name, _ in elements(html)} <= {"div", "table", "tr", "td", "ul", "li"}
 
 
 def test_moments_in_words() -> None:

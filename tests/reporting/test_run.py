@@ -39,7 +39,7 @@ def test_its_first_screen_counts_the_population(overview: Rendered, open_hostile
     assert rows["Shown in this report"] == str(len(PAYLOADS) + 1) == str(stored.height)
     assert rows["of these still queued"] == "1"
     assert rows["Never became events"] == "1"
-    assert rows["Stored in this window"] == str(stored.height)
+    assert rows["Accepted into this window"] == str(stored.height)
 
 
 def test_the_file_is_whole_and_private(overview: Rendered) -> None:

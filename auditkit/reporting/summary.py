@@ -1,0 +1,218 @@
+"""A window in a few sentences, made from counts by fixed rules.
+
+Each sentence states what its frames hold and no more: no cause, no intent, no probability.  The rules look for
+what stands out of the window itself, with the thresholds below; what no rule finds may still matter, and what one
+finds may be harmless.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from auditkit.plaintext import label
+from auditkit.reporting.observing import Observed
+from auditkit.timerange import check_zone
+from auditkit.wording import counted
+
+FAILED_DAY = 20
+FAILED_DAY_TIMES = 3
+"""A day stands out with so many failures, if they are so many times the median of at least three other days."""
+ORIGIN_FAILURES = 10
+ORIGIN_ACTORS = 5
+"""An origin stands out with so many failures in the name of so many actors, if most of its events failed."""
+BURST = 10
+BURST_TIMES = 4
+BURST_HOURS = 36
+"""An hour of an action stands out with so many events, if they are so many times those of every other hour but its
+neighbours, in a window with events in at least so many hours: in a shorter one a daily job would stand out."""
+RHYTHM_HOURS = 12
+"""The busiest hour is named where so many hours have events."""
+HISTORY = timedelta(days=1)
+"""A first use is named only so long after the first event that the trail keeps: before, everything is new."""
+MOST = 5
+"""How many sentences one rule gives, and how many names one sentence; the others are counted."""
+_NAME_LENGTH = 60
+
+
+def summarise(observed: Observed) -> tuple[str, ...]:
+    """Return the sentences, none for a window without events."""
+    if observed.hours.is_empty():
+        return tuple(_silence(observed))
+    rules = (_rhythm, _failing_days, _failing_origins, _bursts, _first_uses, _silence)
+    return tuple(sentence for rule in rules for sentence in rule(observed))
+
+
+def _rhythm(observed: Observed) -> Iterator[str]:
+    """Say which hour was the busiest."""
+    hours = (
+        observed.hours.group_by("ts").agg(pl.col("count").sum()).sort("count", "ts", descending=[True, False])
+    )
+    if hours.height < RHYTHM_HOURS:
+        return
+    at, most = hours.row(0)
+    yield (
+        f"The busiest hour, from {_minute(at, observed.zone)}, had {counted(most, 'event')}; "
+        f"the median of the {hours.height:,} hours with events is {_number(hours['count'].median())}."
+    )
+
+
+def _failing_days(observed: Observed) -> Iterator[str]:
+    """Name days with many more failures than the others."""
+    days = observed.days.group_by("ts").agg(
+        failures=pl.col("count").filter(pl.col("outcome") == "failure").sum(), count=pl.col("count").sum()
+    )
+    found = []
+    for at, failures, count in days.sort("ts").iter_rows():
+        others = days.filter(pl.col("ts") != at)["failures"]
+        usual = others.median()
+        if others.len() < 3 or not isinstance(usual, float):
+            continue
+        if failures >= FAILED_DAY and failures >= FAILED_DAY_TIMES * usual:
+            times = f"{failures / usual:.1f} times the median" if usual else "against a median of none"
+            against = f" ({_number(usual)})" if usual else ""
+            found.append(
+                f"Failures rose to {failures:,} of {counted(count, 'event')} on {at:%A %d %B %Y}, "
+                f"{times} of the other days{against}."
+            )
+    yield from _first(found, "day")
+
+
+def _failing_origins(observed: Observed) -> Iterator[str]:
+    """Name origins whose events mostly failed, in the name of many."""
+    failed = observed.origins.filter(pl.col("outcome") == "failure")
+    totals = observed.origins.group_by("origin").agg(pl.col("count").sum().alias("all"))
+    chosen = (
+        failed.join(totals, on="origin")
+        .filter(
+            pl.col("count") >= ORIGIN_FAILURES,
+            pl.col("actors") >= ORIGIN_ACTORS,
+            2 * pl.col("count") > pl.col("all"),
+        )
+        .sort("count", "origin", descending=[True, False])
+    )
+    yield from _first(
+        [
+            f"From {_name(row['origin'])}, {row['count']:,} of {counted(row['all'], 'event')} failed, in the name of "
+            f"{counted(row['actors'], 'actor')}, {_span(row['first'], row['last'], observed.zone)}."
+            for row in chosen.iter_rows(named=True)
+        ],
+        "origin",
+    )
+
+
+def _bursts(observed: Observed) -> Iterator[str]:
+    """Name hours in which an action happened far more often than in any other."""
+    if observed.hours["ts"].n_unique() < BURST_HOURS:
+        return
+    hours = observed.hours.group_by("action", "ts").agg(pl.col("count").sum())
+    peaks = (
+        hours.sort("count", "ts", descending=[True, False]).group_by("action", maintain_order=True).first()
+    )
+    hour = pl.duration(hours=1)
+    elsewhere = (
+        hours.join(peaks.select("action", peak="ts"), on="action")
+        .filter((pl.col("ts") < pl.col("peak") - hour) | (pl.col("ts") > pl.col("peak") + hour))
+        .group_by("action")
+        .agg(other=pl.col("count").max())
+    )
+    chosen = (
+        peaks.join(elsewhere, on="action", how="left")
+        .with_columns(pl.col("other").fill_null(0))
+        .filter(pl.col("count") >= BURST, pl.col("count") >= BURST_TIMES * pl.col("other"))
+        .sort("count", "action", descending=[True, False])
+    )
+    yield from _first([_burst(observed, row) for row in chosen.iter_rows(named=True)], "action")
+
+
+def _burst(observed: Observed, row: dict[str, object]) -> str:
+    action, at, count, other = row["action"], row["ts"], row["count"], row["other"]
+    assert isinstance(at, datetime)  # noqa: S101 -- the frame's type
+    within = observed.hours.filter(pl.col("action") == action, pl.col("ts") == at)
+    actor, share = within.sort("count", "actor", descending=[True, False]).select("actor", "count").row(0)
+    who = ""
+    if actor is not None and 2 * share > within["count"].sum():
+        who = f", {'all' if share == count else 'most'} by {_name(actor)}"
+    elsewhere = f"at most {other:,}" if other else "not once"
+    return (
+        f"{_name(action)} happened {count:,} times in the hour from {_minute(at, observed.zone)}{who}, "
+        f"and {elsewhere} in any hour that is not next to it."
+    )
+
+
+def _first_uses(observed: Observed) -> Iterator[str]:
+    """Name actions that nobody had done before in what the trail keeps, by who did them first."""
+    beginning = observed.actions["first"].min()
+    if not isinstance(beginning, datetime):
+        return
+    chosen = (
+        observed.uses.sort("first")
+        .group_by("action", maintain_order=True)
+        .first()
+        .join(observed.actions, on=["action", "first"])  # the first of the window is the first of all
+        .filter(pl.col("first") >= beginning + HISTORY)
+        .sort("first", "action")
+    )
+    found = []
+    for (actor,), uses in chosen.group_by(["actor"], maintain_order=True):
+        words = _listed(uses["action"].to_list(), "action")
+        who = "by an actor who is not named" if actor is None else f"by {_name(actor)}"
+        at, origin = uses.row(0, named=True)["first"], uses.row(0, named=True)["origin"]
+        found.append(
+            f"First use of {words} {who}, {'beginning ' if uses.height > 1 else ''}on {_minute(at, observed.zone)}"
+            f"{_new_origin(observed, origin, at)}."
+        )
+    yield from _first(found, "actor")
+
+
+def _new_origin(observed: Observed, origin: str | None, at: datetime) -> str:
+    """Say that an origin was new as well, if it had not been seen a day before."""
+    if origin is None:
+        return ""
+    seen = observed.addresses.filter(pl.col("origin") == origin)["first"].item()
+    return f", from {_name(origin)}, which had not been seen a day before" if at - seen < HISTORY else ""
+
+
+def _silence(observed: Observed) -> Iterator[str]:
+    """Name the sources that used to be heard."""
+    if observed.silent:
+        names = _listed(observed.silent, "source")
+        yield f"No event came from {names}, known from before the window."
+
+
+def _first(sentences: Sequence[str], what: str) -> Iterator[str]:
+    yield from sentences[:MOST]
+    if len(sentences) > MOST:
+        yield f"The same is so of {counted(len(sentences) - MOST, f'other {what}')}."
+
+
+def _listed(values: Sequence[object], what: str) -> str:
+    names = ", ".join(map(_name, values[:MOST]))
+    more = len(values) - MOST
+    return f"{names} and {counted(more, f'more {what}')}" if more > 0 else names
+
+
+def _name(value: object) -> str:
+    text = label(value)
+    return text if len(text) <= _NAME_LENGTH else f"{text[: _NAME_LENGTH - 1]}\u2026"
+
+
+def _number(value: object) -> str:
+    return f"{value:,.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _span(first: datetime, last: datetime, zone: str) -> str:
+    """Return two moments, the second without its day and offset where they are those of the first."""
+    begins, ends = (moment.astimezone(check_zone(zone)) for moment in (first, last))
+    if (begins.date(), begins.utcoffset()) != (ends.date(), ends.utcoffset()):
+        return f"from {_minute(first, zone)} to {_minute(last, zone)}"
+    return f"on {begins:%a %d %b %Y} from {begins:%H:%M} to {ends:%H:%M} {_offset(begins, zone)}"
+
+
+def _minute(moment: datetime, zone: str) -> str:
+    local = moment.astimezone(check_zone(zone))
+    return f"{local:%a %d %b %Y %H:%M} {_offset(local, zone)}"
+
+
+def _offset(local: datetime, zone: str) -> str:
+    return "UTC" if zone == "UTC" else local.isoformat()[-6:]

@@ -21,13 +21,13 @@ def ours() -> Any:
 def run_with(parameters: dict[str, Any]) -> Any:
     """Return our overview as papermill would run it."""
     document = ours()
+    document.metadata["papermill"] = {}
     for cell in document.cells:
         cell.metadata.setdefault("tags", [])
     return parameterize_notebook(document, parameters)
 
 
-def test_the_digest_is_of_the_code(  # as the first screen's reader would compute it
-) -> None:
+def test_the_digest_is_of_the_code() -> None:
     """It is the SHA-256 of the JSON array of the code cells' sources."""
     document = notebook(prose("# T"), code("a = 1", tags=["parameters"]), code(""), code("print('\u00e9')"))
     assert code_digest(document) == hashlib.sha256(b'["a = 1", "print(\'\\u00e9\')"]').hexdigest()

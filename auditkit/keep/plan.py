@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from auditkit.cards import Card, make_card
 from auditkit.keep.policy import Policy
 from auditkit.store.records import SegmentRow
 from auditkit.timerange import from_us
-from auditkit.wording import counted
+from auditkit.wording import counted, size
+
+_ON_CARD = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +61,42 @@ class PrunePlan:
             f"would remove {removed} ({self.bytes:,} bytes)",
         ]
         lines += [
-            f"  seq {s.first_seq}-{s.last_seq}  {counted(s.rows, 'event')}  {_minute(s.min_ts)} to {_minute(s.max_ts)}"
-            for s in self.segments
+            f"  seq {s.first_seq}-{s.last_seq}  {counted(s.rows, 'event')}  {_span(s)}" for s in self.segments
         ]
         if self.waiting_rows:
             lines.append(
                 f"up to {self.waiting_rows:,} expired events are hidden and wait in segments that go later"
             )
         return "\n".join(lines)
+
+    @property
+    def card(self) -> Card:
+        """The plan as a card, with the first of its segments."""
+        if self.cutoff is None or self.horizon is None:
+            return make_card("Prune plan", [("policy", [("says", f"{self.policy}; nothing expires")])])
+        shown = [
+            (f"seq {s.first_seq:,} to {s.last_seq:,}", f"{counted(s.rows, 'event')}, {_span(s)}")
+            for s in self.segments[:_ON_CARD]
+        ]
+        if len(self.segments) > _ON_CARD:
+            shown.append(("and", counted(len(self.segments) - _ON_CARD, "segment more", "segments more")))
+        removed = (
+            f"{counted(self.rows, 'event')} in {counted(len(self.segments), 'segment')}, {size(self.bytes)}"
+        )
+        policy = [
+            ("says", self.policy),
+            ("horizon", _minute(self.horizon)),
+            ("expired before", _minute(self.cutoff)),
+        ]
+        prune = [("would remove", removed)]
+        if self.waiting_rows:
+            prune.append(("hidden, waiting", f"up to {counted(self.waiting_rows, 'event')}"))
+        sections = [("policy", policy), ("prune", prune), *([("segments", shown)] if shown else [])]
+        return make_card("Prune plan", sections)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """Return what a notebook keeps and shows."""
+        return self.card.bundle(str(self))
 
 
 def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: int | None) -> PrunePlan:
@@ -102,6 +134,10 @@ def _planned(row: SegmentRow) -> PlannedSegment:
         max_ts=from_us(row.max_ts_us),
         bytes=row.size_bytes,
     )
+
+
+def _span(segment: PlannedSegment) -> str:
+    return f"{_minute(segment.min_ts)} to {_minute(segment.max_ts)}"
 
 
 def _minute(moment: datetime) -> str:

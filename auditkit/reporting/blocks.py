@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 from nbconvert.filters import strip_ansi
 
+from auditkit import cards
 from auditkit.charts.figure import WIDTH
 from auditkit.errors import ReportError
 from auditkit.plaintext import visible, visible_lines
@@ -46,6 +47,15 @@ class TableBlock:
 
     kind: ClassVar[str] = "table"
     table: grid.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardBlock:
+    """A few figures in words, with their spark line."""
+
+    kind: ClassVar[str] = "card"
+    card: cards.Card
+    spark: Markup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +111,17 @@ class CoverBlock:
     prepared: Prepared | None
 
 
-Block = FigureBlock | TableBlock | HtmlBlock | TextBlock | ImageBlock | ErrorBlock | NoteBlock | CoverBlock
+Block = (
+    FigureBlock
+    | TableBlock
+    | CardBlock
+    | HtmlBlock
+    | TextBlock
+    | ImageBlock
+    | ErrorBlock
+    | NoteBlock
+    | CoverBlock
+)
 
 
 def blocks(outputs: list[Any], *, prefix: str) -> Iterator[Block]:
@@ -126,6 +146,8 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str)
         return CoverBlock(facts=read, prepared=facts.read_prepared(metadata.get(facts.MIME)))
     if grid.MIME in data and (table := grid.read_table(data[grid.MIME])) is not None:
         return TableBlock(table=table)
+    if cards.MIME in data and (card := cards.read_card(data[cards.MIME])) is not None:
+        return CardBlock(card=card, spark=Markup(cards.spark_svg(card.spark)))  # noqa: S704 -- made of numbers
     for mime, value in data.items():
         if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
             return _figure(value, int(found[1]), prefix)

@@ -13,7 +13,7 @@ from auditkit.keep.plan import PrunePlan
 from auditkit.keep.policy import Policy
 from auditkit.query import UNFILLED, Aggregations, Fill
 from auditkit.queue.receipts import Receipt
-from auditkit.trail import accepting, asking, keeping, state
+from auditkit.trail import accepting, asking, keeping, showing, state
 from auditkit.trail.accepting import OnInvalid, Rows
 from auditkit.trail.asking import View
 from auditkit.trail.core import Core
@@ -341,3 +341,7 @@ class Trail:
     def __repr__(self) -> str:
         at = "" if self._view.at is None else f" at seq {self._view.at}"
         return f"<Trail {self.name!r}{at}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """Return the card that a notebook keeps and shows."""
+        return showing.trail_card(self._view).bundle()

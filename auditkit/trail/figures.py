@@ -1,15 +1,11 @@
 """The figures of a trail's state, and the card that shows them.  Numbers, times and names only; no event content."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from auditkit.plaintext import visible
+from auditkit.cards import Card, Section, make_card
 from auditkit.wording import ago, counted, minute, size
-
-Section = tuple[str, Sequence[tuple[str, str]]]
-"""A heading, and names with their values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,17 +113,20 @@ class Stats:
             rows.append(("maintenance", [("failed", self.maintenance_failure)]))
         return rows
 
+    @property
+    def card(self) -> Card:
+        """The figures as a card."""
+        return make_card("State of the trail", self.sections())
+
     def __str__(self) -> str:
-        return "\n".join(f"{heading}{name}{value}" for heading, name, value in _lines(self.sections()))
+        return str(self.card)
 
     def __rich__(self) -> Any:
-        from rich.text import Text  # only where rich shows it
+        return self.card.__rich__()
 
-        card = Text(no_wrap=True)
-        for number, (heading, name, value) in enumerate(_lines(self.sections())):
-            card.append("\n" if number else "")
-            card.append(heading, style="bold cyan").append(name, style="dim").append(value, style="default")
-        return card
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """Return what a notebook keeps and shows."""
+        return self.card.bundle()
 
 
 def _queue_rows(queue: QueueStats) -> list[tuple[str, str]]:
@@ -183,14 +182,3 @@ def _consumer_text(consumer: ConsumerStats) -> str:
     if consumer.missed:
         text += f", {consumer.missed:,} missed"
     return f"{text}, moved {minute(consumer.moved)}"
-
-
-def _lines(sections: Sequence[Section]) -> list[tuple[str, str, str]]:
-    """Return heading, name and value of each line, padded into columns."""
-    heading_width = max(len(heading) for heading, _ in sections) + 2
-    name_width = max(len(name) for _, rows in sections for name, _ in rows) + 2
-    return [
-        ((heading if number == 0 else "").ljust(heading_width), name.ljust(name_width), visible(value))
-        for heading, rows in sections
-        for number, (name, value) in enumerate(rows)
-    ]

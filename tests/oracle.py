@@ -247,7 +247,8 @@ def _plain(column: Any) -> Any:
 
 
 def _check_batches(data: bytes, row: dict[str, Any], batches: list[Any]) -> None:
-    start = 0
+    start = row["head_bytes"]
+    need(zlib.crc32(data[:start]) == row["head_crc"], f"{row['path']}: checksum before the batches")
     said = list(_BATCH.iter_unpack(row["batches"]))
     need(len(said) == len(batches), f"{row['path']}: number of batches")
     for (rows, low, high, end, crc), batch in zip(said, batches, strict=True):
@@ -255,6 +256,7 @@ def _check_batches(data: bytes, row: dict[str, Any], batches: list[Any]) -> None
         need((rows, low, high) == (len(stamps), stamps[0], stamps[-1]), f"{row['path']}: a batch's bounds")
         need(zlib.crc32(data[start:end]) == crc, f"{row['path']}: a batch's checksum")
         start = end
+    need(zlib.crc32(data[start:]) == row["foot_crc"], f"{row['path']}: checksum behind the batches")
 
 
 def read_trail(root: Path) -> Stored:

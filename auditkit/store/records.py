@@ -1,7 +1,10 @@
 """What the catalog keeps: one class per table, and what is read or changed in one transaction.  No SQL here."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+BATCH = struct.Struct("<IqqQI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,18 @@ class FlushRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchInfo:
+    """One record batch of a segment: its rows, ts bounds (inclusive, microseconds), its bytes in the file, their CRC-32."""
+
+    rows: int
+    min_ts_us: int
+    max_ts_us: int
+    start: int
+    end: int
+    crc: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
     """One live segment.  `path` is relative to the segments folder, bounds are inclusive."""
 
@@ -72,8 +87,27 @@ class SegmentRow:
     producers_max_recorded_us: int | None
     size_bytes: int
     sha256: bytes
+    head_bytes: int
+    """Where the first record batch begins: behind the schema and the dictionaries."""
+    head_crc: int
+    foot_crc: int
+    """CRC-32 of what comes before the first record batch, and of what comes after the last."""
     batches: bytes
     """Per record batch, little-endian `IqqQI`: rows, smallest and largest ts, end offset, CRC-32."""
+
+    @property
+    def parts(self) -> Sequence[BatchInfo]:
+        """The record batches, in order."""
+        starts = [self.head_bytes]
+        parts = []
+        for rows, min_ts_us, max_ts_us, end, crc in BATCH.iter_unpack(self.batches):
+            parts.append(
+                BatchInfo(
+                    rows=rows, min_ts_us=min_ts_us, max_ts_us=max_ts_us, start=starts[-1], end=end, crc=crc
+                )
+            )
+            starts.append(end)
+        return parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

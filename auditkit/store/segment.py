@@ -6,10 +6,8 @@ nothing about its events beyond the time slot of their `ts`.
 """
 
 import hashlib
-import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +18,14 @@ from auditkit.disk.durable import Disk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
-from auditkit.store.records import SegmentRow
+from auditkit.store.filters import pack_filters
+from auditkit.store.records import BATCH, SegmentRow
 from auditkit.timerange import Width, partition_name, partition_start
 
-BATCH_ROWS = 16_384
-_BATCH = struct.Struct("<IqqQI")
-_METADATA_KEY = b"auditkit.format"
+BATCH_ROWS = 4_096
+METADATA_KEY = b"auditkit.format"
 FORMAT = b"1"
-
-
-@dataclass(frozen=True, slots=True)
-class BatchInfo:
-    """One record batch: its rows, ts bounds (inclusive, microseconds), and where its bytes end in the file.
-
-    `crc` covers the bytes from the end of the batch before it (from the start of the file for the first).
-    """
-
-    rows: int
-    min_ts_us: int
-    max_ts_us: int
-    end_offset: int
-    crc: int
+_MAGIC_BYTES = 8
 
 
 def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -64,7 +49,7 @@ def write_segment(
     On return the file is durable under its final name and counts for nobody until the catalog names it.  If it
     raises, a leftover may remain that the next holder of the maintenance lock removes.
     """
-    data, batches = _encode(events, schema)
+    data, rows = _encode(events, schema)
     digest = hashlib.sha256(data).digest()
     seqs = events.get_column("seq")
     first, last = int(_known(seqs.min())), int(_known(seqs.max()))
@@ -93,7 +78,7 @@ def write_segment(
         ),
         size_bytes=len(data),
         sha256=digest,
-        batches=b"".join(_BATCH.pack(b.rows, b.min_ts_us, b.max_ts_us, b.end_offset, b.crc) for b in batches),
+        **_described(data, rows, stamps),
     )
 
 
@@ -141,12 +126,12 @@ def arrow_schema(schema: EventSchema) -> pa.Schema:
             pa.field(name, dictionary if name in DICTIONARY_COLUMNS else types[dtype])
             for name, dtype in schema.columns.items()
         ],
-        metadata={_METADATA_KEY: FORMAT},
+        metadata={METADATA_KEY: FORMAT},
     )
 
 
-def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[BatchInfo]]:
-    """Return the bytes of an IPC file and what is to be known about its batches."""
+def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[int]]:
+    """Return the bytes of an IPC file, and the rows of each of its batches."""
     target = arrow_schema(schema)
     plain = events.with_columns(pl.col(name).cast(pl.String) for name in DICTIONARY_COLUMNS)
     columns = []
@@ -155,32 +140,46 @@ def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[Batc
         if pa.types.is_dictionary(field.type):
             array = array.cast(pa.large_string()).dictionary_encode()
         columns.append(array.cast(field.type))
-    table = pa.Table.from_arrays(columns, schema=target)
-    stamps = events.get_column("ts").to_physical()
+    batches = pa.Table.from_arrays(columns, schema=target).to_batches(max_chunksize=BATCH_ROWS)
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
     sink = pa.BufferOutputStream()
-    ends, batches = [], table.to_batches(max_chunksize=BATCH_ROWS)
-    with pa.ipc.new_file(sink, target, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    with pa.ipc.new_file(sink, target, options=options, metadata=pack_filters(plain, BATCH_ROWS)) as writer:
         for batch in batches:
             writer.write_batch(batch)
-            ends.append(sink.tell())
-    data = sink.getvalue().to_pybytes()
-    return data, list(_batch_infos(data, [batch.num_rows for batch in batches], ends, stamps))
+    return sink.getvalue().to_pybytes(), [batch.num_rows for batch in batches]
 
 
-def _batch_infos(
-    data: bytes, rows: Sequence[int], ends: Sequence[int], stamps: pl.Series
-) -> Iterator[BatchInfo]:
+def _described(data: bytes, rows: Sequence[int], stamps: pl.Series) -> dict[str, Any]:
+    """Return what the catalog keeps about the parts of a file: the columns of a `SegmentRow`."""
     view = memoryview(data)
-    start, position = 0, 0
+    head, ends = _borders(data)
+    start, position, packed = head, 0, []
     for count, end in zip(rows, ends, strict=True):
-        yield BatchInfo(
-            rows=count,
-            min_ts_us=int(stamps[position]),
-            max_ts_us=int(stamps[position + count - 1]),
-            end_offset=end,
-            crc=zlib.crc32(view[start:end]),
-        )
+        low, high = int(stamps[position]), int(stamps[position + count - 1])
+        packed.append(BATCH.pack(count, low, high, end, zlib.crc32(view[start:end])))
         start, position = end, position + count
+    return {
+        "head_bytes": head,
+        "head_crc": zlib.crc32(view[:head]),
+        "foot_crc": zlib.crc32(view[start:]),
+        "batches": b"".join(packed),
+    }
+
+
+def _borders(data: bytes) -> tuple[int, list[int]]:
+    """Return where the first record batch of a file begins, and where each of them ends."""
+    source = pa.BufferReader(data)
+    source.seek(_MAGIC_BYTES)
+    head, ends = 0, []
+    while True:
+        start = source.tell()
+        try:
+            message = pa.ipc.read_message(source)
+        except EOFError:
+            return head, ends
+        if message.type == "record batch":
+            head = head or start
+            ends.append(source.tell())
 
 
 def _partition_end(start_us: int, width: Width) -> int:

@@ -33,13 +33,15 @@ def test_the_catalog_describes_every_batch(trail: Trail) -> None:
     batches = [BATCH.unpack_from(row.batches, at) for at in range(0, len(row.batches), BATCH.size)]
     assert [rows for rows, *_ in batches] == [segment.BATCH_ROWS, segment.BATCH_ROWS, 5]
     file = pa.ipc.open_file(data)
-    begin = 0
+    begin = row.head_bytes
+    assert zlib.crc32(data[:begin]) == row.head_crc
     for number, (rows, first, last, end, crc) in enumerate(batches):
         stamps = file.get_batch(number)["ts"].cast(pa.int64()).to_pylist()
         assert (len(stamps), stamps[0], stamps[-1]) == (rows, first, last)
         assert stamps == sorted(stamps)
         assert zlib.crc32(data[begin:end]) == crc
         begin = end
+    assert zlib.crc32(data[begin:]) == row.foot_crc
     assert file.num_record_batches == len(batches)
 
 

@@ -1,0 +1,121 @@
+"""Filters: for each record batch of a segment and a few columns of text, which values are certainly not in it.
+
+Bloom filters of eight bits per distinct value, of which about two in a hundred answer "perhaps" for a value that is not
+there.  They lie in the segment's footer, as ASCII: seven bits to a byte.  The hash is part of the format: it looks at the
+length and at thirty-two bytes spread over the value, so that values which differ elsewhere only share their answers.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+FILTERED_COLUMNS = ("actor", "resource", "correlation", "id")
+"""Columns that are asked for one value at a time."""
+
+_BITS_PER_VALUE = 8
+_PROBES = 5
+_WINDOW = 8
+_MULTIPLIERS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype="<u8"
+)
+_Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+def hashes(values: pl.Series) -> _Hashes:
+    """Return a 64-bit hash of each text (no nulls), the same in every version and on every machine."""
+    array = values.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, ends, data = array.buffers()
+    offsets = np.frombuffer(ends, dtype="<i8")[array.offset :][: len(array) + 1]
+    size = 0 if data is None else data.size
+    text = np.zeros(size + _WINDOW, dtype="u1")  # the last window may begin at the end
+    if size:
+        text[:size] = np.frombuffer(data, dtype="u1")
+    windows = np.ndarray((size + 1,), dtype="<u8", buffer=text, strides=(1,))
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    spare = np.maximum(lengths - _WINDOW, 0)
+    third = spare // 3
+    masks = np.array([(1 << 8 * count) - 1 for count in range(_WINDOW + 1)], dtype="<u8")
+    mask = masks[np.minimum(lengths, _WINDOW)]
+    found: _Hashes = lengths.astype("<u8")
+    for begin, multiplier in zip((0, third, 2 * third, spare), _MULTIPLIERS, strict=True):
+        found = (found ^ (windows[starts + begin] & mask)) * multiplier
+        found ^= found >> np.uint64(29)
+    return found
+
+
+def pack_filters(events: pl.DataFrame, batch_rows: int) -> dict[bytes, bytes]:
+    """Return the filters of events that are stored in batches of `batch_rows`, by their keys in the footer.
+
+    A column without any value has none.
+    """
+    packed = {}
+    for name in FILTERED_COLUMNS:
+        column = events.get_column(name)
+        if column.null_count() < column.len():
+            starts = range(0, column.len(), batch_rows)
+            batches = [hashes(column.slice(start, batch_rows).drop_nulls()) for start in starts]
+            packed[filter_key(name)] = _pack(batches)
+    return packed
+
+
+def filter_key(column: str) -> bytes:
+    """Return the name of a column's filters in a footer."""
+    return b"auditkit.filter." + column.encode()
+
+
+def _pack(batches: Sequence[_Hashes]) -> bytes:
+    """Return the filters of one column: the number of batches, how many bits each has, four bytes each; the bits."""
+    sizes, filters = [], []
+    for values in batches:
+        ordered = np.sort(values)
+        distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+        bits = np.zeros(len(distinct) * _BITS_PER_VALUE, dtype="u1")
+        for places in _places(distinct, np.uint64(len(bits))):
+            bits[places] = 1
+        sizes.append(len(bits))
+        filters.append(bits)
+    head = np.unpackbits(np.array([len(batches), *sizes], dtype="<u4").view("u1"), bitorder="little")
+    return _to_ascii(np.concatenate([head, *filters]))
+
+
+def candidates(packed: bytes, wanted: _Hashes) -> list[int]:
+    """Return the numbers of the batches that may hold a value with one of the hashes `wanted`."""
+    count = int(_numbers(packed, 1)[0])
+    sizes = _numbers(packed, count + 1)[1:]
+    starts = 32 * (count + 1) + np.cumsum(sizes, dtype="<i8") - sizes
+    may_hold = np.zeros(count, dtype=bool)
+    for value in wanted:
+        filled = sizes > 0
+        for places in _places(np.full(count, value), sizes.astype("<u8")):
+            filled[filled] = _bits(packed, (starts + places)[filled])
+        may_hold |= filled
+    return np.flatnonzero(may_hold).tolist()
+
+
+def _places(values: _Hashes, size: Any) -> Iterator[Any]:
+    """Yield for each probe the place of every value among `size` bits."""
+    low = np.uint64(0xFFFFFFFF)
+    first, step = values & low, (values >> np.uint64(32)) | np.uint64(1)
+    for number in range(_PROBES):
+        yield ((((first + np.uint64(number) * step) & low) * size) >> np.uint64(32)).astype("<i8")
+
+
+def _to_ascii(bits: Any) -> bytes:
+    rows = np.zeros((-(-bits.size // 7), 8), dtype="u1")
+    padded = np.zeros(rows.shape[0] * 7, dtype="u1")
+    padded[: bits.size] = bits
+    rows[:, :7] = padded.reshape(-1, 7)
+    return np.packbits(rows, bitorder="little").tobytes()
+
+
+def _bits(packed: bytes, places: Any) -> Any:
+    characters = np.frombuffer(packed, dtype="u1")[places // 7]
+    return (characters >> (places % 7).astype("u1")) & 1
+
+
+def _numbers(packed: bytes, count: int) -> Any:
+    """Return the first numbers of four bytes each."""
+    bits = _bits(packed, np.arange(32 * count)).astype("u1")
+    return np.packbits(bits, bitorder="little").view("<u4").astype("<i8")

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 BATCH = struct.Struct("<IqqQI")
 
@@ -98,16 +99,7 @@ class SegmentRow:
     @property
     def parts(self) -> Sequence[BatchInfo]:
         """The record batches, in order."""
-        starts = [self.head_bytes]
-        parts = []
-        for rows, min_ts_us, max_ts_us, end, crc in BATCH.iter_unpack(self.batches):
-            parts.append(
-                BatchInfo(
-                    rows=rows, min_ts_us=min_ts_us, max_ts_us=max_ts_us, start=starts[-1], end=end, crc=crc
-                )
-            )
-            starts.append(end)
-        return parts
+        return _parts(self.head_bytes, self.batches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,3 +185,13 @@ class CatalogChange:
     keys: KeysRow | None = None
     keep_keys: int = 0
     """How many keyed events to remember: older rows of keys go once newer ones hold as many."""
+
+
+@lru_cache(maxsize=4096)
+def _parts(head_bytes: int, packed: bytes) -> Sequence[BatchInfo]:
+    parts: list[BatchInfo] = []
+    start = head_bytes
+    for rows, low, high, end, crc in BATCH.iter_unpack(packed):
+        parts.append(BatchInfo(rows=rows, min_ts_us=low, max_ts_us=high, start=start, end=end, crc=crc))
+        start = end
+    return tuple(parts)

@@ -9,52 +9,25 @@ null, so that what it keeps and what it leaves out add up.
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from auditkit.errors import AuditError, shorten
 from auditkit.timerange import parse_instant
+from auditkit.where.paths import ATTRS, PREFIX, InvalidQueryError, json_path
 
 Where = Mapping[str, Any] | pl.Expr | None
 """What a question may be limited by."""
 
-ATTRS = "attrs"
-PREFIX = "attrs."
-
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _STAR = re.compile(r"(\\*)\*")
 _REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
 _STRINGS_ONLY = "[?(@ >= '')]"  # a JSONPath filter that only strings pass
 _LIKE_JSON = tuple("-0123456789tfn[{")  # how the JSON text of anything but a string begins
-_LISTS = (list, tuple, set, frozenset)
+LISTS = (list, tuple, set, frozenset)
 _EXACT_IN_FLOAT = 2**53
-
-
-class InvalidQueryError(AuditError, ValueError):
-    """A question that cannot be asked of these events; `name`, `value` and `reason` say why."""
-
-    def __init__(self, name: str, value: object, reason: str) -> None:
-        self.name = name
-        self.value = value
-        self.reason = reason
-        super().__init__(f"{name}: {reason} (found {shorten(value)})")
-
-
-def attr(path: str) -> pl.Expr:
-    r"""Return the expression for the value at `path` inside the JSON object in `attrs`, as `String`.
-
-    Dots separate keys, digits index arrays, and a backslash takes the next character literally (`a\.b` is one key,
-    `\0` a key of an object).  Numbers, booleans, arrays and objects come out as their JSON text; what is missing or
-    JSON null is null.  A key that holds a backslash, or quotes of both kinds, cannot be reached: `InvalidQueryError`.
-
-    >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}}']})
-    >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0")).row(0)
-    ('ann', '10.0.0.7')
-    """
-    return pl.col(ATTRS).str.json_path_match(_json_path(path))
 
 
 def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
@@ -78,42 +51,27 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
             if name not in columns:
                 raise _unknown(name, columns)
         return where
-    terms = [_term(key, value, columns) for key, value in _conditions(where).items()]
+    terms = [condition.expression for condition in conditions(where, columns)]
     return pl.all_horizontal(terms) if len(terms) > 1 else terms[0] if terms else None
 
 
-def describe_where(where: Where) -> str:
-    r"""Return the condition in words, as plain text in which values are quoted like JSON.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition of a mapping: an expression over one column, true or false for every event."""
 
-    >>> describe_where({"actor": "ann", "action": "auth.*", "outcome": ["failure", None]})
-    'actor is "ann" and action is like "auth.*" and outcome is "failure" or missing'
-    """
-    if isinstance(where, pl.Expr):
-        return f"the expression {where}"
-    if where is None or not _conditions(where):
-        return "all events"
-    return " and ".join(f"{_shown_key(key)} {_in_words(value)}" for key, value in where.items())
+    column: str
+    expression: pl.Expr
+    texts: Sequence[str] | None = None
+    """The only values of the column for which it can be true, where that is known."""
 
 
-def parse_where_option(option: str) -> tuple[str, object]:
-    """Split a command line's `key=value` into key and value: JSON where it is JSON, text otherwise.
-
-    A bare number or boolean keeps its spelling unless the key is a path in attrs: the type of a column decides how
-    it is read, and `outcome=200` means the text.
-
-    >>> parse_where_option("attrs.port=22"), parse_where_option('actor=["ann", null]')
-    (('attrs.port', 22), ('actor', ['ann', None]))
-    >>> parse_where_option("outcome=200")
-    ('outcome', '200')
-    """
-    key, equals, text = option.partition("=")
-    if not equals or not key:
-        raise InvalidQueryError("where", option, "is not of the form key=value")
-    value = _from_spelling(text)
-    return key, text if isinstance(value, (int, float)) and not key.startswith(PREFIX) else value
+def conditions(where: Mapping[str, Any], columns: Collection[str]) -> list[Condition]:
+    """Return the conditions of a mapping, all of which must hold; arguments and errors are `compile_where`'s."""
+    return [_condition(key, value, columns) for key, value in checked_mapping(where).items()]
 
 
-def _conditions(where: object) -> Mapping[str, Any]:
+def checked_mapping(where: object) -> Mapping[str, Any]:
+    """Return `where`, or raise `InvalidQueryError` where it is no mapping."""
     if not isinstance(where, Mapping):
         raise InvalidQueryError("where", where, "is neither a mapping nor a Polars expression")
     return where
@@ -125,29 +83,41 @@ def _unknown(key: object, columns: Collection[str]) -> InvalidQueryError:
     return error
 
 
-def _term(key: object, value: object, columns: Collection[str]) -> pl.Expr:
-    """Return one condition of a mapping, true or false for every event."""
+def _condition(key: object, value: object, columns: Collection[str]) -> Condition:
     if isinstance(key, str) and key in columns:
         dtype = columns[key] if isinstance(columns, Mapping) else None
-        term = _column_term(key, value, dtype)
+        column, term, texts = key, _column_term(key, value, dtype), _only_texts(value, dtype)
     elif isinstance(key, str) and key.startswith(PREFIX) and ATTRS in columns:
-        term = _attrs_term(key, value)
+        column, term, texts = ATTRS, _attrs_term(key, value), None
     else:
         raise _unknown(key, columns)
-    return term.fill_null(value=False)
+    return Condition(column=column, expression=term.fill_null(value=False), texts=texts)
+
+
+def _only_texts(value: object, dtype: pl.DataType | None) -> list[str] | None:
+    """Return the texts of which a column must hold one, where a condition says so."""
+    if not _is_text(dtype):
+        return None
+    if isinstance(value, LISTS):
+        texts = [item for item in value if isinstance(item, str)]
+        return texts if len(texts) == len(value) else None
+    if isinstance(value, str):
+        pattern, literal = read_glob(value)
+        return [literal] if pattern is None else None
+    return None
 
 
 def _column_term(key: str, value: object, dtype: pl.DataType | None) -> pl.Expr:
     column = pl.col(key).cast(pl.String) if isinstance(dtype, pl.Enum) else pl.col(key)
     if value is None:
         return column.is_null()
-    if isinstance(value, _LISTS):
+    if isinstance(value, LISTS):
         given = [item for item in value if item is not None]
         found = [literal for item in given for literal in _literals(key, item, dtype)]
         term = _equals_any(column, found, dtype)
         return term.fill_null(value=False) | column.is_null() if len(given) < len(value) else term
     if isinstance(value, str) and _is_text(dtype):
-        pattern, literal = _read_glob(value)
+        pattern, literal = read_glob(value)
         if pattern is not None:
             return column.cast(pl.String).str.contains(pattern)
         return column == literal
@@ -182,7 +152,7 @@ def _literals(key: str, value: object, dtype: pl.DataType | None) -> list[Any]:
             us = parse_instant(value, name=name, tz="UTC", now_us=0)
             return pl.Series([us]).cast(pl.Datetime("us", "UTC")).cast(dtype).to_list()
         raise InvalidQueryError(name, value, "is not a time, as the column is")
-    scalar = _scalar(name, _from_spelling(value) if isinstance(value, str) else value)
+    scalar = _scalar(name, from_spelling(value) if isinstance(value, str) else value)
     if isinstance(dtype, pl.Boolean) and isinstance(scalar, bool):
         return [scalar]
     if dtype.is_numeric() and isinstance(scalar, (int, float)) and not isinstance(scalar, bool):
@@ -208,8 +178,8 @@ def _scalar(name: str, value: object) -> Any:
     raise InvalidQueryError(name, value, "is not a text, number, boolean or time")
 
 
-def _from_spelling(text: str) -> object:
-    """Read JSON; what is none is the text itself."""
+def from_spelling(text: str) -> object:
+    """Return the value that JSON text means; what is no JSON is the text itself."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -220,7 +190,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are no JSON
 
 
-def _read_glob(text: str) -> tuple[str | None, str]:
+def read_glob(text: str) -> tuple[str | None, str]:
     r"""Return the pattern of a glob (None without a star) and the text without its escapes.
 
     Backslashes count only before a star: two of them are one, an odd one left over makes the star literal.
@@ -243,14 +213,14 @@ def _escape(text: str) -> str:
 
 def _attrs_term(key: str, value: object) -> pl.Expr:
     """Return a condition on a value inside attrs, which equals values of its own JSON type only."""
-    path = _json_path(key.removeprefix(PREFIX))
+    path = json_path(key.removeprefix(PREFIX))
     found = pl.col(ATTRS).str.json_path_match(path)
     strings = pl.col(ATTRS).str.json_path_match(path + _STRINGS_ONLY)
-    if isinstance(value, _LISTS):
+    if isinstance(value, LISTS):
         terms = [_attrs_equals(key, item, found, strings).fill_null(value=False) for item in value]
         return pl.any_horizontal(terms) if terms else pl.lit(value=False)
     if isinstance(value, str):
-        pattern, literal = _read_glob(value)
+        pattern, literal = read_glob(value)
         if pattern is None:
             return _attrs_equals(key, literal, found, strings)
         matches = found.str.contains(pattern)
@@ -273,54 +243,3 @@ def _attrs_equals(key: str, value: object, found: pl.Expr, strings: pl.Expr) -> 
     if isinstance(scalar, int) and abs(scalar) >= _EXACT_IN_FLOAT:
         return (found == str(scalar)) & strings.is_null()
     return (found.cast(pl.Float64, strict=False) == float(scalar)) & strings.is_null()
-
-
-def _json_path(path: str) -> str:
-    """Return the JSONPath of a dotted path, every key quoted."""
-    steps, segment, escaped = [], "", False
-    characters = iter(path)
-    for character in characters:
-        if character == ".":
-            steps.append(_step(segment, path, index=not escaped))
-            segment, escaped = "", False
-        elif character == "\\":
-            escaped, literal = True, next(characters, "\\")
-            if literal == "\\":
-                raise InvalidQueryError("attrs", path, "a key that holds a backslash cannot be reached")
-            segment += literal
-        else:
-            segment += character
-    steps.append(_step(segment, path, index=not escaped))
-    return "$" + "".join(steps)
-
-
-def _step(segment: str, path: str, *, index: bool) -> str:
-    if index and _INDEX.fullmatch(segment):
-        return f"[{segment}]"
-    if not segment:
-        raise InvalidQueryError("attrs", path, "a key is missing between the dots")
-    quote = '"' if "'" in segment else "'"
-    if quote in segment:
-        raise InvalidQueryError("attrs", path, "a key that holds both kinds of quotes cannot be reached")
-    return f"[{quote}{segment}{quote}]"
-
-
-def _shown_key(key: object) -> str:
-    return key if isinstance(key, str) and re.fullmatch(r"[\w.]+", key) else _quoted(key)
-
-
-def _quoted(value: object) -> str:
-    return str(value) if isinstance(value, datetime) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _in_words(value: object) -> str:
-    if value is None:
-        return "is missing"
-    if isinstance(value, _LISTS):
-        words = [_quoted(item) for item in value if item is not None]
-        words += ["missing"] if len(words) < len(value) else []
-        return f"is {' or '.join(words)}" if words else "is one of none"
-    if isinstance(value, str):
-        pattern, literal = _read_glob(value)
-        return f"is like {_quoted(value)}" if pattern else f"is {_quoted(literal)}"
-    return f"is {_quoted(value)}"

@@ -1,0 +1,119 @@
+"""Reading parts of segments: which record batches, which columns, and never a byte that was not checked.
+
+Files are mapped, not read.  What Arrow parses is checked against the catalog's checksums before it does, once in a
+process for each part of a file: what lies before the batches, the footer, and each batch that is asked for.
+"""
+
+import mmap
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from auditkit.disk.layout import Layout
+from auditkit.errors import CorruptionError, FormatError
+from auditkit.store.filters import candidates, filter_key
+from auditkit.store.records import SegmentRow
+from auditkit.store.segment import FORMAT, METADATA_KEY, check_presence
+
+_HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFiles:
+    """The segment files of one trail, and which parts of them this process has checked."""
+
+    layout: Layout
+    names: Sequence[str]
+    """The columns of every segment, in order."""
+    checked: dict[tuple[str, int, int], bytearray] = field(default_factory=dict)
+    """A flag for each part of a file, by path, inode and modification time."""
+
+    def open(self, row: SegmentRow) -> "OpenSegment":
+        """Map a segment.
+
+        Raises `FileNotFoundError` where it is gone and `CorruptionError` where its size is wrong.
+        """
+        path = check_presence(self.layout, row)
+        with path.open("rb") as file:
+            view = mmap.mmap(file.fileno(), row.size_bytes, access=mmap.ACCESS_READ)
+        status = path.stat()
+        key = (row.path, status.st_ino, status.st_mtime_ns)
+        flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + len(row.parts)))
+        return OpenSegment(path, row, self.names, view, flags)
+
+    def whole(self, row: SegmentRow) -> Path:
+        """Return the path of a segment all of whose bytes are those that were written."""
+        segment = self.open(row)
+        segment.check(range(len(row.parts)))
+        return segment.path
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSegment:
+    """A mapped segment file; what it returns was checked."""
+
+    path: Path
+    row: SegmentRow
+    names: Sequence[str]
+    view: mmap.mmap
+    flags: bytearray
+
+    def check(self, numbers: Collection[int]) -> None:
+        """Raise `CorruptionError` where these batches, or what is parsed with them, are not what was written."""
+        parts = self.row.parts
+        self._check(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
+        self._check(_FOOT, parts[-1].end, self.row.size_bytes, self.row.foot_crc)
+        for number in numbers:
+            part = parts[number]
+            self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
+
+    def batches(self, numbers: Sequence[int], columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches with these numbers, with these columns in the order of the schema."""
+        self.check(numbers)
+        with self._explained():
+            reader = self._reader(columns)
+            for number in numbers:
+                yield reader.get_batch(number)
+
+    def candidates(self, wanted: Mapping[str, Any]) -> Collection[int]:
+        """Return the batches that may hold, in each of the columns, one of the values with the hashes `wanted`."""
+        self.check(())
+        with self._explained():
+            filters = self._reader(self.names[:1]).metadata or {}
+            chosen = set(range(len(self.row.parts)))
+            for column, values in wanted.items():
+                packed = filters.get(filter_key(column))
+                chosen &= set() if packed is None else set(candidates(packed, values))
+        return sorted(chosen)
+
+    def _reader(self, columns: Collection[str]) -> Any:
+        included = sorted(self.names.index(name) for name in columns)
+        options = pa.ipc.IpcReadOptions(included_fields=included, use_threads=False)
+        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self.view)), options=options)
+        metadata = reader.schema.metadata or {}
+        if metadata.get(METADATA_KEY) != FORMAT:
+            raise FormatError(f"{self.path}: unknown segment format (expected {FORMAT.decode()})")
+        return reader
+
+    def _check(self, flag: int, start: int, end: int, crc: int) -> None:
+        if self.flags[flag]:
+            return
+        with memoryview(self.view) as view:
+            found = zlib.crc32(view[start:end])
+        if found != crc:
+            reason = f"checksum differs from the catalog's (seqs {self.row.first_seq} to {self.row.last_seq})"
+            raise CorruptionError(self.path, offset=start, reason=reason)
+        self.flags[flag] = 1
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what Arrow raises into what it means: the file was written wrongly."""
+        try:
+            yield
+        except pa.ArrowException as exc:
+            raise CorruptionError(self.path, offset=None, reason=f"segment does not read: {exc}") from exc

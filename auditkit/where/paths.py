@@ -1,0 +1,66 @@
+"""Values inside attrs: paths as callers write them, and as Polars reads them."""
+
+import re
+
+import polars as pl
+
+from auditkit.errors import AuditError, shorten
+
+ATTRS = "attrs"
+PREFIX = "attrs."
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+class InvalidQueryError(AuditError, ValueError):
+    """A question that cannot be asked of these events; `name`, `value` and `reason` say why."""
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        self.name = name
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{name}: {reason} (found {shorten(value)})")
+
+
+def attr(path: str) -> pl.Expr:
+    r"""Return the expression for the value at `path` inside the JSON object in `attrs`, as `String`.
+
+    Dots separate keys, digits index arrays, and a backslash takes the next character literally (`a\.b` is one key,
+    `\0` a key of an object).  Numbers, booleans, arrays and objects come out as their JSON text; what is missing or
+    JSON null is null.  A key that holds a backslash, or quotes of both kinds, cannot be reached: `InvalidQueryError`.
+
+    >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}}']})
+    >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0")).row(0)
+    ('ann', '10.0.0.7')
+    """
+    return pl.col(ATTRS).str.json_path_match(json_path(path))
+
+
+def json_path(path: str) -> str:
+    """Return the JSONPath of a dotted path, every key quoted."""
+    steps, segment, escaped = [], "", False
+    characters = iter(path)
+    for character in characters:
+        if character == ".":
+            steps.append(_step(segment, path, index=not escaped))
+            segment, escaped = "", False
+        elif character == "\\":
+            escaped, literal = True, next(characters, "\\")
+            if literal == "\\":
+                raise InvalidQueryError("attrs", path, "a key that holds a backslash cannot be reached")
+            segment += literal
+        else:
+            segment += character
+    steps.append(_step(segment, path, index=not escaped))
+    return "$" + "".join(steps)
+
+
+def _step(segment: str, path: str, *, index: bool) -> str:
+    if index and _INDEX.fullmatch(segment):
+        return f"[{segment}]"
+    if not segment:
+        raise InvalidQueryError("attrs", path, "a key is missing between the dots")
+    quote = '"' if "'" in segment else "'"
+    if quote in segment:
+        raise InvalidQueryError("attrs", path, "a key that holds both kinds of quotes cannot be reached")
+    return f"[{quote}{segment}{quote}]"

@@ -4,7 +4,13 @@ A trail's methods of the same names call these, and so may notebooks and workers
 """
 
 from auditkit.query.aggregates import Aggregations
-from auditkit.query.answers import By, downsample, group_by, range  # noqa: A004 -- ak.query.range is its name
+from auditkit.query.answers import (  # ak.query.range is its name
+    By,
+    downsample,
+    group_by,
+    range,  # noqa: A004
+    range_columns,
+)
 from auditkit.query.filling import UNFILLED, Fill
 from auditkit.query.frames import in_range, kept, limited, text_out
 
@@ -19,5 +25,6 @@ __all__ = [
     "kept",
     "limited",
     "range",
+    "range_columns",
     "text_out",
 ]

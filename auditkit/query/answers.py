@@ -62,15 +62,20 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
     >>> range(events, end="2026-11-24")["actor"].to_list()
     ['bob']
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise InvalidQueryError("limit", limit, "is not a number of events")
     events = events_of(frame)
     schema = events.collect_schema()
-    names = [columns] if isinstance(columns, str) else schema.names() if columns is None else list(columns)
-    chosen = [column(name, schema, argument="columns") for name in names]
+    chosen = range_columns(schema, columns, limit)
     events = limited(events, resolve(start, end, now_us=_now_us(now), tz=tz), where)
     events = events.sort(time_order(schema), descending=descending, nulls_last=True, maintain_order=True)
     return text_out((events if limit is None else events.head(limit)).select(chosen)).collect()
+
+
+def range_columns(schema: pl.Schema, columns: str | Sequence[str] | None, limit: int | None) -> list[pl.Expr]:
+    """Return the expressions of a range's columns; refuse names that do not exist, and a limit that is none."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidQueryError("limit", limit, "is not a number of events")
+    names = [columns] if isinstance(columns, str) else schema.names() if columns is None else list(columns)
+    return [column(name, schema, argument="columns") for name in names]
 
 
 def group_by(

@@ -170,7 +170,7 @@ def _borders(data: bytes) -> tuple[int, list[int]]:
     """Return where the first record batch of a file begins, and where each of them ends."""
     source = pa.BufferReader(data)
     source.seek(_MAGIC_BYTES)
-    head, ends = 0, []
+    head, ends = 0, list[int]()
     while True:
         start = source.tell()
         try:

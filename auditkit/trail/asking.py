@@ -7,14 +7,16 @@ from typing import TypeVar
 
 import polars as pl
 
-from auditkit.query import UNFILLED, Aggregations, Fill, limited, text_out
+from auditkit.query import UNFILLED, Aggregations, Fill, limited, range_columns, text_out
 from auditkit.query import downsample as downsample_frame
 from auditkit.query import group_by as group_by_frame
 from auditkit.query import range as range_frame
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.core import Core
-from auditkit.trail.snapshot import Snapshot, retrying
-from auditkit.where import Where
+from auditkit.trail.reading import events_in_order, wanted
+from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.source import retrying
+from auditkit.where import Where, conditions
 
 _T = TypeVar("_T")
 EVERYTHING = TimeRange(start_us=None, end_us=None)
@@ -102,20 +104,36 @@ def range_(
 ) -> pl.DataFrame:
     """See `Trail.range`."""
 
-    def answer(q: Question) -> pl.DataFrame:
-        return range_frame(
-            q.events,
-            q.start,
-            q.end,
-            where=where,
-            columns=columns,
-            limit=limit,
-            descending=descending,
-            tz=q.tz,
-            now=q.now,
-        )
+    if isinstance(where, pl.Expr):
 
-    return ask(view, start, end, answer, own=own, tz=tz)
+        def answer(q: Question) -> pl.DataFrame:
+            return range_frame(
+                q.events,
+                q.start,
+                q.end,
+                where=where,
+                columns=columns,
+                limit=limit,
+                descending=descending,
+                tz=q.tz,
+                now=q.now,
+            )
+
+        return ask(view, start, end, answer, own=own, tz=tz)
+    schema = pl.Schema(view.core.schema.columns)
+    window = resolve(start, end, now_us=to_us(view.now()), tz=tz or view.tz)
+    chosen = range_columns(schema, columns, limit)
+    needed = list(dict.fromkeys(root for one in chosen for root in one.meta.root_names()))
+    asked = [] if where is None else conditions(where, schema)
+
+    def attempt() -> pl.DataFrame:
+        snapshot = view.snapshot()
+        snapshot.refuse_pruned(window)
+        reading = wanted(snapshot, window, own=own, columns=needed, conditions=asked)
+        events = events_in_order(view.core.source.files, reading, limit=limit, descending=descending)
+        return events.select(chosen)
+
+    return retrying(attempt)
 
 
 def group_by(

@@ -19,7 +19,7 @@ from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, unpack_
 from auditkit.store.catalog import copy_catalog, read_catalog, replace_info
 from auditkit.store.records import SegmentRow
 from auditkit.trail.core import Core, open_core
-from auditkit.trail.snapshot import retrying
+from auditkit.trail.source import retrying
 from auditkit.wording import counted
 
 Progress = Callable[[int, int], None]

@@ -31,9 +31,11 @@ from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Limits, Writer
 from auditkit.store.catalog import read_catalog, read_keys, replace_info
+from auditkit.store.current import CurrentCatalog
+from auditkit.store.reading import SegmentFiles
 from auditkit.store.records import TrailInfo
 from auditkit.timerange import Clock, Width, check_width
-from auditkit.trail.snapshot import Source
+from auditkit.trail.source import Source
 
 LOCK_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 30.0
@@ -295,7 +297,11 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
         schema=schema,
         modes=modes_for(info.sharing),
         source=Source(
-            disk, layout, schema, QueueTail(disk, layout, trail_id=queue_id(info), schema=schema), set()
+            layout,
+            schema,
+            QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
+            CurrentCatalog(layout.catalog),
+            SegmentFiles(layout, list(schema.columns)),
         ),
         maintains=maintains,
         limits=limits,

@@ -22,7 +22,8 @@ from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
 from auditkit.trail.asking import EVERYTHING
 from auditkit.trail.core import Core
-from auditkit.trail.snapshot import own_events, retrying
+from auditkit.trail.snapshot import own_events
+from auditkit.trail.source import retrying
 
 RETRIED = "dead-letters.retried"
 BATCH_LETTERS = 1_000

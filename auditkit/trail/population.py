@@ -16,7 +16,8 @@ from auditkit.queue.dead_letters import count_letters
 from auditkit.store.records import TombstoneRow
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.asking import EVERYTHING, View
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.source import retrying
 from auditkit.where import Where, compile_where
 
 _OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)

@@ -14,7 +14,8 @@ from auditkit.event import OWN_SOURCE
 from auditkit.query import text_out
 from auditkit.timerange import from_us, parse_instant, to_us
 from auditkit.trail.asking import EVERYTHING, View
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.source import retrying
 
 CHUNK_EVENTS = 8_192
 

@@ -133,7 +133,7 @@ def test_a_damaged_segment_is_an_error_and_never_an_answer(half: Trail) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     reader = ak.open(half.path)
-    with pytest.raises(CorruptionError, match="digest differs") as caught:
+    with pytest.raises(CorruptionError, match="checksum differs") as caught:
         reader.range()
     assert caught.value.path == path
     path.write_bytes(data[:-7])

@@ -1,0 +1,178 @@
+"""Where snapshots of a trail come from, and the frames of what they show.
+
+The queue's tail is read first and the catalog second: in this order nothing is lost or shown twice while others append,
+flush and prune, as what leaves the queue between the two is already in the catalog.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from auditkit.disk.layout import Layout
+from auditkit.errors import AuditError, CorruptionError
+from auditkit.event import EventSchema
+from auditkit.keep.horizon import Newest
+from auditkit.keep.policy import read_policy
+from auditkit.queue.tail import QueueTail, TailView
+from auditkit.store.current import CurrentCatalog
+from auditkit.store.reading import SegmentFiles
+from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow
+from auditkit.timerange import TimeRange
+from auditkit.trail.reading import side_by_side
+from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, visible
+
+_ATTEMPTS = 20
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where snapshots of one trail come from."""
+
+    layout: Layout
+    schema: EventSchema
+    tail: QueueTail
+    catalog: CurrentCatalog
+    files: SegmentFiles
+
+    def snapshot(self, at: int | None = None, *, allow_pruned: bool = False) -> Snapshot:
+        """Read tail and catalog; with `at`, show only seqs before it.
+
+        Raises `ValueError` for a seq beyond the committed end.
+        """
+        queue, catalog = self._consistent()
+        tail = queue.events.filter(pl.col("seq") >= catalog.flushed_seq)
+        committed = max(queue.end_seq, catalog.flushed_seq)
+        as_of = committed if at is None else at
+        if not 0 <= as_of <= committed:
+            raise ValueError(f"seq: beyond the committed end (expected 0 to {committed}, found {as_of})")
+        tail = tail if as_of == committed else tail.filter(pl.col("seq") < as_of)
+        policies, moments = _control_events(catalog, tail, as_of)
+        newest = self._newest(catalog, tail, as_of)
+        now = Newest(now_us=max((row.now_us for row in moments), default=None))
+        return Snapshot(
+            catalog=catalog,
+            tail=tail,
+            queue=queue,
+            as_of=as_of,
+            newest=newest.joined(now),
+            policy=read_policy(policies[-1].spec),
+            policies=policies,
+            moments=moments,
+            allow_pruned=allow_pruned,
+        )
+
+    def _consistent(self) -> tuple[TailView, CatalogView]:
+        for _ in range(_ATTEMPTS):
+            queue = self.tail.read()
+            catalog = self.catalog.read()
+            if queue.files and queue.first_seq <= catalog.flushed_seq:
+                return queue, catalog
+            # A listing that raced with a flush; both move forward, so the next look fits together.
+        if not queue.files:
+            raise CorruptionError(
+                self.layout.queue, offset=None, reason="the queue folder holds no queue file"
+            )
+        raise CorruptionError(
+            self.layout.queue,
+            offset=None,
+            reason=f"seqs {catalog.flushed_seq} to {queue.first_seq - 1} are neither queued nor in segments",
+        )
+
+    def _newest(self, catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> Newest:
+        """Return the largest times among the producers' events before `as_of`."""
+        flush = _last_flush(catalog, as_of)
+        known = 0 if flush is None else flush.end_seq
+        newest = (
+            Newest()
+            if flush is None
+            else Newest(ts_us=flush.newest_ts_us, recorded_us=flush.newest_recorded_us)
+        )
+        for stone in catalog.tombstones:
+            if known <= stone.first_seq and stone.last_seq < as_of:
+                newest = newest.joined(Newest(ts_us=stone.max_ts_us, recorded_us=stone.max_recorded_us))
+        return newest.joined(newest_of(self._seqs(catalog, tail, known, as_of)))
+
+    def _seqs(self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int) -> pl.LazyFrame:
+        """Return the events with seqs `[first, end)` that are on disk, whatever retention says of them."""
+        rows = [row for row in catalog.segments if row.last_seq >= first and row.first_seq < end]
+        frames = [pl.scan_ipc(self._paths(rows))] if rows else []
+        seq = pl.col("seq")
+        return pl.concat([*frames, tail.lazy()]).filter((seq >= first) & (seq < end))
+
+    def accepted_us(self, snapshot: Snapshot) -> int | None:
+        """Return when the last event of a snapshot was accepted, `None` where that is not known any more."""
+        flush = _last_flush(snapshot.catalog, snapshot.as_of)
+        first = 0 if flush is None else flush.end_seq
+        recent = self._seqs(snapshot.catalog, snapshot.tail, first, snapshot.as_of)
+        newest = recent.select(pl.col("recorded").to_physical().max()).collect().item()
+        return newest if newest is not None or flush is None else flush.last_recorded_us
+
+    def frame(self, snapshot: Snapshot, window: TimeRange, *, own: bool) -> pl.LazyFrame:
+        """Return the visible events of `window` with the stored schema, unordered.
+
+        Files are chosen by the catalog; only those that need it are filtered by seq, expiry or source.  Rows
+        outside the window may remain.  Raises `FileNotFoundError` where a segment is gone since the snapshot.
+        """
+        snapshot.refuse_pruned(window)
+        groups: dict[tuple[bool, bool, bool], list[SegmentRow]] = {}
+        for row in snapshot.segments(window):
+            needs = snapshot.needs(row, own=own)
+            if needs is not None:
+                groups.setdefault(needs, []).append(row)
+        frames = [
+            pl.scan_ipc(self._paths(rows)).filter(*visible(snapshot, needs, own=own))
+            for needs, rows in groups.items()
+        ]
+        tail = snapshot.tail.lazy().filter(*visible(snapshot, own=own))
+        return pl.concat([*frames, tail]) if frames else tail
+
+    def stored(self, snapshot: Snapshot, window: TimeRange) -> pl.LazyFrame:
+        """Return every event on disk that may lie in `window`, expired and own ones included."""
+        paths = self._paths(snapshot.segments(window))
+        frames = [pl.scan_ipc(paths).filter(pl.col("seq") < snapshot.as_of)] if paths else []
+        return pl.concat([*frames, snapshot.tail.lazy()])
+
+    def _paths(self, rows: Sequence[SegmentRow]) -> list[Path]:
+        """Return the paths of segments all of whose bytes are those that were written."""
+        return list(side_by_side(self.files.whole, rows))
+
+
+def retrying(ask: Callable[[], _T]) -> _T:
+    """Call `ask` again with a new plan while segments vanish under it."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return ask()
+        except FileNotFoundError:
+            continue
+    try:
+        return ask()
+    except FileNotFoundError as exc:
+        if isinstance(exc, AuditError) or exc.filename is None:
+            raise
+        path = Path(exc.filename)
+        raise CorruptionError(
+            path, offset=None, reason="the catalog names this file, and it is gone"
+        ) from exc
+
+
+def _control_events(
+    catalog: CatalogView, tail: pl.DataFrame, as_of: int
+) -> tuple[list[PolicyRow], list[MomentRow]]:
+    policies, moments = control_rows(tail)
+    return (
+        [row for row in (*catalog.policies, *policies) if row.from_seq <= as_of],
+        [row for row in (*catalog.moments, *moments) if row.seq < as_of],
+    )
+
+
+def _last_flush(catalog: CatalogView, as_of: int) -> FlushRow | None:
+    """Return the last flush that moved nothing but seqs before `as_of`."""
+    return max((row for row in catalog.flushes if row.end_seq <= as_of), key=_end_seq, default=None)
+
+
+def _end_seq(row: FlushRow) -> int:
+    return row.end_seq

@@ -102,6 +102,67 @@ def groups(
     )
 
 
+def by_keys(events: Iterable[Event], by: list[str]) -> dict[tuple[Any, ...], list[Event]]:
+    """Gather events by their keys, each in order."""
+    found: dict[tuple[Any, ...], list[Event]] = {}
+    for event in in_order(events):
+        found.setdefault(tuple(event[key] for key in by), []).append(event)
+    return found
+
+
+def keys_last(*key: Any) -> list[tuple[bool, Any]]:
+    """Return what sorts so that nulls come last."""
+    return [(part is None, "" if part is None else part) for part in key]
+
+
+def cut_into_sessions(events: Iterable[Event], by: list[str], gap: int) -> list[tuple[Any, ...]]:
+    """Walk along each one's events: keys, start, end, seconds, count, actions."""
+    rows = []
+    for key, members in by_keys(events, by).items():
+        walk = [[members[0]]]
+        for event in members[1:]:
+            if event["ts"] - walk[-1][-1]["ts"] > gap:
+                walk.append([])
+            walk[-1].append(event)
+        for session in walk:
+            first, last = session[0]["ts"], session[-1]["ts"]
+            actions = {event["action"] for event in session}
+            rows.append((*key, first, last, last - first, len(session), len(actions)))
+    width = len(by)
+    return sorted(rows, key=lambda row: keys_last(row[width], *row[:width]))
+
+
+def sightings(events: Iterable[Event], by: list[str], start: int, end: int) -> list[tuple[Any, ...]]:
+    """Look for each combination's first event: keys, ts, seq, how many followed."""
+    rows = []
+    for key, members in by_keys((event for event in events if event["ts"] < end), by).items():
+        if members[0]["ts"] >= start:
+            rows.append((*key, members[0]["ts"], members[0]["seq"], len(members) - 1))
+    width = len(by)
+    return sorted(rows, key=lambda row: keys_last(*row[width : width + 2], *row[:width]))
+
+
+def side_by_side(this: list[Event], last: list[Event], by: list[str], measure: str) -> list[tuple[Any, ...]]:
+    """Measure both: keys, this, last, difference, ratio, change."""
+    sides = [by_keys(events, by) for events in (this, last)]
+    counting = measure in ("count", "value_count", "n_unique")
+    rows = []
+    for key in sides[0].keys() | sides[1].keys() | (set() if by else {()}):
+        found: list[Any] = []
+        for side in sides:
+            members = side.get(key, [])
+            values = [event["value"] for event in members if event["value"] is not None]
+            found.append(len(members) if measure == "count" else MEASURES[measure](values))
+            if not members and not counting:
+                found[-1] = None
+        new, old = found
+        difference = None if new is None or old is None else new - old
+        ratio = None if new is None or not old else new / old
+        change = {(True, False): "new", (False, True): "vanished"}.get((key in sides[0], key in sides[1]))
+        rows.append((*key, new, old, difference, ratio, change))
+    return sorted(rows, key=lambda row: keys_last(*row[: len(by)]))
+
+
 def assert_rows(found: pl.DataFrame, expected: list[tuple[Any, ...]]) -> None:
     """Compare a frame with rows: times as microseconds, floats to 1e-12, everything else exactly."""
     plain = found.with_columns(pl.col(pl.Datetime).to_physical())

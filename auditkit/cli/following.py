@@ -16,8 +16,9 @@ import polars as pl
 from auditkit.cli.answers import in_zone, worth_showing
 from auditkit.cli.cells import cell, moment
 from auditkit.cli.options import Form
-from auditkit.cli.streams import csv_cell, json_line, write_csv, write_json
+from auditkit.cli.streams import json_line, write_csv, write_json
 from auditkit.event import OWN_SOURCE
+from auditkit.query.sheet import csv_line
 from auditkit.trail.facade import Trail
 
 _ALWAYS = ("seq", "ts", "actor", "action", "resource", "outcome")
@@ -66,7 +67,7 @@ def _write(last: pl.DataFrame, to_come: Iterable[dict[str, Any]], form: Form, tz
 
 
 def _csv_line(event: dict[str, Any]) -> bytes:
-    return (",".join(map(csv_cell, event.values())) + "\n").encode()
+    return csv_line(event.values()).encode()
 
 
 def _write_lines(last: pl.DataFrame, to_come: Iterable[dict[str, Any]]) -> None:

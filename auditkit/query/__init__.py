@@ -1,30 +1,39 @@
-"""Questions about any frame of events: `range`, `group_by` and `downsample` over whatever has a `ts` column.
+"""Questions about any frame of events, over whatever has a `ts` column.
 
-A trail's methods of the same names call these, and so may notebooks and workers of a cluster.
+`range`, `group_by` and `downsample` are what a trail's methods of the same names call, and so may notebooks and
+workers of a cluster; `sessions`, `first_seen` and `compare` stand beside them, and `to_csv` takes an answer out.
 """
 
 from auditkit.query.aggregates import Aggregations
 from auditkit.query.answers import (  # ak.query.range is its name
-    By,
     downsample,
     group_by,
     range,  # noqa: A004
     range_columns,
 )
+from auditkit.query.comparing import compare
 from auditkit.query.filling import UNFILLED, Fill
+from auditkit.query.firsts import first_seen
 from auditkit.query.frames import in_range, kept, limited, text_out
+from auditkit.query.keys import By
+from auditkit.query.pauses import sessions
+from auditkit.query.sheet import to_csv
 
 __all__ = [
     "UNFILLED",
     "Aggregations",
     "By",
     "Fill",
+    "compare",
     "downsample",
+    "first_seen",
     "group_by",
     "in_range",
     "kept",
     "limited",
     "range",
     "range_columns",
+    "sessions",
     "text_out",
+    "to_csv",
 ]

@@ -19,6 +19,8 @@ Aggregations = Aggregation | Sequence[Aggregation] | Mapping[str, Aggregation] |
 DEFAULTS = ("count", "value_count", "sum", "mean", "min", "max")
 _QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 NAMES = (*DEFAULTS, *_QUANTILES, "first", "last", "n_unique")
+COUNTS = ("count", "value_count", "n_unique")
+"""The measures that are 0, and not null, where there is nothing to measure."""
 _NEED_ORDER = ("first", "last")
 
 _VALUE = pl.col("value")

@@ -4,7 +4,6 @@ Each is a function of a frame with a `ts` column and nothing else: no trail, no 
 calls give equal frames.  Intervals are half-open everywhere.
 """
 
-import builtins
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -19,20 +18,15 @@ from auditkit.query.frames import (
     events_of,
     kept,
     limited,
-    output_name,
-    text_columns,
     text_out,
     time_order,
-    with_plain_text,
+    window_of,
 )
-from auditkit.timerange import Duration, InvalidTimeError, SystemClock, TimeRange, resolve, to_us
+from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
+from auditkit.timerange import Duration, InvalidTimeError, TimeRange
 from auditkit.where import InvalidQueryError, Where
 
-By = str | pl.Expr | Sequence[str | pl.Expr] | None
-"""What to group by: names of columns, "attrs.…" paths, expressions, or a list of them."""
-
 _BUCKET = "\0bucket"
-_KEY = "\0key"
 
 
 def range(  # noqa: A001 -- the name of the question; a module called so would be worse
@@ -65,7 +59,7 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
     events = events_of(frame)
     schema = events.collect_schema()
     chosen = range_columns(schema, columns, limit)
-    events = limited(events, resolve(start, end, now_us=_now_us(now), tz=tz), where)
+    events = limited(events, window_of(start, end, tz=tz, now=now), where)
     events = events.sort(time_order(schema), descending=descending, nulls_last=True, maintain_order=True)
     return text_out((events if limit is None else events.head(limit)).select(chosen)).collect()
 
@@ -110,9 +104,9 @@ def group_by(
     >>> group_by(events, "actor", aggs=["count", "mean"]).rows()
     [('ann', 2, 3.0), ('bob', 1, 1.0)]
     """
-    window = resolve(start, end, now_us=_now_us(now), tz=tz)
+    window = window_of(start, end, tz=tz, now=now)
     length = None if every is None else parse_every(every)
-    return _grouped(frame, _listed(by), length, window, where, aggs, tz, within)
+    return _grouped(frame, by, length, window, where, aggs, tz, within)
 
 
 def downsample(
@@ -142,33 +136,21 @@ def downsample(
     >>> downsample(events, "1h", aggs=["count", "mean"], fill=0).rows(named=False)[1][1:]
     (0, 0.0)
     """
-    window = resolve(start, end, now_us=_now_us(now), tz=tz)
-    length, fill, keys = parse_every(every), check_fill(fill), _listed(by)
-    found = _grouped(frame, keys, length, window, where, aggs, tz, within)
+    window = window_of(start, end, tz=tz, now=now)
+    length, fill = parse_every(every), check_fill(fill)
+    found = _grouped(frame, by, length, window, where, aggs, tz, within)
     starts = None if fill is UNFILLED else _all_starts(found, length, window, tz)
     if starts is None:
         return found
-    names = [_name(key) for key in keys]
+    names = list(parse_keys(by, frame.collect_schema()))
     untimed = found.filter(pl.col("ts").is_null())
     filled = fill_gaps(found.filter(pl.col("ts").is_not_null()), names, starts, fill)
     return pl.concat([filled, untimed.cast(filled.schema)]).sort("ts", *names, nulls_last=True)
 
 
-def _now_us(now: datetime | None) -> int:
-    return SystemClock().now_us() if now is None else to_us(now)
-
-
-def _listed(by: By) -> list[str | pl.Expr]:
-    return [] if by is None else [by] if isinstance(by, (str, pl.Expr)) else list(by)
-
-
-def _name(key: str | pl.Expr) -> str:
-    return output_name(key, argument="by") if isinstance(key, pl.Expr) else key
-
-
 def _grouped(
     frame: Frame,
-    by: list[str | pl.Expr],
+    by: By,
     every: Duration | None,
     window: TimeRange,
     where: Where,
@@ -179,28 +161,22 @@ def _grouped(
     events = events_of(frame)
     schema = events.collect_schema()
     times = [] if every is None else ["ts"]
-    keys = _keys(by, schema, taken=times)
+    keys = parse_keys(by, schema, taken=times)
     measures = parse_measures(aggs, schema, taken=[*times, *keys])
     events = limited(events, window, None)
     bucket = None if every is None else _bucket_key(events, every, window, within, tz)
-    events = _with_keys(kept(events, where), list(keys.values()), bucket)
-    if measures.expressions:
-        events = _as_callers_see(events, measures.expressions)
-    grouping = [_BUCKET for _ in times] + [_key_name(place) for place in builtins.range(len(keys))]
+    events = with_keys(kept(events, where), keys)
+    if bucket is not None:
+        events = events.with_columns(bucket.expression.alias(_BUCKET))
+    if measures.expressions:  # they may depend on the order
+        events = events.sort(time_order(schema), nulls_last=True, maintain_order=True)
+        events = as_callers_see(events, measures.expressions)
+    grouping = [_BUCKET for _ in times] + key_columns(keys)
     computed = measures.computed(time_order(schema))
     found = (events.group_by(grouping).agg(computed) if grouping else events.select(computed)).collect()
     starts = [] if bucket is None else [_shown_starts(bucket.starts_of(found[_BUCKET]), tz)]
-    named = [pl.col(_key_name(place)).alias(name) for place, name in enumerate(keys)]
-    answer = text_out(found.select(*starts, *named, *measures.finished()))
+    answer = text_out(found.select(*starts, *renamed(keys), *measures.finished()))
     return answer.sort(*times, *keys, nulls_last=True) if grouping else answer
-
-
-def _as_callers_see(events: pl.LazyFrame, expressions: list[pl.Expr]) -> pl.LazyFrame:
-    """Prepare for a caller's own aggregations: they may depend on the order, and text is `String` to them."""
-    schema = events.collect_schema()
-    events = events.sort(time_order(schema), nulls_last=True, maintain_order=True)
-    texts = [name for name in text_columns(expressions, schema) if not name.startswith(_KEY)]
-    return events.with_columns(pl.col(name).cast(pl.String) for name in texts)
 
 
 def _bucket_key(
@@ -212,36 +188,6 @@ def _bucket_key(
         end_us=min((us for us in (window.end_us, known.end_us) if us is not None), default=None),
     )
     return plan_key(pl.col("ts").to_physical(), every, tz, lambda: _bounds(events, inside))
-
-
-def _key_name(place: int) -> str:
-    return f"{_KEY}{place}"
-
-
-def _keys(by: list[str | pl.Expr], schema: pl.Schema, *, taken: list[str]) -> dict[str, pl.Expr]:
-    keys: dict[str, pl.Expr] = {}
-    for key in by:
-        if not isinstance(key, (str, pl.Expr)):
-            raise InvalidQueryError("by", key, "is neither a name nor a Polars expression")
-        name = _name(key)
-        if name in keys or name in taken:
-            raise InvalidQueryError("by", name, "is the name of another column already")
-        for root in key.meta.root_names() if isinstance(key, pl.Expr) else ():
-            column(root, schema, argument="by")
-        keys[name] = key if isinstance(key, pl.Expr) else column(key, schema, argument="by")
-    return keys
-
-
-def _with_keys(events: pl.LazyFrame, keys: list[pl.Expr], bucket: BucketKey | None) -> pl.LazyFrame:
-    """Add what is grouped by under names of its own; dictionaries stay dictionaries, which group fastest."""
-    named = [key.alias(_key_name(place)) for place, key in enumerate(keys)]
-    stored = [key for key, given in zip(named, keys, strict=True) if given.meta.is_column()]
-    made = [key for key, given in zip(named, keys, strict=True) if not given.meta.is_column()]
-    if stored:
-        events = events.with_columns(stored)
-    if made:
-        events = with_plain_text(events, made, lambda plain: plain.with_columns(made))
-    return events if bucket is None else events.with_columns(bucket.expression.alias(_BUCKET))
 
 
 def _bounds(events: pl.LazyFrame, window: TimeRange) -> tuple[int, int] | None:

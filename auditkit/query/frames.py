@@ -5,11 +5,12 @@ expressions see, is always `String`.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 import polars as pl
 
-from auditkit.timerange import TimeRange, from_us
+from auditkit.timerange import SystemClock, TimeRange, from_us, resolve, to_us
 from auditkit.where import ATTRS, PREFIX, InvalidQueryError, Where, attr, compile_where
 
 Frame = pl.DataFrame | pl.LazyFrame
@@ -17,6 +18,12 @@ _Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame)
 
 UTC = pl.Datetime("us", "UTC")
 _KEPT = "\0kept "  # a prefix no real column has
+
+
+def window_of(start: object, end: object, *, tz: str, now: datetime | None) -> TimeRange:
+    """Return the window that a caller asks about; durations count from `now`, or from the clock's now."""
+    now_us = SystemClock().now_us() if now is None else to_us(now)
+    return resolve(start, end, now_us=now_us, tz=tz)
 
 
 def in_range(window: TimeRange, dtype: pl.DataType = UTC) -> pl.Expr | None:

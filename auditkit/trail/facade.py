@@ -164,7 +164,8 @@ class Trail:
         the right one of both:
 
         >>> import tempfile
-        >>> trail = create(tempfile.mkdtemp())
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
         >>> trail.extend([{"action": "order.paid"}, {"action": "order.sent"}]).wait()
         0
         >>> for delivery in trail.follow("mailer", timeout_s=0):

@@ -88,7 +88,7 @@ def test_csv_goes_on_without_a_second_heading(place: Path) -> None:
         append(place, action="=1+1")
         (line,) = lines(process, 1)
         row = dict(zip(heading.strip().split(","), line.strip().split(","), strict=True))
-        assert (row["seq"], row["action"], row["ts"]) == ("3", "'=1+1", "2026-11-24T09:00:00+00:00")
+        assert (row["seq"], row["action"], row["ts"]) == ("3", "'=1+1", "2026-11-24T09:00:00Z")
         end(process)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from auditkit.cli.cells import cell, moments
-from auditkit.cli.streams import csv_cell, json_line, write_csv, write_json
+from auditkit.cli.streams import json_line, write_csv, write_json
 from auditkit.cli.tables import Column, fit, table_columns
 from tests.cli.conftest import Run, rows
 
@@ -102,26 +102,6 @@ def test_csv_headers_are_texts_too(started: Run) -> None:
     """The name of a column, which a question may choose, is made safe as well."""
     started("append", "--action", "x")
     assert started("sql", 'SELECT 1 AS "=1+1" FROM events', "--csv").stdout == "'=1+1\n1\n"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, ""),
-        ("", '""'),
-        (-5, "-5"),
-        (-0.5, "-0.5"),
-        ("-5", "'-5"),
-        (True, "true"),
-        ("a,b", '"a,b"'),
-        (" a", '" a"'),
-        (datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00+00:00"),
-        (["=1"], '"[""=1""]"'),
-    ],
-)
-def test_csv_cells(value: object, expected: str) -> None:
-    """Numbers stay numbers; texts are quoted where they must be; null and empty differ."""
-    assert csv_cell(value) == expected
 
 
 def test_json_embeds_attrs_as_given() -> None:

@@ -19,7 +19,6 @@ from tests.plain import (
     HOUR,
     MEASURES,
     SECOND,
-    SHORT,
     Event,
     assert_rows,
     bucket_of,
@@ -27,69 +26,7 @@ from tests.plain import (
     in_order,
     instant,
 )
-
-SCHEMA = pl.Schema(
-    {
-        "seq": pl.UInt64(),
-        "ts": pl.Datetime("us", "UTC"),
-        "actor": pl.Categorical(),
-        "action": pl.Categorical(),
-        "resource": pl.String(),
-        "value": pl.Float64(),
-        "attrs": pl.String(),
-    }
-)
-EVERY = [*SHORT, "1d", "1w", "1mo", "1q", "1y"]
-ZONES = [
-    "UTC",
-    "Europe/Stockholm",
-    "America/New_York",
-    "Asia/Kolkata",
-    "Asia/Kathmandu",
-    "Australia/Lord_Howe",
-]
-CHANGES = [
-    "2026-03-29T01:00Z",
-    "2026-10-25T01:00Z",
-    "2026-03-08T07:00Z",
-    "2026-11-01T06:00Z",
-    "2026-10-03T15:30Z",
-]
-
-
-def frame_of(events: list[Event]) -> pl.DataFrame:
-    """Make the frame that a trail would hand to a query: times as Datetime, text as dictionaries."""
-    rows = [{**event, "ts": from_us(event["ts"])} for event in events]
-    return pl.DataFrame(rows, schema=SCHEMA)
-
-
-TIMES = st.one_of(
-    st.integers(-(10**15), 2 * 10**15),
-    st.builds(
-        lambda change, shift: instant(change) + shift,
-        st.sampled_from(CHANGES),
-        st.integers(-2 * HOUR, 2 * HOUR),
-    ),
-    st.builds(
-        lambda change, hours: instant(change) + hours * HOUR, st.sampled_from(CHANGES), st.integers(-30, 30)
-    ),
-)
-EVENTS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "ts": TIMES,
-            "actor": st.sampled_from([None, "", "ann", "bob", "Åsa"]),
-            "action": st.sampled_from(["doc.read", "doc.write"]),
-            "resource": st.sampled_from([None, "doc/7", "doc/8"]),
-            "value": st.one_of(st.none(), st.integers(-1000, 1000).map(float), st.floats(0, 1e6)),
-            "attrs": st.sampled_from([None, "{}", '{"ip":"10.0.0.7"}']),
-        }
-    ),
-    max_size=25,
-).map(lambda events: [{"seq": seq, **event} for seq, event in enumerate(events)])
-BY: st.SearchStrategy[list[str]] = st.lists(
-    st.sampled_from(["actor", "action", "resource"]), max_size=3, unique=True
-)
+from tests.query.generated import BY, CHANGES, EVENTS, EVERY, SCHEMA, TIMES, ZONES, frame_of
 
 
 @settings(deadline=None, max_examples=150)

@@ -1,0 +1,93 @@
+"""Two sets of events side by side: what is more, what is less, what is new and what is gone."""
+
+from datetime import datetime
+
+import polars as pl
+
+from auditkit.query.aggregates import COUNTS
+from auditkit.query.answers import group_by
+from auditkit.query.frames import Frame
+from auditkit.query.keys import By
+from auditkit.where import InvalidQueryError, Where
+
+_COLUMNS = ("this", "last", "difference", "ratio", "change")
+_THIS, _LAST, _EVENTS = "\0this", "\0last", " events"
+
+
+def compare(
+    this: Frame,
+    last: Frame,
+    by: By = "action",
+    *,
+    agg: str | pl.Expr = "count",
+    start: object = None,
+    end: object = None,
+    where: Where = None,
+    tz: str = "UTC",
+    now: datetime | None = None,
+) -> pl.DataFrame:
+    """Return one row per group of events in either of two frames, with what was counted in each.
+
+    Columns: the keys; `this` and `last`, the measure `agg` of `group_by` in each frame (a name or an expression);
+    `difference` (this - last); `ratio` (this / last, Float64; null where last is 0 or null); and `change` (String):
+    "new" where only `this` has events, "vanished" where only `last` has, else null.  Counts are Int64, and 0 where a
+    frame has no event of the group; other measures are null there, and so is the difference.  Rows are sorted by the
+    keys, nulls last; a null key is a key like any other.  Without keys there is one row.
+
+    `start`, `end` and `where` limit both frames alike: give two trails one window, or one trail's two windows as
+    frames.  The other arguments and the errors are those of `range`; a key that is of different kinds in the two
+    frames is an `InvalidQueryError`.
+
+    >>> import datetime as dt
+    >>> day = dt.datetime(2026, 11, 24, tzinfo=dt.timezone.utc)
+    >>> monday = pl.DataFrame({"ts": [day] * 3, "action": ["read", "read", "delete"]})
+    >>> tuesday = pl.DataFrame({"ts": [day] * 4, "action": ["read", "read", "read", "write"]})
+    >>> compare(tuesday, monday).rows()
+    [('delete', 0, 1, -1, 0.0, 'vanished'), ('read', 3, 2, 1, 1.5, None), ('write', 1, 0, 1, None, 'new')]
+    """
+
+    def counted(frame: Frame, name: str) -> pl.DataFrame:
+        aggs = {name: agg, name + _EVENTS: "count"}
+        try:
+            side = group_by(frame, by, start=start, end=end, where=where, aggs=aggs, tz=tz, now=now)
+        except InvalidQueryError as exc:
+            if exc.name != "aggs":
+                raise
+            raise InvalidQueryError("agg", agg, exc.reason) from exc
+        return _numbered(side, name)
+
+    one, other = counted(this, _THIS), counted(last, _LAST)
+    keys = one.columns[:-2]
+    if taken := [name for name in keys if name in _COLUMNS]:
+        raise InvalidQueryError("by", taken[0], "is the name of another column already")
+    joined = _joined(one, other, keys)
+    if isinstance(agg, str) and agg in COUNTS:
+        joined = joined.with_columns(pl.col(_THIS, _LAST).fill_null(0))
+    new, old = pl.col(_THIS), pl.col(_LAST)
+    here, there = (pl.col(name + _EVENTS).fill_null(0) > 0 for name in (_THIS, _LAST))
+    change = pl.when(here & ~there).then(pl.lit("new")).when(there & ~here).then(pl.lit("vanished"))
+    ratio = pl.when(old != 0).then(new.cast(pl.Float64) / old)
+    columns = (new, old, new - old, ratio, change)
+    answer = joined.select(
+        *keys, *(column.alias(name) for column, name in zip(columns, _COLUMNS, strict=True))
+    )
+    return answer.sort(keys, nulls_last=True) if keys else answer
+
+
+def _numbered(side: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return one side with its measure as a number that may become negative."""
+    dtype = side.schema[name]
+    if not dtype.is_numeric():
+        raise InvalidQueryError("agg", dtype, "is not a number")
+    return side.with_columns(pl.col(name).cast(pl.Int64)) if dtype.is_unsigned_integer() else side
+
+
+def _joined(this: pl.DataFrame, last: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return the two sides in one frame, a row for each combination of keys in either."""
+    for name in keys:
+        if this.schema[name] != last.schema[name]:
+            kinds = f"is {this.schema[name]} in the one frame and {last.schema[name]} in the other"
+            raise InvalidQueryError("by", name, kinds)
+    if not keys:
+        return this.join(last, how="cross")
+    return this.join(last, on=keys, how="full", coalesce=True, nulls_equal=True)

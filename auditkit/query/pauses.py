@@ -1,0 +1,89 @@
+"""Sessions: the events of somebody, cut where nothing happened for longer than a gap."""
+
+from datetime import datetime
+
+import polars as pl
+
+from auditkit.query.aggregates import Aggregations, parse_measures
+from auditkit.query.frames import Frame, events_of, limited, text_out, time_order, window_of
+from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
+from auditkit.timerange import InvalidTimeError, parse_duration
+from auditkit.where import Where
+
+_SESSION = "\0session"
+_BOUNDS = ("start", "end", "duration")
+_USUAL: Aggregations = {"count": "count", "actions": pl.col("action").n_unique().cast(pl.Int64)}
+
+
+def sessions(
+    frame: Frame,
+    gap: str = "30m",
+    *,
+    by: By = "actor",
+    start: object = None,
+    end: object = None,
+    where: Where = None,
+    aggs: Aggregations = None,
+    tz: str = "UTC",
+    now: datetime | None = None,
+) -> pl.DataFrame:
+    """Return one row per session: the events of each `by` between two pauses longer than `gap`.
+
+    Columns: the keys, `start` and `end` (`ts` of the first and the last event, both in the session), `duration`
+    (end - start; zero for a single event), and what `aggs` asks for as in `group_by`: by default `count` (Int64) and,
+    where events have an action, `actions`, how many different ones (Int64).  A caller's expressions and the measures
+    `first` and `last` see the events in the order of (ts, seq).  Rows are sorted by start, then keys, nulls last; a
+    null key is a key like any other.
+
+    A pause as long as `gap` does not end a session, one that is a microsecond longer does.  `gap` has a fixed length,
+    so a day in it has 24 hours and months are refused.  A session is made of the events inside the window only, and
+    an event without a time is in none.  The other arguments and the errors are those of `range`.
+
+    >>> import datetime as dt
+    >>> at = [dt.datetime(2026, 11, 24, 7, minute, tzinfo=dt.timezone.utc) for minute in (0, 30, 31, 2)]
+    >>> events = pl.DataFrame({"ts": at, "actor": ["ann", "ann", "ann", None]})
+    >>> sessions(events, "29m")["actor", "duration", "count"].rows()
+    [('ann', datetime.timedelta(0), 1), (None, datetime.timedelta(0), 1), ('ann', datetime.timedelta(seconds=60), 2)]
+    """
+    length = _parse_gap(gap)
+    events = events_of(frame)
+    schema = events.collect_schema()
+    keys = parse_keys(by, schema, taken=_BOUNDS)
+    usual = _USUAL if "action" in schema else "count"
+    measures = parse_measures(usual if aggs is None else aggs, schema, taken=[*_BOUNDS, *keys])
+    events = limited(events, window_of(start, end, tz=tz, now=now), where)
+    events = with_keys(events.filter(pl.col("ts").is_not_null()), keys)
+    if aggs is not None and measures.expressions:
+        events = as_callers_see(events, measures.expressions)
+    events = events.sort(*key_columns(keys), *time_order(schema), maintain_order=True)
+    found = (
+        events.with_columns(_begins(keys, length).cum_sum().alias(_SESSION))
+        .group_by(_SESSION)
+        .agg(
+            pl.col(key_columns(keys)).first(),
+            pl.col("ts").first().alias("\0start"),
+            pl.col("ts").last().alias("\0end"),
+            *measures.computed(time_order(schema)),
+        )
+    )
+    bounds = (pl.col("\0start").alias("start"), pl.col("\0end").alias("end"))
+    duration = (pl.col("\0end") - pl.col("\0start")).alias("duration")
+    answer = text_out(found.select(*renamed(keys), *bounds, duration, *measures.finished()))
+    return answer.sort("start", *keys, nulls_last=True).collect()
+
+
+def _begins(keys: dict[str, pl.Expr], gap_us: int) -> pl.Expr:
+    """Return whether a session begins with an event, in a frame sorted by keys and time."""
+    ts = pl.col("ts").to_physical()
+    others = [pl.col(name).ne_missing(pl.col(name).shift()) for name in key_columns(keys)]
+    return pl.any_horizontal(ts - ts.shift() > gap_us, *others).fill_null(value=True)
+
+
+def _parse_gap(gap: str) -> int:
+    length = parse_duration(gap, name="gap")
+    if length.months:
+        raise InvalidTimeError("gap", gap, "has months, which have no fixed length")
+    us = length.days * 24 * 3600 * 1_000_000 + length.us
+    if us <= 0:
+        raise InvalidTimeError("gap", gap, "is not a positive length")
+    return us

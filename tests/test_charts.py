@@ -149,7 +149,7 @@ def test_outcomes_keep_their_colours() -> None:
     colours = dict(zip(scale["domain"], scale["range"], strict=True))
     assert colours["success"] == "#0072b2"
     assert colours["failure"] == "#d55e00"
-    assert colours["(none)"] == "#8c96a0"
+    assert colours["(none)"] == "#5f6771"
     assert len(set(colours.values())) == 4
 
 

@@ -18,12 +18,32 @@ WIDTH = 720
 
 BLUE = "#0072b2"
 VERMILLION = "#d55e00"
-GREY = "#8c96a0"
+GREY = "#5f6771"
 REST = "#c3cad1"
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a5195", "#b8860b")
-"""Colours of series (after Okabe and Ito); vermillion is kept for failures, grey for null, light grey for the rest."""
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7d1fc4", "#6b5b1e")
+"""Colours of series (the first five of Okabe and Ito); vermillion is kept for failures, grey for null, light grey for
+the rest.  Any two can be told apart by every kind of colour vision."""
 LEVELS = ("#eef2f6", "#cfe1f2", "#93c3e6", "#4f9bd0", "#1f6fae", "#0b4678")
 """Colours of the heat map: none, then few to many."""
+DARK = {
+    "#0072b2": "#4a9fd8",
+    "#e69f00": "#f0a92b",
+    "#009e73": "#1a9a6c",
+    "#cc79a7": "#ebb0cf",
+    "#56b4e9": "#b4e1f9",
+    "#7d1fc4": "#8f6ff0",
+    "#6b5b1e": "#a39a52",
+    VERMILLION: "#e5562a",
+    GREY: "#8791a0",
+    REST: "#454f5a",
+    "#eef2f6": "#1d252e",
+    "#cfe1f2": "#1e3c59",
+    "#93c3e6": "#24598a",
+    "#4f9bd0": "#3482bd",
+    "#1f6fae": "#63aee2",
+    "#0b4678": "#b9def8",
+}
+"""What each of these colours is on a dark page."""
 
 MUTED = "#6b7683"
 _GRID = "#8a94a033"
@@ -53,6 +73,7 @@ _CONFIG: Spec = {
         "labelFontSize": 11,
         "labelLimit": 100,
         "offset": 10,
+        "symbolOpacity": 1,
         "symbolSize": 80,
         "symbolType": "square",
         "title": None,

@@ -4,6 +4,7 @@ Vega knows two zones, UTC and the one of whoever looks.  Only the first is used,
 hours to every reader.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,8 @@ import polars as pl
 
 from auditkit.charts.figure import Spec
 from auditkit.timerange import Duration, check_zone, parse_duration, to_us, utc_offset_us
+
+US_PER_HOUR = 3_600_000_000
 
 _FORMAT = {
     "milliseconds": ".%L",
@@ -82,9 +85,17 @@ def time_axis(ts: pl.Series, every: str) -> TimeAxis:
     Where the zone's offset changes among the buckets, those of whole days are drawn by the calendar, and finer
     ones by the offset at the start, which title and note say: an hour that comes twice is drawn twice.
     """
-    zone, width = zone_of(ts), parse_duration(every, name="every")
+    return _axis(zone_of(ts), parse_duration(every, name="every"), instants(ts).unique().sort().to_list())
+
+
+def instant_axis(ts: pl.Series) -> TimeAxis:
+    """Return the axis for single instants, at least one, in a column with a zone; as in `time_axis`."""
+    hours = (instants(ts) // US_PER_HOUR * US_PER_HOUR).unique().sort().to_list()
+    return _axis(zone_of(ts), parse_duration("1h"), hours)
+
+
+def _axis(zone: str, width: Duration, starts: Sequence[int]) -> TimeAxis:
     info = check_zone(zone)
-    starts = instants(ts).unique().sort().to_list()
     offsets = {utc_offset_us(us, info) for us in starts} | {
         utc_offset_us(width.after(us, zone), info) for us in starts
     }

@@ -35,17 +35,19 @@ def timeline(
 ) -> Figure:
     """Draw each event as a tick at its moment, in a lane for each of the `n` most frequent values of the column `by`.
 
-    `frame` holds `ts` (Datetime with a zone; the axis is in `tz`, by default in that zone, and names it), `by`, `split`, which colours, and the columns
-    `detail`, which the tooltips show; one row is one event, as `range` returns them.  Where there are many, those
-    of one slot become a dot sized by their number, and the subtitle says so.  The axis spans start to end where both
-    are given, and can be zoomed and moved.  A `ts` without a zone is a `ValueError`.
+    `frame` holds `ts` (Datetime with a zone), `by`, `split`, which colours, and the columns `detail`, which the
+    tooltips show; one row is one event, as `range` returns them.  The axis is in `tz`, by default in the zone of `ts`,
+    and names it; it spans start to end where both are given, and can be zoomed and moved.  Where there are many
+    events, those of one slot become a dot sized by their number, and the subtitle says so.  A `ts` without a zone is
+    a `ValueError`.
 
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> timeline(pl.DataFrame([ts, pl.Series("actor", ["ann"])]), "actor", split=None).alt
     'Timeline: ann 1, from 2026-11-24 09:00 to 2026-11-24 09:00 (UTC).'
     """
-    zone = tz or zone_of(frame["ts"])
-    frame = frame.with_columns(pl.col("ts").dt.convert_time_zone(zone)) if tz else frame
+    zone = zone_of(frame["ts"])
+    if tz is not None:
+        zone, frame = tz, frame.with_columns(pl.col("ts").dt.convert_time_zone(tz))
     subtitle = f"Events by {visible(by)}"
     if frame.is_empty():
         return nothing(title, subtitle, frame)
@@ -65,15 +67,7 @@ def timeline(
             "y": row_channel(rows.named),
             **colour_channels(parts, legend=split is not None),
             **({} if slot_us is None else {"size": _SIZE}),
-            "tooltip": [
-                {"field": "at", "type": "nominal", "title": f"time ({zone})"},
-                *tooltip(("row", by), ("group", split or "what")),
-                *(
-                    tooltip(*((f"detail{at}", name) for at, name in enumerate(detail)))
-                    if slot_us is None
-                    else tooltip(("count", "count"))
-                ),
-            ],
+            "tooltip": _tooltip(zone, by, split, detail if slot_us is None else None),
         },
         "height": max(2, len(rows.named)) * ROW_HEIGHT,
     }
@@ -99,6 +93,13 @@ def _mark(*, dots: bool) -> Spec:
     if dots:
         return {"type": "circle", "opacity": 0.75, "clip": True}
     return {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "height": {"band": 0.6}}
+
+
+def _tooltip(zone: str, by: str, split: str | None, detail: Sequence[str] | None) -> list[Spec]:
+    """Return what a tick says, or with None for detail what a dot says."""
+    at: Spec = {"field": "at", "type": "nominal", "title": f"time ({zone})"}
+    more = [("count", "count")] if detail is None else [(f"detail{n}", name) for n, name in enumerate(detail)]
+    return [at, *tooltip(("row", by), ("group", split or "what"), *more)]
 
 
 def _x(axis: TimeAxis, start: datetime | None, end: datetime | None) -> Spec:

@@ -63,7 +63,23 @@ def test_many_events_become_dots(count: int, mark: str) -> None:
     figure = charts.timeline(events(count), "actor")
     assert figure.spec["mark"]["type"] == mark
     assert sum(value.get("count", 1) for value in values(figure)) == count
-    assert ("A dot is the events of 1 hour" in figure.subtitle) == (mark == "circle")
+    assert ("A dot is the events of one hour" in figure.subtitle) == (mark == "circle")
+
+
+def test_counts_per_bucket_are_dots_in_the_middle_of_their_buckets() -> None:
+    """A day of 25 hours in a zone is one dot at its noon, sized by its count; empty buckets are none."""
+    days = pl.DataFrame(
+        {
+            "ts": [datetime(2026, 10, 24, 22, tzinfo=UTC), datetime(2026, 10, 25, 23, tzinfo=UTC)],
+            "actor": ["ann"] * 2,
+        }
+    ).with_columns(pl.col("ts").dt.convert_time_zone("Europe/Stockholm"), count=pl.Series([7, 0]))
+    figure = charts.timeline(days, "actor", split=None, every="1d")
+    assert [(value["from"], value["count"]) for value in values(figure)] == [
+        (datetime(2026, 10, 25, 12, tzinfo=UTC).timestamp() * 1000, 7)
+    ]
+    assert "A dot is the events of one day" in figure.subtitle
+    assert figure.alt.startswith("Timeline: ann 7, from 2026-10-25 00:00")
 
 
 def test_lanes_beyond_the_most_frequent_are_counted() -> None:

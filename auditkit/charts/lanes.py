@@ -7,16 +7,37 @@ import polars as pl
 
 from auditkit.charts.channels import ROW_HEIGHT, colour_channels, nothing, number, row_channel, tooltip
 from auditkit.charts.figure import Figure, Spec
-from auditkit.charts.groups import Groups, fold
+from auditkit.charts.groups import Groups, counted, fold
 from auditkit.charts.zone import TimeAxis, instant_axis, instants, zone_of
 from auditkit.plaintext import label, visible
 from auditkit.timerange import to_us
-from auditkit.wording import counted
 
 MOST_MARKS = 1500
 """Beyond so many events in a chart, those of one slot are drawn as one dot."""
 _SLOTS = 180
-_SLOTS_S = (1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 604_800)
+_SLOTS_S = {
+    "1s": 1,
+    "10s": 10,
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "1h": 3_600,
+    "6h": 21_600,
+    "1d": 86_400,
+    "1w": 604_800,
+}
+_LONGEST = "1w"
+_UNITS = {
+    "1s": "one second",
+    "10s": "10 seconds",
+    "1m": "one minute",
+    "5m": "5 minutes",
+    "15m": "15 minutes",
+    "1h": "one hour",
+    "6h": "6 hours",
+    "1d": "one day",
+    "1w": "one week",
+}
 _CUT = 80
 
 
@@ -26,6 +47,7 @@ def timeline(
     *,
     split: str | None = "outcome",
     detail: Sequence[str] = (),
+    every: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
     tz: str | None = None,
@@ -36,10 +58,12 @@ def timeline(
     """Draw each event as a tick at its moment, in a lane for each of the `n` most frequent values of the column `by`.
 
     `frame` holds `ts` (Datetime with a zone), `by`, `split`, which colours, and the columns `detail`, which the
-    tooltips show; one row is one event, as `range` returns them.  The axis is in `tz`, by default in the zone of `ts`,
-    and names it; it spans start to end where both are given, and can be zoomed and moved.  Where there are many
-    events, those of one slot become a dot sized by their number, and the subtitle says so.  A `ts` without a zone is
-    a `ValueError`.
+    tooltips show; one row is one event, as `range` returns them.  Where there are many, those of one slot become a
+    dot sized by their number, and the subtitle says so.  With `every` the frame holds `count` per bucket, as
+    `group_by([by, split], every=every)` returns it, and each dot is a bucket.
+
+    The axis is in `tz`, by default in the zone of `ts`, and names it; it spans start to end where both are given, and
+    can be zoomed and moved.  A `ts` without a zone is a `ValueError`.
 
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> timeline(pl.DataFrame([ts, pl.Series("actor", ["ann"])]), "actor", split=None).alt
@@ -49,29 +73,32 @@ def timeline(
     if tz is not None:
         zone, frame = tz, frame.with_columns(pl.col("ts").dt.convert_time_zone(tz))
     subtitle = f"Events by {visible(by)}"
+    frame = frame.with_columns(count=pl.lit(1, dtype=pl.Int64)) if every is None else counted(frame)
     if frame.is_empty():
         return nothing(title, subtitle, frame)
-    single = frame.with_columns(count=pl.lit(1, dtype=pl.Int64))
-    rows, parts = fold(single, by, most=n), fold(single, split, most=most)
-    drawn = single.with_columns(rows.row.alias("_row"), parts.row.alias("_group"))
+    rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
+    drawn = frame.with_columns(rows.row.alias("_row"), parts.row.alias("_group"))
     drawn = drawn.filter(pl.col("_row").is_in(rows.named)).sort("ts", "_row", "_group")
+    dots = every or (_slot(drawn["ts"], start, end) if drawn.height > MOST_MARKS else None)
     axis = instant_axis(frame["ts"])
-    slot_us = _slot_us(drawn["ts"], start, end) if drawn.height > MOST_MARKS else None
-    values = _ticks(drawn, parts, axis, detail) if slot_us is None else _dots(drawn, parts, axis, slot_us)
+    if every is None and dots is not None:
+        drawn = _slotted(drawn, dots)
+    values = _ticks(drawn, parts, axis, detail) if dots is None else _dots(drawn, parts, axis, dots)
     spec: Spec = {
         "data": {"values": list(values)},
         "params": [{"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}],
-        "mark": _mark(dots=slot_us is not None),
+        "mark": _TICK if dots is None else _DOT,
         "encoding": {
             "x": _x(axis, start, end),
             "y": row_channel(rows.named),
             **colour_channels(parts, legend=split is not None),
-            **({} if slot_us is None else {"size": _SIZE}),
-            "tooltip": _tooltip(zone, by, split, detail if slot_us is None else None),
+            **({} if dots is None else {"size": _SIZE}),
+            "tooltip": _tooltip(zone, by, split, detail if dots is None else None),
         },
         "height": max(2, len(rows.named)) * ROW_HEIGHT,
     }
-    notes = [subtitle, _folded(slot_us), f"{rows.rest} not drawn" if rows.rest else "", axis.note]
+    folded = "" if dots is None else f"A dot is the events of {_UNITS.get(dots, dots)}"
+    notes = [subtitle, folded, f"{rows.rest} not drawn" if rows.rest else "", axis.note]
     return Figure(
         title=title,
         subtitle=". ".join(note.removesuffix(".") for note in notes if note),
@@ -89,10 +116,8 @@ _SIZE: Spec = {
 }
 
 
-def _mark(*, dots: bool) -> Spec:
-    if dots:
-        return {"type": "circle", "opacity": 0.75, "clip": True}
-    return {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "height": {"band": 0.6}}
+_TICK: Spec = {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "height": {"band": 0.6}}
+_DOT: Spec = {"type": "circle", "opacity": 0.75, "clip": True}
 
 
 def _tooltip(zone: str, by: str, split: str | None, detail: Sequence[str] | None) -> list[Spec]:
@@ -108,23 +133,14 @@ def _x(axis: TimeAxis, start: datetime | None, end: datetime | None) -> Spec:
     return channel
 
 
-def _slot_us(ts: pl.Series, start: datetime | None, end: datetime | None) -> int:
+def _slot(ts: pl.Series, start: datetime | None, end: datetime | None) -> str:
     """Return the width of a slot in which events are drawn as one."""
     stamps = instants(ts)
     first = int(stamps[0]) if start is None else to_us(start)
     last = int(stamps[-1]) if end is None else to_us(end)
-    span_s = (last - first) / 1e6
-    return 1_000_000 * next((width for width in _SLOTS_S if span_s / width <= _SLOTS), _SLOTS_S[-1])
-
-
-def _folded(slot_us: int | None) -> str:
-    if slot_us is None:
-        return ""
-    seconds = slot_us // 1_000_000
-    for length, unit in ((604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= length:
-            return f"A dot is the events of {counted(seconds // length, unit)}"
-    return f"A dot is the events of {counted(seconds, 'second')}"
+    return next(
+        (name for name, width_s in _SLOTS_S.items() if (last - first) / 1e6 / width_s <= _SLOTS), _LONGEST
+    )
 
 
 def _ticks(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, detail: Sequence[str]) -> Iterator[Spec]:
@@ -142,16 +158,26 @@ def _ticks(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, detail: Sequence[
         yield {"from": axis.place(us), "at": at, "row": row, "group": group, "rank": place[group], **details}
 
 
-def _dots(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, slot_us: int) -> Iterator[Spec]:
+def _slotted(drawn: pl.DataFrame, width: str) -> pl.DataFrame:
+    """Return the events with the start of their slot as `ts`."""
+    us = 1_000_000 * _SLOTS_S[width]
+    start = pl.from_epoch(instants(drawn["ts"]) // us * us, time_unit="us").dt.replace_time_zone("UTC")
+    return drawn.with_columns(start.dt.convert_time_zone(zone_of(drawn["ts"])).alias("ts"))
+
+
+def _dots(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, width: str) -> Iterator[Spec]:
+    """Yield a dot for each bucket of a width, in its middle."""
     place = {name: rank for rank, name in enumerate(parts.names)}
-    summed = (
-        drawn.group_by((instants(drawn["ts"]) // slot_us).alias("slot"), "_row", "_group")
-        .agg(pl.len().alias("count"), pl.col("ts").min().alias("at"))
-        .sort("slot", "_row", "_group")
-        .with_columns(pl.col("at").dt.to_string("from %Y-%m-%d %H:%M"))
+    half_us = 500_000 * _SLOTS_S.get(width, 0)
+    summed = drawn.group_by("ts", "_row", "_group").agg(pl.col("count").sum()).sort("ts", "_row", "_group")
+    columns = zip(
+        instants(summed["ts"]).to_list(),
+        summed["ts"].dt.to_string("from %Y-%m-%d %H:%M").to_list(),
+        *(summed[name].to_list() for name in ("_row", "_group", "count")),
+        strict=True,
     )
-    for slot, row, group, count, at in summed.iter_rows():
-        middle = axis.place(slot * slot_us + slot_us // 2)
+    for us, at, row, group, count in columns:
+        middle = axis.place(us + half_us)
         yield {"from": middle, "at": at, "row": row, "group": group, "rank": place[group], "count": count}
 
 
@@ -161,7 +187,7 @@ def _cut(value: object) -> str:
 
 
 def _words(drawn: pl.DataFrame, rows: Groups, zone: str) -> str:
-    totals = dict(drawn.group_by("_row").len().iter_rows())
+    totals = dict(drawn.group_by("_row").agg(pl.col("count").sum()).iter_rows())
     words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
     first, last = drawn["ts"][0], drawn["ts"][-1]
     return f"{words}, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} ({zone})."

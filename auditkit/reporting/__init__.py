@@ -1,9 +1,24 @@
 """Reports: a notebook states its scope, is run with parameters, and becomes one HTML file.
 
-For notebooks: `cover` makes the first screen, `table` shows a frame and `listing` a value with fields.  `ak.report` and `ak.render` make the file.
+For notebooks: `cover` makes the first screen, `table` shows a frame and `listing` a value with fields, `story` draws a
+timeline and `around` finds its window; `dead_letters`, `removals` and `pauses` are frames about keeping.  `ak.report`
+and `ak.render` make the file.
 """
 
 from auditkit.reporting.front import Cover, cover
 from auditkit.reporting.grid import Table, listing, table
+from auditkit.reporting.ledger import dead_letters, pauses, removals
+from auditkit.reporting.story import around, story
 
-__all__ = ["Cover", "Table", "cover", "listing", "table"]
+__all__ = [
+    "Cover",
+    "Table",
+    "around",
+    "cover",
+    "dead_letters",
+    "listing",
+    "pauses",
+    "removals",
+    "story",
+    "table",
+]

@@ -33,7 +33,7 @@ from auditkit.reporting.summary import summarise
 from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
 from auditkit.trail.facade import Trail
 from auditkit.trail.population import Population, population
-from auditkit.where import Where, describe_where
+from auditkit.where import Where, compile_where, describe_where
 
 _MOST_BUCKETS = 200
 _WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}
@@ -65,6 +65,13 @@ class Cover:
     def scope(self) -> dict[str, Any]:
         """Window and filter as the keyword arguments that the trail's queries take."""
         return {**self.window, "where": self.where}
+
+    def only(self, conditions: Mapping[str, object]) -> dict[str, Any]:
+        """The scope narrowed by further conditions, which hold beside the filter and never in its place."""
+        if self.where is None:
+            return {**self.window, "where": conditions}
+        both = [compile_where(where, self.trail.schema) for where in (self.where, conditions)]
+        return {**self.window, "where": pl.all_horizontal([one for one in both if one is not None])}
 
     def __repr__(self) -> str:
         return plain(self.facts)

@@ -40,6 +40,11 @@ class KeptLetter:
     letter: DeadLetter
     retried: int | None
 
+    @property
+    def never_an_event(self) -> bool:
+        """Whether the input has not become an event; what a consumer gave up on was one."""
+        return self.retried is None and self.letter.consumer is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StillDead:

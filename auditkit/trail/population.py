@@ -12,10 +12,10 @@ import polars as pl
 
 from auditkit.event import OWN_SOURCE
 from auditkit.query import text_out
-from auditkit.queue.dead_letters import count_letters
 from auditkit.store.records import TombstoneRow
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.asking import EVERYTHING, View
+from auditkit.trail.letters import kept_letters
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.source import retrying
 from auditkit.where import Where, compile_where
@@ -51,7 +51,7 @@ class Population:
     recorded as removed, `None` where a removal reached beyond `as_of`.
 
     Two are about the moment of asking: `queued` of the shown are not in segments yet, and `dead_letters`, having no
-    seq, are all that the trail holds.
+    seq, are all inputs of any time that have not become events, by a retry either.
     """
 
     window: TimeRange
@@ -118,7 +118,7 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
         expired=expired,
         pruned=pruned,
         exact=all(_inside(stone, window, snapshot.as_of) for stone in stones),
-        dead_letters=count_letters(view.core.layout),
+        dead_letters=sum(kept.never_an_event for kept in kept_letters(view.core)),
         missing=_missing(view, snapshot),
         horizon=None if snapshot.horizon_us is None else from_us(snapshot.horizon_us),
         policy=str(snapshot.policy),

@@ -90,6 +90,11 @@ class Asked(ABC):
         return self.asked.range(newest - timedelta(seconds=seconds)).height
 
 
+def number(value: object) -> float | None:
+    """Return what the answers count as a value: a number, and nothing that only looks like one."""
+    return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
+
+
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 

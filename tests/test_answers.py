@@ -14,7 +14,8 @@ import pytest
 import auditkit as ak
 from auditkit.timerange import Width
 from tests.plain import DEFAULTS, MEASURES, Event, assert_rows, bucket_of, groups, in_order, instant
-from tests.shared_events import NAMES, Asked, assert_expected, needed
+from tests.questions import assert_answers
+from tests.shared_events import NAMES, Asked, assert_expected, needed, number
 
 WEEK = Path(__file__).parents[1] / "data" / "firm-week.jsonl.gz"
 SHIFTED_DAYS = (-231, -210, 7)
@@ -165,16 +166,30 @@ def test_an_earlier_moment_has_its_own_answers(imported: tuple[ak.Trail, list[Ev
 
 
 class AskedOfATrail(Asked):
-    """The events as a trail that the command line imported."""
+    """The events as a trail that the command line imported, and as plain dictionaries."""
 
     id_column = "attrs.id"
     ids = ak.attr("id")
 
     def ingest(self, events: Iterable[dict[str, Any]]) -> None:
         """Write JSON lines and import them."""
-        lines = (json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+        given = list(events)
+        lines = (json.dumps(event, ensure_ascii=False) + "\n" for event in given)
         mapping = ["--map", "origin=source_ip", "--map", f"value=attrs.{self.value_key}"]
-        self.asked = import_lines(self.folder, lines, *mapping, partition="1mo")  # some sets span years
+        self.trail = import_lines(self.folder, lines, *mapping, partition="1mo")  # some sets span years
+        self.asked = self.trail
+        self.events = [
+            {**event, "seq": seq, "ts": instant(event["ts"]), "origin": event["source_ip"]}
+            | {"value": number(event["attrs"].get(self.value_key))}
+            for seq, event in enumerate(given)
+        ]
+
+    def close(self) -> None:
+        """Put every other question too, and compare with answers computed here."""
+        with self.trail:
+            assert_answers(self.trail, self.events)
+            third = len(self.events) // 3
+            assert_answers(self.trail.at(third), self.events[:third], tz="UTC")
 
 
 @needed

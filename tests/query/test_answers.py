@@ -1,8 +1,10 @@
 """The three questions against plain Python: loops over lists of dictionaries, zones from the standard library."""
 
+import zoneinfo
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -108,6 +110,26 @@ def test_empty_buckets_are_filled(
         ]
     found = query.downsample(frame_of(events), every, by=by, fill=fill, tz=tz, **window)
     assert_rows(found, expected)
+
+
+KNOWN_ZONES = sorted(zoneinfo.available_timezones() - {"Factory", "localtime", "posixrules"})
+
+
+@pytest.mark.parametrize("letter", sorted({name[0] for name in KNOWN_ZONES}))
+def test_every_zone_has_its_hours_and_days(letter: str) -> None:
+    """In each zone there is, an instant's hour has one offset and its day one date, and both begin at the first instant."""
+    for texts in (["1968-10-27T02:15Z"], ["2026-03-29T01:30Z", "2026-07-01T12:00Z", "2026-10-25T00:59:59Z"]):
+        moments = [instant(text) for text in texts]
+        frame = pl.DataFrame({"ts": pl.Series(moments).cast(pl.Datetime("us", "UTC"))})
+        for tz in (name for name in KNOWN_ZONES if name.startswith(letter)):
+            hours = query.downsample(frame, "1h", tz=tz, aggs="count")["ts"].to_physical()
+            assert hours.to_list() == [bucket_of(us, "1h", tz) for us in moments], tz
+            days = query.downsample(frame, "1d", tz=tz, aggs="count")["ts"].to_physical()
+            for us, start in zip(moments, days, strict=True):
+                before, first, date = (
+                    from_us(at).astimezone(ZoneInfo(tz)).date() for at in (start - 1, start, us)
+                )
+                assert before < first == date, tz
 
 
 MORNING = datetime(2026, 11, 24, 7, tzinfo=UTC)

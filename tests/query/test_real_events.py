@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from auditkit import query
-from tests.shared_events import NAMES, Asked, assert_expected, needed
+from tests.shared_events import NAMES, Asked, assert_expected, needed, number
 
 SCHEMA = pl.Schema(
     {
@@ -57,11 +57,6 @@ class AskedOfAFrame(Asked):
             for event in events
         ]
         self.asked = Framed(pl.DataFrame(rows, schema=SCHEMA).lazy())
-
-
-def number(value: object) -> float | None:
-    """Return what the answers count as a value: a number, and nothing that only looks like one."""
-    return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
 
 
 @needed

@@ -112,16 +112,25 @@ def test_empty_buckets_are_filled(
     assert_rows(found, expected)
 
 
-KNOWN_ZONES = sorted(zoneinfo.available_timezones() - {"Factory", "localtime", "posixrules"})
+def is_known(tz: str) -> bool:
+    """Whether Polars has a zone that Python has: each comes with a list of its own."""
+    try:
+        pl.Series([0]).cast(pl.Datetime("us", tz))
+    except pl.exceptions.ComputeError:
+        return False
+    return True
 
 
-@pytest.mark.parametrize("letter", sorted({name[0] for name in KNOWN_ZONES}))
+ZONE_NAMES = sorted(zoneinfo.available_timezones())
+
+
+@pytest.mark.parametrize("letter", sorted({name[0] for name in ZONE_NAMES}))
 def test_every_zone_has_its_hours_and_days(letter: str) -> None:
-    """In each zone there is, an instant's hour has one offset and its day one date, and both begin at the first instant."""
+    """In each zone that a column can have, an instant's hour has one offset and its day one date, and both begin at the first instant."""
     for texts in (["1968-10-27T02:15Z"], ["2026-03-29T01:30Z", "2026-07-01T12:00Z", "2026-10-25T00:59:59Z"]):
         moments = [instant(text) for text in texts]
         frame = pl.DataFrame({"ts": pl.Series(moments).cast(pl.Datetime("us", "UTC"))})
-        for tz in (name for name in KNOWN_ZONES if name.startswith(letter)):
+        for tz in (name for name in ZONE_NAMES if name.startswith(letter) and is_known(name)):
             hours = query.downsample(frame, "1h", tz=tz, aggs="count")["ts"].to_physical()
             assert hours.to_list() == [bucket_of(us, "1h", tz) for us in moments], tz
             days = query.downsample(frame, "1d", tz=tz, aggs="count")["ts"].to_physical()

@@ -74,9 +74,10 @@ def to_us(moment: datetime) -> int:
     >>> to_us(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
     -1
     """
-    if moment.utcoffset() is None:
-        raise InvalidTimeError("moment", moment, "a datetime needs a time zone")
-    return (moment - _EPOCH) // _MICROSECOND
+    try:
+        return (moment - _EPOCH) // _MICROSECOND
+    except TypeError:  # what Python says of a naive one
+        raise InvalidTimeError("moment", moment, "a datetime needs a time zone") from None
 
 
 def from_us(us: int) -> datetime:

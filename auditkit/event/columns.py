@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 
 from auditkit.errors import InvalidEventError
+from auditkit.event.attrs import AnyObject
 from auditkit.event.rows import EventSchema, Rules, token_of
 from auditkit.event.schema import (
     FIRST_US,
@@ -26,11 +27,7 @@ from auditkit.event.schema import (
 TOKEN = "token"  # noqa: S105 -- the name of a column
 
 
-class _AnyObject(msgspec.Struct):
-    """Decodes any JSON object, checking its syntax and keeping nothing of it."""
-
-
-_lines = msgspec.json.Decoder(_AnyObject)
+_lines = msgspec.json.Decoder(AnyObject)
 
 Refuse = Callable[[int, InvalidEventError], None]
 

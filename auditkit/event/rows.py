@@ -17,26 +17,31 @@ import msgspec
 import polars as pl
 
 from auditkit.errors import InvalidEventError
+from auditkit.event.attrs import SURELY_FLAT, check_object, checked_attrs, spilled_attrs, utf8
 from auditkit.event.schema import (
     DICTIONARY_COLUMNS,
     FIRST_US,
     LAST_US,
-    MAX_ATTRS_BYTES,
-    MAX_ATTRS_DEPTH,
     MAX_TEXT_BYTES,
     OWN_SOURCE,
     SCHEMA,
     TEXT_FIELDS,
     field_type_name,
 )
-from auditkit.timerange import check_zone, parse_instant, to_us
+from auditkit.event.shape import plain_shape
+from auditkit.timerange import InvalidTimeError, check_zone, parse_instant, to_us
 
 Row = tuple[Any, ...]
-_EVENT_KEYS = frozenset((*TEXT_FIELDS, "ts", "value", "attrs"))
+SOURCE_AT, ID_AT = 5, 8
+"""Where a row has its source and its id."""
+_DOUBTS = (msgspec.DecodeError, InvalidEventError, InvalidTimeError, TypeError, UnicodeEncodeError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+_encode = msgspec.msgpack.Encoder().encode
+_convert, _values_of = msgspec.convert, msgspec.structs.astuple
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):  # not a dataclass: one is made for every event
     """What validation measures a `ts` against: the trail's clock and its tolerance ahead, in microseconds."""
 
     now_us: int
@@ -51,10 +56,14 @@ class EventSchema:
     fields: Mapping[str, pl.DataType] = field(default_factory=dict)
     kinds: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
     """The declared fields with the names of their types."""
+    _keys: frozenset[str] = field(init=False, repr=False, compare=False)
+    _shape: type[msgspec.Struct] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         kinds = [(name, field_type_name(dtype)) for name, dtype in self.fields.items()]
         object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "_keys", frozenset(self.row_columns))
+        object.__setattr__(self, "_shape", plain_shape(kinds))
 
     @property
     def columns(self) -> dict[str, pl.DataType]:
@@ -80,63 +89,68 @@ class EventSchema:
         With `spill`, keys that are no field go into attrs (as `extend` does); without, they are refused.
         Raises `InvalidEventError` naming field, value and reason.
         """
-        attrs = given.get("attrs")
-        if not given.keys() <= _EVENT_KEYS and (extra := given.keys() - _EVENT_KEYS - self.fields.keys()):
-            if not spill:
-                name = min(extra, key=str)
-                raise InvalidEventError(str(name), given[name], "not a field of an event; put it into attrs")
-            attrs = _spill(given, extra, attrs)
-        texts = [
-            _text(name, value) if (value := given.get(name)) is not None else None for name in TEXT_FIELDS
-        ]
-        ts = given.get("ts")
+        if spill and not given.keys() <= self._keys:
+            given = self._spilled(given)
+        try:
+            row = self._plain_row(given, rules)
+            if row[SOURCE_AT] == OWN_SOURCE and not own:
+                raise InvalidEventError("source", OWN_SOURCE, "reserved for the trail's own events")
+        except _DOUBTS:
+            row = self._judged_row(given, rules, own=own)
+        key = row[ID_AT]
+        if key is None:
+            return (*row, None)
+        return (*row, token_of(row[SOURCE_AT], key, row, defaulted=given.get("ts") is None))
+
+    def _plain_row(self, given: Mapping[str, Any], rules: Rules) -> Row:
+        """Return the row of an event that is certainly good; one of `_DOUBTS` where that takes a closer look."""
+        event: Any = _convert(given, self._shape)
+        ts, attrs = event.ts, event.attrs
+        event.ts = rules.now_us if ts is None else _plain_ts(ts, rules)
+        if attrs.__class__ is str and len(attrs) <= SURELY_FLAT:
+            check_object(attrs)
+        else:
+            event.attrs = checked_attrs(attrs)
+        row = _values_of(event)
+        _encode(row)  # where text holds what UTF-8 cannot express, or is not just a `str`
+        return row
+
+    def _judged_row(self, given: Mapping[str, Any], rules: Rules, *, own: bool) -> Row:
+        """Return the row of an event, or say what is wrong with it."""
+        if extra := given.keys() - self._keys:
+            name = min(extra, key=str)
+            raise InvalidEventError(str(name), given[name], "not a field of an event; put it into attrs")
+        texts = [_text(name, given.get(name)) for name in TEXT_FIELDS]
         if not texts[1]:
             raise InvalidEventError("action", given.get("action"), "missing; every event names what was done")
         if texts[4] == OWN_SOURCE and not own:
             raise InvalidEventError("source", OWN_SOURCE, "reserved for the trail's own events")
-        row = (
-            _ts(ts, rules),
+        return (
+            _ts(given.get("ts"), rules),
             *texts,
             _number("value", given.get("value")),
-            _attrs(attrs),
+            checked_attrs(given.get("attrs")),
             *[_declared(name, kind, given.get(name), rules) for name, kind in self.kinds],
         )
-        return (*row, None if texts[7] is None else token_of(texts[4], texts[7], row, defaulted=ts is None))
+
+    def _spilled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an event whose keys that are no field have gone into its attrs."""
+        known = {name: value for name, value in given.items() if name in self._keys}
+        known["attrs"] = spilled_attrs(given, given.keys() - self._keys, given.get("attrs"))
+        return known
 
 
 KEY_BYTES = 16
 BODY_BYTES = 8
-_SURELY_FITS = MAX_TEXT_BYTES // 4
 
 
 def token_of(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
     """Return the digests of (source, id) and of the body; a ts that the trail filled in is no part of the body."""
     body = (None, *row[1:]) if defaulted else row
-    encode = msgspec.msgpack.encode
     return (
-        hashlib.blake2b(encode((source, key)), digest_size=KEY_BYTES).digest()
-        + hashlib.blake2b(encode(body), digest_size=BODY_BYTES).digest()
+        hashlib.blake2b(_encode((source, key)), digest_size=KEY_BYTES).digest()
+        + hashlib.blake2b(_encode(body), digest_size=BODY_BYTES).digest()
     )
-
-
-def _spill(given: Mapping[str, Any], extra: set[str], attrs: Any) -> dict[str, Any]:
-    for name in ("seq", "recorded"):
-        if name in extra:
-            raise InvalidEventError(name, given[name], "assigned by the trail, not by producers")
-    if isinstance(attrs, str):
-        attrs = _decode_object(attrs)
-    if attrs is not None and not isinstance(attrs, Mapping):
-        raise InvalidEventError("attrs", attrs, "not a mapping or a JSON object")
-    merged = dict(attrs or {})
-    for name in given:  # the order given, so that equal inputs give equal attrs
-        if name not in extra:
-            continue
-        if not isinstance(name, str):
-            raise InvalidEventError("attrs", name, "key is not text")
-        if name in merged:
-            raise InvalidEventError(name, given[name], "given twice: as a key of the row and inside attrs")
-        merged[name] = given[name]
-    return merged
 
 
 def _text(name: str, value: Any) -> str | None:
@@ -144,19 +158,10 @@ def _text(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise InvalidEventError(name, value, "not text")
-    if len(value) <= _SURELY_FITS and value.isascii():
-        return value
-    size = len(value) if value.isascii() else len(_encoded(name, value))
+    size = len(utf8(name, value))
     if size > MAX_TEXT_BYTES:
         raise InvalidEventError(name, value, f"longer than {MAX_TEXT_BYTES} bytes of UTF-8 ({size})")
-    return value
-
-
-def _encoded(name: str, value: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as exc:
-        raise InvalidEventError(name, value, "holds a lone surrogate, which UTF-8 cannot express") from exc
+    return str.__str__(value)  # the text itself, also of a subclass that shows another one
 
 
 def _ts(value: Any, rules: Rules) -> int:
@@ -171,13 +176,22 @@ def _ts(value: Any, rules: Rules) -> int:
     return us
 
 
+def _plain_ts(value: datetime, rules: Rules) -> int:
+    """Return an aware moment that is neither too old nor too new; else one of `_DOUBTS`."""
+    us = to_us(value)
+    if not FIRST_US <= us < LAST_US or us - rules.now_us > rules.max_ahead_us:
+        raise InvalidTimeError("ts", value, "out of bounds")
+    return us
+
+
 def _instant(name: str, value: Any, rules: Rules) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None and rules.tz is not None:
             value = value.replace(tzinfo=check_zone(rules.tz))
-        if value.utcoffset() is None:
-            raise InvalidEventError(name, value, "has no time zone; give one, or name it with tz=")
-        us = to_us(value)
+        try:
+            us = to_us(value)
+        except InvalidTimeError:
+            raise InvalidEventError(name, value, "has no time zone; give one, or name it with tz=") from None
     elif isinstance(value, str):
         us = _parsed_instant(name, value, rules)
     else:
@@ -213,72 +227,6 @@ def _number(name: str, value: Any) -> float | None:
     return number
 
 
-def _attrs(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        raw = value.encode() if value.isascii() else _encoded("attrs", value)
-        if len(raw) > MAX_ATTRS_BYTES:
-            raise InvalidEventError(
-                "attrs", value, f"longer than {MAX_ATTRS_BYTES} bytes of UTF-8 ({len(raw)})"
-            )
-        text, decoded = value, _decode_object(value)
-    elif isinstance(value, Mapping):
-        text, decoded = _encode_object(value)
-    else:
-        raise InvalidEventError("attrs", value, "not a mapping or a JSON object")
-    if text.count("{") + text.count("[") > MAX_ATTRS_DEPTH and _depth(decoded) > MAX_ATTRS_DEPTH:
-        raise InvalidEventError("attrs", value, f"nested deeper than {MAX_ATTRS_DEPTH} levels")
-    return text
-
-
-def _decode_object(text: str) -> Mapping[str, Any]:
-    try:
-        decoded = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, ValueError) as exc:
-        raise InvalidEventError("attrs", text, f"not JSON: {_first_line(exc)}") from exc
-    if not isinstance(decoded, dict):
-        raise InvalidEventError("attrs", text, "not a JSON object")
-    return decoded
-
-
-def _encode_object(value: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    try:
-        raw = msgspec.json.encode(value if isinstance(value, dict) else dict(value))
-    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise InvalidEventError("attrs", value, f"cannot be written as JSON: {_first_line(exc)}") from exc
-    if len(raw) > MAX_ATTRS_BYTES:
-        raise InvalidEventError("attrs", value, f"longer than {MAX_ATTRS_BYTES} bytes of UTF-8 ({len(raw)})")
-    if b"null" in raw and _has_non_finite(value):
-        raise InvalidEventError(
-            "attrs", value, "holds a number that is not finite, which JSON cannot express"
-        )
-    return raw.decode(), value
-
-
-def _has_non_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, Mapping):
-        return any(map(_has_non_finite, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(map(_has_non_finite, value))
-    return False
-
-
-def _depth(value: Any) -> int:
-    """Levels of nesting, counted breadth first so that hostile depth cannot exhaust the stack."""
-    depth, level = 0, [value]
-    while containers := [
-        item for item in level if isinstance(item, Mapping | list | tuple | set | frozenset)
-    ]:
-        depth += 1
-        level = [
-            inner for item in containers for inner in (item.values() if isinstance(item, Mapping) else item)
-        ]
-    return depth
-
-
 def _declared(name: str, kind: str, value: Any, rules: Rules) -> Any:
     """Validate the value of a declared field, whose type goes by its name in `FIELD_TYPES`."""
     if value is None:
@@ -296,7 +244,3 @@ def _declared(name: str, kind: str, value: Any, rules: Rules) -> Any:
             raise InvalidEventError(name, value, "not an integer of 64 bits")
         return int(value)
     return _instant(name, value, rules)
-
-
-def _first_line(exc: BaseException) -> str:
-    return str(exc).splitlines()[0] if str(exc) else type(exc).__name__

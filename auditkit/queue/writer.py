@@ -8,9 +8,10 @@ writer; it never hangs a waiter and never retries a sync.  A writer belongs to t
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-from typing import Literal
+from typing import Literal, NoReturn
 
 import polars as pl
 
@@ -64,12 +65,8 @@ class Counters:
     blocked_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    receipt: Receipt
-    rows: Batch
-    keep_refused: Refused | None
-    """Where given, rows with a taken key are handed over and the others taken; else none is."""
+_Pending = tuple[Receipt, Batch, Refused | None]
+"""A receipt, its events, and where given, who is handed those with a taken key while the others are stored."""
 
 
 @dataclass(slots=True)
@@ -108,6 +105,10 @@ class Writer:
         self._failure: BaseException | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._asleep = True
+        """Nothing has gathered for a while: the thread, if there is one, sleeps until it is called."""
+        self._napping = False
+        """The thread looks again within `COMMIT_WITHIN_S`, or when it is called."""
         self._process = os.getpid()
         self.limits = limits or Limits()
         self.counters = Counters()
@@ -117,30 +118,36 @@ class Writer:
         """How many events are accepted and not yet committed."""
         return self._gathered.events
 
+    @property
+    def backlog_full(self) -> bool:
+        """Whether as much is committed and not yet in segments as the limits allow."""
+        return self._queue.backlog_reached(self.limits.backlog_events, self.limits.backlog_bytes)
+
     def submit(self, rows: Batch, *, keep_refused: Refused | None = None) -> Receipt:
         """Accept rows as one batch: they become durable together or not at all.
 
         Raises `QueueFullError` at a bound where the limits say so, `ClosedError` after a failure or `close`.
         """
-        receipt = Receipt(self, len(rows))
-        if not len(rows):
+        count = len(rows)
+        receipt = Receipt(self, count)
+        if not count:
             receipt.resolve(None)
             return receipt
         weight, keyed = self._weigh(rows)
         with self._gathering:
-            self._refuse_if_closed()
+            if self._closed or self._failure is not None:
+                self._refuse()
             gathered = self._gathered
-            if self.limits.on_full == "raise" and gathered.pending and self._full(len(rows), weight):
+            if self.limits.on_full == "raise" and gathered.pending and self._full(count, weight):
                 raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
-            alone = not gathered.pending and not self._wake_thread()
-            gathered.pending.append(_Pending(receipt, rows, keep_refused))
-            gathered.events += len(rows)
+            gathered.pending.append((receipt, rows, keep_refused))
+            gathered.events += count
             gathered.bytes += weight
-            gathered.keyed = gathered.keyed or keyed
-            self.counters.high_water = max(self.counters.high_water, gathered.events)
-            full = alone or self._full(0, 0)
-            if gathered.events >= COMMIT_AT_EVENTS:
-                self._wake.notify()
+            if keyed:
+                gathered.keyed = True
+            if self._asleep or (self._napping and gathered.events >= COMMIT_AT_EVENTS):
+                self._call_thread()
+            full = self._thread is None or self._full(0, 0)
         if full:
             started = perf_counter()
             self.commit()
@@ -199,6 +206,7 @@ class Writer:
 
     def abandon(self) -> None:
         """Let go in a forked child; receipts that it inherits say so when they are waited for."""
+        self._closed = True
         self._committing = threading.Lock()
         self._gathering = threading.Lock()
         self._queue.abandon()
@@ -221,12 +229,9 @@ class Writer:
             or gathered.bytes + weight >= limits.pending_bytes
         )
 
-    def _refuse_if_closed(self) -> None:
-        if self._failure is not None:
-            self.raise_failure()
-        if self._closed:
-            raise ClosedError("the trail is closed")
-        self._refuse_other_process()
+    def _refuse(self) -> NoReturn:
+        self.raise_failure()
+        raise ClosedError("the trail is closed")
 
     def _refuse_other_process(self) -> None:
         if os.getpid() != self._process:
@@ -238,6 +243,7 @@ class Writer:
             taken, self._gathered = self._gathered, _Gathered()
         if not taken.pending:
             return
+        self.counters.high_water = max(self.counters.high_water, taken.events)
         started = perf_counter()
         try:
             if self._failure is not None:
@@ -258,12 +264,12 @@ class Writer:
 
     def _commit_plain(self, taken: Sequence[_Pending]) -> None:
         """Commit events without ids: encoded before the lock is taken."""
-        blocks = list(self._blocks([pending.rows for pending in taken]))
+        blocks = list(self._blocks([rows for _, rows, _ in taken]))
         commit = self._queue.commit(blocks, self._clock.now_us())
         seq = commit.first_seq
-        for pending in taken:
-            pending.receipt.resolve(seq)
-            seq += len(pending.rows)
+        for receipt, _, _ in taken:
+            receipt.resolve(seq)
+            seq += receipt.count
         self.counters.events += seq - commit.first_seq
 
     def _commit_keyed(self, taken: Sequence[_Pending]) -> None:
@@ -271,16 +277,16 @@ class Writer:
         with self._queue.locked():
             index = self._learned_index()
             verdicts = index.judge(
-                [(_as_rows(pending.rows), pending.keep_refused is None) for pending in taken],
+                [(_as_rows(rows), keep_refused is None) for _, rows, keep_refused in taken],
                 self._queue.next_seq,
             )
-            rows = [verdict.rows for verdict in verdicts]
+            new = [verdict.rows for verdict in verdicts]
             first = self._queue.next_seq
-            if any(rows):
-                commit: Commit = self._queue.write(list(self._blocks(rows)), self._clock.now_us())
+            if any(new):
+                commit: Commit = self._queue.write(list(self._blocks(new)), self._clock.now_us())
                 first = commit.first_seq
             seq = first
-            for batch in rows:
+            for batch in new:
                 index.learn([row[-1] for row in batch], seq)
                 seq += len(batch)
             index.forget_before(self._queue.first_seq)
@@ -291,21 +297,22 @@ class Writer:
 
     def _answer(self, pending: _Pending, verdict: Verdict, first: int) -> None:
         """Resolve or fail one receipt after its batch was judged and written."""
-        if verdict.refused and pending.keep_refused is None:
+        receipt, rows, keep_refused = pending
+        if verdict.refused and keep_refused is None:
             position, error = verdict.refused[0]
-            at = position if len(pending.rows) > 1 else None
-            pending.receipt.fail(InvalidEventError(error.field, error.value, error.reason, position=at))
+            at = position if len(rows) > 1 else None
+            receipt.fail(InvalidEventError(error.field, error.value, error.reason, position=at))
             return
-        if verdict.refused and pending.keep_refused is not None:
+        if verdict.refused and keep_refused is not None:
             try:
-                pending.keep_refused(verdict.refused)
+                keep_refused(verdict.refused)
             except BaseException as exc:
-                pending.receipt.fail(exc)
+                receipt.fail(exc)
                 raise
-            pending.receipt.count -= len(verdict.refused)
+            receipt.count -= len(verdict.refused)
         self.counters.duplicates += len(verdict.repeats)
         seen = verdict.repeats[0] if verdict.repeats else None
-        pending.receipt.resolve(first if verdict.rows else seen, duplicates=len(verdict.repeats))
+        receipt.resolve(first if verdict.rows else seen, duplicates=len(verdict.repeats))
 
     def _learned_index(self) -> DedupIndex:
         """Return the index, loaded at the first keyed event; the caller holds the queue's lock."""
@@ -345,40 +352,50 @@ class Writer:
             self._failure = self._failure or error
             taken = [*taken, *self._gathered.pending]
             self._gathered = _Gathered()
-        for pending in taken:
-            if not pending.receipt.done:
-                pending.receipt.fail(error)
+        for receipt, _, _ in taken:
+            if not receipt.done:
+                receipt.fail(error)
 
-    def _wake_thread(self) -> bool:
-        """Let the writer's thread know of work; false where there can be none, at the interpreter's end."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="auditkit-writer", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return False
+    def _call_thread(self) -> None:
+        """Let the writer's thread know of work; at the interpreter's end there can be none."""
+        if self._thread is not None:
+            self._asleep = self._napping = False
+            self._wake.notify()
+            return
+        thread = threading.Thread(target=self._run, name="auditkit-writer", daemon=True)
+        with suppress(RuntimeError):
+            thread.start()
             self._thread = thread
-        self._wake.notify()
-        return True
+            self._asleep = False
 
     def _run(self) -> None:
-        while self._gather():
+        while self._sleep():
             with self._committing:
                 self._commit_gathered()
             if self._after_commit is not None and self._failure is None:
                 self._after_commit()
 
-    def _gather(self) -> bool:
-        """Wait until there is something to commit or to look after; false once the writer is closed."""
+    def _sleep(self) -> bool:
+        """Wait until there is something to commit or to look after; false once the writer is closed.
+
+        Whoever waits for each event commits for itself, and calls the thread no more than once per nap.
+        """
         with self._gathering:
-            if not self._gathered.pending and not self._closed and self._failure is None:
+            if not self._gathered.pending and not self._over():
+                self._asleep = True
                 self._wake.wait(IDLE_CHECK_S)
+                self._asleep = False
             deadline = monotonic() + COMMIT_WITHIN_S
-            while 0 < self._gathered.events < COMMIT_AT_EVENTS and not self._closed:
+            while self._gathered.events < COMMIT_AT_EVENTS and not self._over():
                 left = deadline - monotonic()
+                self._napping = True
                 if left <= 0 or not self._wake.wait(left):
                     break
-            return not self._closed and self._failure is None
+            self._napping = False
+            return not self._over()
+
+    def _over(self) -> bool:
+        return self._closed or self._failure is not None
 
 
 def _closing(payloads: Iterator[tuple[bytes, int]], rows: int, *, whole: bool = True) -> Iterator[Block]:

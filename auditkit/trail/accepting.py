@@ -131,7 +131,7 @@ def _rows(
 
 def _submit(core: Core, batch: Batch, keep_refused: Refused | None) -> Receipt:
     writer = core.writing()
-    if core.active_queue().backlog_reached(core.limits.backlog_events, core.limits.backlog_bytes):
+    if writer.backlog_full:
         if core.limits.on_full == "raise" or core.cannot_query:
             raise QueueFullError(
                 f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"

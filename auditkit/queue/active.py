@@ -14,7 +14,7 @@ from pathlib import Path
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.queue.failure import FailureNote, clear_note, read_note, write_note
+from auditkit.queue.failure import NOTE_BYTES, FailureNote, clear_note, read_note, unpack_note, write_note
 from auditkit.queue.files import create_queue_file, read_header, refuse_rot
 from auditkit.queue.finding import find
 from auditkit.queue.frames import (
@@ -72,7 +72,8 @@ class ActiveQueue:
         self._flushed_seq = flushed_seq
         self._lock = FileLock(disk, layout.queue_lock)
         self._note_fd = disk.open(layout.queue_lock, write=True)
-        self._epoch = read_note(disk, self._note_fd).epoch
+        self._note = disk.read(self._note_fd, NOTE_BYTES, 0)
+        self._epoch = unpack_note(self._note).epoch
         self._fd: int | None = None
         self._path = layout.queue
         self.first_seq = self.next_seq = 0
@@ -91,8 +92,11 @@ class ActiveQueue:
 
     def commit(self, blocks: Sequence[Block], now_us: int) -> Commit:
         """Take the lock, then `write`."""
-        with self.locked():
+        self._take_lock()
+        try:
             return self.write(blocks, now_us)
+        finally:
+            self._lock.release()
 
     def write(self, blocks: Sequence[Block], now_us: int) -> Commit:
         """Append blocks in order and make them durable with one sync; the caller holds the lock.
@@ -107,8 +111,7 @@ class ActiveQueue:
             kind = EVENTS if block.closes else PART
             parts.append(self._frame(kind, seq, block.count, block.payload))
             seq += block.count
-        with self._giving_up_on_failure():
-            self._append_durably(b"".join(parts))
+        self._append_or_give_up(b"".join(parts))
         self.next_seq = seq
         self._mark()
         return Commit(first_seq=first, recorded_us=self.recorded_us)
@@ -121,8 +124,7 @@ class ActiveQueue:
         """
         with self.locked():
             if self.next_seq > self.first_seq:
-                with self._giving_up_on_failure():
-                    self._append_durably(self._frame(SEAL, self.next_seq, 0))
+                self._append_or_give_up(self._frame(SEAL, self.next_seq, 0))
                 self._successor = self.next_seq
                 self._follow(self._successor)
             return self.next_seq
@@ -138,8 +140,7 @@ class ActiveQueue:
         """
         before, durable = self._end, self.durable
         self.recorded_us = max(self.recorded_us, recorded_us)
-        with self._giving_up_on_failure():
-            self._append_durably(self._frame(JUMP, end_seq, 0))
+        self._append_or_give_up(self._frame(JUMP, end_seq, 0))
         try:
             yield
         except BaseException:
@@ -155,10 +156,11 @@ class ActiveQueue:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the queue's lock, having learned everything that others have written."""
-        with self._lock.held(timeout_s=self._timeout_s):
-            self._refuse_after_failure()
-            self._catch_up()
+        self._take_lock()
+        try:
             yield
+        finally:
+            self._lock.release()
 
     def abandon(self) -> None:
         """Let go in a forked child, leaving the parent's lock and file as they are."""
@@ -173,10 +175,21 @@ class ActiveQueue:
         self._fd, self._note_fd = None, -1
         self._lock.close()
 
+    def _take_lock(self) -> None:
+        """Take the lock and learn what others have written; where that fails, the lock is free again."""
+        self._lock.acquire(timeout_s=self._timeout_s)
+        try:
+            self._refuse_after_failure()
+            self._catch_up()
+        except BaseException:
+            self._lock.release()
+            raise
+
     def _refuse_after_failure(self) -> None:
         if self._note_fd < 0:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
-        if self._broken or read_note(self._disk, self._note_fd).epoch != self._epoch:
+        note = self._disk.read(self._note_fd, NOTE_BYTES, 0)
+        if self._broken or (note != self._note and unpack_note(note).epoch != self._epoch):
             error = ClosedError(
                 f"{self._layout.root}: a sync of the queue failed since this trail was opened"
             )
@@ -190,7 +203,7 @@ class ActiveQueue:
             status = self._disk.status(self._open_fd)
             if status.st_size < self._end:
                 raise CorruptionError(self._path, offset=status.st_size, reason="the file became shorter")
-            if self._successor is None:
+            if self._successor is None and status.st_size != self._end:
                 with self._broken_on_failure():
                     self._read_on(status.st_size)
             if self._successor is None:
@@ -205,8 +218,6 @@ class ActiveQueue:
         Frames without a mark may have been acknowledged: the mark is not synced, and a power cut may have taken
         it.  So a failure in here cuts nothing and notes nothing, and whoever comes next tries anew.
         """
-        if size == self._end:
-            return
         base = self._end
         data = self._disk.read(self._open_fd, size - base, base)
         found = find(parse_frames(data, base), base, self.next_seq, self._path)
@@ -258,8 +269,11 @@ class ActiveQueue:
     def _mark(self) -> None:
         """Say that everything so far is durable.  The mark itself needs no sync: without it, recovery adopts."""
         mark = self._frame(MARK, self.next_seq, 0)
-        with self._giving_up_on_failure():
+        try:
             self._disk.write(self._open_fd, mark, self._end)
+        except BaseException as exc:
+            self._give_up(exc)
+            raise
         self._end += len(mark)
         self._vouched = self._end
 
@@ -272,18 +286,18 @@ class ActiveQueue:
             self._broken = True
             raise
 
-    @contextmanager
-    def _giving_up_on_failure(self) -> Iterator[None]:
-        """Give the file up if storage fails in the block; an interrupt ends only this object's writing."""
-        with self._broken_on_failure():
-            try:
-                yield
-            except OSError:
-                self._give_up()
-                raise
+    def _append_or_give_up(self, data: bytes) -> None:
+        try:
+            self._append_durably(data)
+        except BaseException as exc:
+            self._give_up(exc)
+            raise
 
-    def _give_up(self) -> None:
-        """Note the failure for everybody, then cut the file back to what is vouched for."""
+    def _give_up(self, error: BaseException) -> None:
+        """End this object's writing; where storage failed, tell everybody and cut the file back to what is vouched for."""
+        self._broken = True
+        if not isinstance(error, OSError):
+            return
         note = FailureNote(epoch=self._epoch + 1, first_seq=self.first_seq, durable_end=self.durable)
         with suppress(OSError):  # then others take the file as that of a dead writer
             write_note(self._disk, self._note_fd, note)

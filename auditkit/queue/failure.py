@@ -34,8 +34,12 @@ def pack_note(note: FailureNote) -> bytes:
 
 
 def read_note(disk: Disk, fd: int) -> FailureNote:
-    """Return the note in an open `queue.lock`; anything unreadable counts as no failure noted."""
-    data = disk.read(fd, NOTE_BYTES, 0)
+    """Return the note in an open `queue.lock`; see `unpack_note`."""
+    return unpack_note(disk.read(fd, NOTE_BYTES, 0))
+
+
+def unpack_note(data: bytes) -> FailureNote:
+    """Return the note in the content of `queue.lock`; anything unreadable counts as no failure noted."""
     if len(data) < NOTE_BYTES or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
         return FailureNote()
     _, epoch, first, end, _ = _NOTE.unpack(data)

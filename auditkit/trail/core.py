@@ -76,6 +76,8 @@ class Core:
     maintenance_failure: str | None = None
     """Why the last maintenance that began by itself failed."""
     next_attempt: float = 0.0
+    next_look: float = 0.0
+    """When maintenance looks at the queue again, on the clock of `monotonic`."""
     starting: threading.Lock = field(default_factory=threading.Lock)
     followers: "weakref.WeakSet[Follows]" = field(default_factory=weakref.WeakSet)
     """Who reads on from here and may hold a consumer's name."""

@@ -7,6 +7,7 @@ trail's own events move to a segment of their own, and a prune is itself an even
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 
 import polars as pl
 
@@ -21,8 +22,10 @@ from auditkit.timerange import partition_start, to_us
 from auditkit.trail.accepting import append_own
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import NOW_RECORDED, POLICY_SET, PRUNED, Snapshot
-from auditkit.trail.writing import FlushSummary, flush, flush_is_due
+from auditkit.trail.writing import FLUSH_AT_BYTES, FLUSH_AT_EVENTS, FlushSummary, flush, flush_is_due
 from auditkit.wording import counted
+
+LOOK_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +159,14 @@ def maintain(core: Core, *, now: datetime | None = None) -> MaintainSummary:
 
 
 def maintain_when_due(core: Core) -> None:
-    """Do what is due, from the writer's thread."""
-    maintain_often(core)
+    """Do what is due, from the writer's thread, which looks closely only every `LOOK_EVERY_S` seconds.
+
+    In between it goes by what this process knows of the queue's end.
+    """
+    queue, now = core.active_queue(), monotonic()
+    if now >= core.next_look or queue.backlog_reached(FLUSH_AT_EVENTS, FLUSH_AT_BYTES):
+        core.next_look = now + LOOK_EVERY_S
+        maintain_often(core)
 
 
 def maintain_often(core: Core, *, now: datetime | None = None) -> MaintainSummary:

@@ -175,7 +175,10 @@ def decode(frame: Frame) -> dict[int, dict[str, Any]]:
     columns: list[list[Any] | None]
     if frame.payload.startswith(b"\xff\xff\xff\xff"):
         table = pa.ipc.open_stream(pa.BufferReader(frame.payload)).read_all()
-        columns = [_plain(column).to_pylist() for column in table.columns]
+        given = dict(
+            zip(table.column_names, table.columns, strict=True)
+        )  # columns without a value are left out
+        columns = [_plain(given[name]).to_pylist() if name in given else None for name in COLUMNS]
     else:
         columns = msgspec.msgpack.decode(frame.payload)
     for column in columns:

@@ -2,9 +2,11 @@
 
 The screen may doubt a good row, never pass a bad one; what it doubts is decided by `EventSchema.row`, so that a
 frame and a mapping are held to the same words.  A frame whose shape the columns cannot express is left to the rows.
+What a whole column rules out is not looked for row by row: small batches are as frequent as large ones.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -23,6 +25,7 @@ from auditkit.event.schema import (
     TEXT_FIELDS,
     UTC_MICROSECONDS,
 )
+from auditkit.timerange import from_us
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
 
@@ -42,79 +45,82 @@ def rows_as_columns(
     normal = _normal(schema, frame, rules)
     if normal is None:
         return None
-    doubtful = _doubtful(schema, normal, rules)
-    if doubtful.any():
-        bad = []
-        for position in doubtful.arg_true():
-            given = {
-                name: value for name, value in frame.row(position, named=True).items() if value is not None
-            }
-            try:
-                schema.row(given, rules, spill=True)
-            except InvalidEventError as exc:
-                refuse(position, exc)
-                bad.append(position)
+    doubts = list(_doubts(schema, normal, rules))
+    if doubts:
+        doubtful = normal.select(pl.any_horizontal(doubt.fill_null(value=False) for doubt in doubts))
+        bad = list(_bad_rows(schema, frame, rules, doubtful.to_series(), refuse))
         if bad:
             kept = pl.Series(range(frame.height)).is_in(bad).not_()
             frame, normal = frame.filter(kept), normal.filter(kept)
-    return normal.with_columns(_tokens(frame, normal))
+    return normal.hstack([_tokens(frame, normal)])
+
+
+def _bad_rows(
+    schema: EventSchema, frame: pl.DataFrame, rules: Rules, doubtful: pl.Series, refuse: Refuse
+) -> Iterator[int]:
+    """Yield the positions of rows that the row's rule refuses."""
+    for position in doubtful.arg_true():
+        given = {name: value for name, value in frame.row(position, named=True).items() if value is not None}
+        try:
+            schema.row(given, rules, spill=True)
+        except InvalidEventError as exc:
+            refuse(position, exc)
+            yield position
 
 
 def _normal(schema: EventSchema, frame: pl.DataFrame, rules: Rules) -> pl.DataFrame | None:
     """Return the frame with the row columns and their types, or `None` where a column needs the row's care."""
-    known = set(schema.row_columns)
-    extra = [name for name in frame.columns if name not in known]
-    if any(name in ("seq", "recorded") for name in extra):
-        return None
-    columns: dict[str, pl.Expr] = {}
-    for name in schema.row_columns:
-        dtype = frame.schema.get(name, pl.Null())
-        expression = _cast(name, dtype, schema.columns[name], rules)
-        if expression is None:
-            return None
-        columns[name] = expression.alias(name)
+    known = schema.row_columns
+    given = {column.name: column for column in frame.iter_columns()}
+    extra = [name for name in given if name not in known]
     if extra:
-        attrs = frame.schema.get("attrs", pl.Null())
-        if not (attrs == pl.Null() or frame.get_column("attrs").null_count() == frame.height):
+        attrs = given.get("attrs")
+        if (attrs is not None and attrs.null_count() < frame.height) or not _all_spill(given, extra):
             return None
-        if not all(_spills(frame.get_column(name)) for name in extra):
+        spilled = frame.select(pl.struct(extra).struct.json_encode())
+        given["attrs"] = spilled.to_series()
+    columns = []
+    for name in known:
+        column = _cast(given.get(name), schema.columns[name], frame.height)
+        if column is None:
             return None
-        columns["attrs"] = pl.struct(extra).struct.json_encode().alias("attrs")
-    return frame.select(columns.values()) if frame.width else None
+        if name == "ts" and column.null_count():
+            column = column.fill_null(from_us(rules.now_us))
+        columns.append(column.alias(name))
+    return pl.DataFrame(columns) if frame.width else None
 
 
-def _cast(name: str, given: pl.DataType, wanted: pl.DataType, rules: Rules) -> pl.Expr | None:
-    """Return the expression that brings a column to its type without losing or inventing anything."""
-    if given == pl.Null():
-        literal = (
-            pl.lit(rules.now_us, dtype=pl.Int64).cast(UTC_MICROSECONDS) if name == "ts" else pl.lit(None)
-        )
-        return literal.cast(wanted)
-    column = pl.col(name)
-    if wanted == UTC_MICROSECONDS:
-        instant = _instant(column, given)
-        if instant is not None and name == "ts":
-            return instant.fill_null(pl.lit(rules.now_us, dtype=pl.Int64).cast(UTC_MICROSECONDS))
-        return instant
-    if wanted == pl.String():
-        return column.cast(pl.String) if isinstance(given, pl.String | pl.Categorical | pl.Enum) else None
-    if wanted == pl.Float64():
-        return column.cast(pl.Float64) if given.is_numeric() and not given.is_decimal() else None
-    if wanted == pl.Int64():
-        return (
-            column.cast(pl.Int64) if given.is_integer() and given not in (pl.UInt64(), pl.Int128()) else None
-        )
-    return column if given == wanted else None
+def _cast(given: pl.Series | None, wanted: pl.DataType, height: int) -> pl.Series | None:
+    """Return a column in its type without losing or inventing anything, `None` where that is not certain."""
+    if given is None or given.dtype == pl.Null():
+        return pl.Series([None], dtype=wanted).new_from_index(0, height)
+    kind = given.dtype
+    if kind == wanted:
+        return given
+    if isinstance(wanted, pl.Datetime):
+        return _instants(given)
+    certain = (
+        (wanted == pl.String() and isinstance(kind, pl.Categorical | pl.Enum))
+        or (wanted == pl.Float64() and kind.is_numeric() and not kind.is_decimal())
+        or (wanted == pl.Int64() and kind.is_integer() and kind not in (pl.UInt64(), pl.Int128()))
+    )
+    return given.cast(wanted) if certain else None
 
 
-def _instant(column: pl.Expr, given: pl.DataType) -> pl.Expr | None:
-    if not isinstance(given, pl.Datetime) or given.time_zone is None:
+def _instants(given: pl.Series) -> pl.Series | None:
+    """Return aware moments in UTC, floored to microseconds."""
+    if not isinstance(given.dtype, pl.Datetime) or given.dtype.time_zone is None:
         return None
-    if given.time_unit == "ns":
-        floored = column.to_physical().floordiv(1_000)
-    else:
-        floored = column.to_physical() * (1_000 if given.time_unit == "ms" else 1)
-    return floored.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    physical = given.to_physical()
+    if given.dtype.time_unit == "ns":
+        physical = physical // 1_000
+    elif given.dtype.time_unit == "ms":
+        physical = physical * 1_000
+    return physical.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def _all_spill(given: dict[str, pl.Series], extra: list[str]) -> bool:
+    return not {"seq", "recorded"} & set(extra) and all(_spills(given[name]) for name in extra)
 
 
 def _spills(column: pl.Series) -> bool:
@@ -124,49 +130,62 @@ def _spills(column: pl.Series) -> bool:
     return column.dtype in (pl.String(), pl.Boolean()) or column.dtype.is_integer()
 
 
-def _doubtful(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> pl.Series:
-    """Return which rows the screen does not vouch for."""
-    stamps = pl.col("ts").to_physical()
-    doubts = [
-        pl.col("action").is_null() | (pl.col("action") == ""),
-        pl.col("source").eq_missing(pl.lit(OWN_SOURCE)),
-        (stamps < FIRST_US) | (stamps >= LAST_US) | (stamps > rules.now_us + rules.max_ahead_us),
-        pl.col("attrs").str.len_bytes() > MAX_ATTRS_BYTES,
-        pl.col("attrs").str.count_matches(r"[{\[]") > MAX_ATTRS_DEPTH,
-    ]
-    texts = [*TEXT_FIELDS, *(name for name, dtype in schema.fields.items() if dtype == pl.String())]
-    doubts += [pl.col(name).str.len_bytes() > MAX_TEXT_BYTES for name in texts]
-    numbers = ["value", *(name for name, dtype in schema.fields.items() if dtype == pl.Float64())]
-    doubts += [~pl.col(name).is_finite() for name in numbers]
-    instants = [
-        pl.col(name).to_physical() for name, dtype in schema.fields.items() if dtype == UTC_MICROSECONDS
-    ]
-    doubts += [(instant < FIRST_US) | (instant >= LAST_US) for instant in instants]
-    doubtful = normal.select(pl.any_horizontal(doubt.fill_null(value=False) for doubt in doubts)).to_series()
-    return (
-        doubtful
-        if _all_objects(normal.get_column("attrs"))
-        else doubtful | normal.get_column("attrs").is_not_null()
-    )
+def _doubts(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> Iterator[pl.Expr]:
+    """Yield what the screen does not vouch for, leaving out what no row of this frame can be."""
+    action, source = normal.get_column("action"), normal.get_column("source")
+    if action.null_count() or (action == "").any():
+        yield pl.col("action").is_null() | (pl.col("action") == "")
+    if (source == OWN_SOURCE).any():
+        yield pl.col("source") == OWN_SOURCE
+    latest = min(LAST_US - 1, rules.now_us + rules.max_ahead_us)
+    yield from _outside(normal.get_column("ts"), latest)
+    yield from _doubtful_attrs(normal.get_column("attrs"))
+    for name in (*TEXT_FIELDS, "value", *schema.fields):
+        column = normal.get_column(name)
+        if column.dtype == pl.String() and column.estimated_size() > MAX_TEXT_BYTES:
+            yield pl.col(name).str.len_bytes() > MAX_TEXT_BYTES
+        elif column.dtype == pl.Float64() and not math.isfinite(column.sum()):
+            yield ~pl.col(name).is_finite()
+        elif column.dtype == UTC_MICROSECONDS:
+            yield from _outside(column, LAST_US - 1)
 
 
-def _all_objects(attrs: pl.Series) -> bool:
-    """Say whether every value is one JSON object, in one pass; a value over several lines is not vouched for."""
-    present = attrs.drop_nulls()
-    if present.is_empty():
-        return True
-    joined = present.str.join("\n").item()
+def _outside(moments: pl.Series, latest_us: int) -> Iterator[pl.Expr]:
+    """Yield which moments are too early or too late, where there are any."""
+    instants = moments.cast(pl.Int64)
+    earliest, latest = instants.min(), instants.max()
+    if (
+        isinstance(earliest, int)
+        and isinstance(latest, int)
+        and not FIRST_US <= earliest <= latest <= latest_us
+    ):
+        yield ~pl.col(moments.name).to_physical().is_between(FIRST_US, latest_us)
+
+
+def _doubtful_attrs(attrs: pl.Series) -> Iterator[pl.Expr]:
+    """Yield which attrs may be no JSON object, too long or too deep, from one pass over all of them.
+
+    A value that goes over several lines is not vouched for.
+    """
+    present = attrs.drop_nulls().to_list()
+    joined = "\n".join(present)
     try:
-        return len(_lines.decode_lines(joined)) == present.len() and joined.count("\n") == present.len() - 1
+        objects = len(_lines.decode_lines(joined)) if present else 0
     except (msgspec.DecodeError, RecursionError):
-        return False
+        objects = -1
+    if objects != len(present) or joined.count("\n") != max(0, len(present) - 1):
+        yield pl.col("attrs").is_not_null()
+        return
+    if attrs.estimated_size() > MAX_ATTRS_BYTES:
+        yield pl.col("attrs").str.len_bytes() > MAX_ATTRS_BYTES
+    if joined.count("{") + joined.count("[") - objects >= MAX_ATTRS_DEPTH:  # each has a level of its own
+        yield pl.col("attrs").str.count_matches(r"[{\[]") > MAX_ATTRS_DEPTH
 
 
 def _tokens(frame: pl.DataFrame, normal: pl.DataFrame) -> pl.Series:
     """Return the tokens of the rows with an id."""
-    keyed = normal.get_column("id").is_not_null()
-    if not keyed.any():
-        return pl.Series(TOKEN, [None] * normal.height, dtype=pl.Binary)
+    if normal.get_column("id").null_count() == normal.height:
+        return pl.Series(TOKEN, [None], dtype=pl.Binary).new_from_index(0, normal.height)
     given_ts = frame.get_column("ts") if "ts" in frame.columns else pl.Series([None] * frame.height)
     defaulted = given_ts.is_null()
     plain = normal.with_columns(pl.col(pl.Datetime).to_physical())

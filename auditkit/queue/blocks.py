@@ -1,9 +1,9 @@
 """Events as the payloads of frames, and back.
 
 A payload is either a MessagePack array that holds an array per row column, or nil where every value is null (few
-events: cheap to make), or an Arrow IPC stream of the same columns (many events at once: nothing is touched row by
-row).  The last column holds the rows' tokens.  An IPC stream begins with four bytes of ones, which no MessagePack
-array does.
+events: cheap to make), or an Arrow IPC stream of the same columns without those that are all null (many events at
+once: nothing is touched row by row).  The last column holds the rows' tokens.  An IPC stream begins with four bytes
+of ones, which no MessagePack array does.
 """
 
 import io
@@ -50,13 +50,14 @@ def row_payloads(rows: Sequence[Row]) -> Iterator[tuple[bytes, int]]:
 def frame_payloads(events: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
     """Yield (payload, rows) for a frame with the row columns and `token`."""
     row_bytes = 1 + int(events.estimated_size()) // max(1, events.height)
-    for part in events.iter_slices(max(1, min(FRAME_BLOCK_ROWS, LARGEST_BYTES // 2 // row_bytes))):
+    held = pl.DataFrame([column for column in events.iter_columns() if column.null_count() < events.height])
+    for part in held.iter_slices(max(1, min(FRAME_BLOCK_ROWS, LARGEST_BYTES // 2 // row_bytes))):
         yield from _stream_payloads(part)
 
 
 def _stream_payloads(part: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
     sink = io.BytesIO()
-    part.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())
+    part.write_ipc_stream(sink, compat_level=pl.CompatLevel.newest())
     if sink.tell() <= LARGEST_BYTES or part.height == 1:
         yield sink.getvalue(), part.height
         return
@@ -68,8 +69,8 @@ def _stream_payloads(part: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
 def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:
     """Return the tokens of a frame of events, `None` where no event has one."""
     if frame.payload.startswith(_ARROW):
-        tokens = _from_arrow(frame, path).get_column(TOKEN)
-        return None if tokens.null_count() == tokens.len() else tokens.to_list()
+        columns = _from_arrow(frame, path)
+        return columns.get_column(TOKEN).to_list() if TOKEN in columns.columns else None
     return _decoded(frame, path)[-1]
 
 
@@ -108,8 +109,10 @@ def _numbered(plain: pl.DataFrame, frames: Sequence[Frame], schema: EventSchema)
     """Add seq and recorded, which the frames decide, and bring the columns into the stored form and order."""
     seqs = pl.Series(chain.from_iterable(range(f.seq, f.seq + f.count) for f in frames), dtype=pl.UInt64)
     recorded = pl.Series(chain.from_iterable(repeat(f.recorded_us, f.count) for f in frames), dtype=pl.Int64)
+    given = {*plain.columns, "seq", "recorded"}
     return plain.with_columns(seqs.alias("seq"), recorded.cast(UTC_MICROSECONDS).alias("recorded")).select(
-        *(pl.col(name).cast(dtype) for name, dtype in schema.stored.items()), TOKEN
+        (pl.col(name) if name in given else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in (*schema.stored.items(), (TOKEN, pl.Binary()))
     )
 
 

@@ -233,6 +233,9 @@ def ratios(figures: Figures) -> Iterator[str]:
     yield "| what / beside what | events/s | beside | ratio | floor | aim |"
     yield "|---|---|---|---|---|---|"
     for claim in CLAIMS:
+        measured = (claim.measure, "auditkit") in figures.rates
+        if not measured or (claim.other and claim.other not in figures.rates):
+            continue
         other = claim.other or (claim.measure, figures.best_peer(claim.measure))
         ours, theirs = figures.rate(claim.measure, "auditkit"), figures.rate(*other)
         words = claim.words if claim.other else f"{claim.words} ({other[1]})"

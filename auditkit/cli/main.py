@@ -44,6 +44,8 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "flush": _Entry("auditkit.cli.keeping:flush", "Move queued events into segments."),
         "maintain": _Entry("auditkit.cli.keeping:maintain", "Do what is due: flush and prune."),
         "prune": _Entry("auditkit.cli.keeping:prune", "Remove what the retention policy no longer keeps."),
+        "policy": _Entry("auditkit.cli.policies:policy", "Show how long events are kept; decide it anew."),
+        "consumers": _Entry("auditkit.cli.consuming:consumers", "List who follows the trail; forget one."),
         "dead-letters": _Entry(
             "auditkit.cli.letters:dead_letters", "List inputs that were refused; retry them."
         ),

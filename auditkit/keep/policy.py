@@ -48,7 +48,7 @@ def declare_policy(retention: "str | Policy | None") -> Policy:
         return Policy()
     if not isinstance(retention, str):
         raise ValueError(f"retention: not a duration (expected text such as '90d', found {retention!r})")
-    keep = parse_duration(retention)
+    keep = parse_duration(retention, name="retention")
     if keep.negative or keep.shortest_us <= 0:
         raise ValueError(f"retention: not a positive duration (found {retention!r})")
     return Policy(keep=keep)

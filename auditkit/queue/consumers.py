@@ -117,6 +117,21 @@ class ConsumerFile:
         self._generation += 1
         self.position = position
 
+    def forget(self) -> None:
+        """Blank the file, so that the consumer is one that never had a position; on return that is durable.
+
+        The file stays, and with it its lock.  If it raises, the position, the one before it or none counts after the
+        next opening, and this object takes no more.
+        """
+        fd = self._usable()
+        try:
+            self._disk.write(fd, b" " * FILE_BYTES, 0)
+            self._disk.sync_data(fd)
+        except BaseException as exc:
+            self._failure = exc
+            raise
+        self._generation, self.position, self.attempt = 0, None, None
+
     def note(self, attempt: Attempt) -> None:
         """Remember that an event is given to the consumer; survives the process, not a power cut."""
         reason = None if attempt.reason is None else ascii(attempt.reason)[1:-1][:MAX_REASON_CHARACTERS]

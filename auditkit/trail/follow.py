@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.queue.consumers import ConsumerFile, Position, check_name
+from auditkit.queue.consumers import ConsumerFile, Position, check_name, read_positions
 from auditkit.trail.asking import View
+from auditkit.trail.core import Core
 from auditkit.trail.deliveries import Delivery, Desk, Terms, close_left
 from auditkit.trail.stream import EventStream, first_seq
 from auditkit.where import Where, compile_where
@@ -168,3 +169,22 @@ def follow(
         memory.close()
         raise
     return Follower(view, EventStream(view, position.next_seq, condition, own=own), terms, memory)
+
+
+def forget_consumer(core: Core, name: str) -> Position:
+    """Forget what a consumer has acknowledged, and return where it was; on return that is durable.
+
+    Raises `ValueError` where there is no such consumer, `LockedError` where somebody follows under its name.
+    """
+    known = dict(read_positions(core.layout))
+    if check_name(name) not in known:
+        error = ValueError(f"consumer: no such consumer (found {name!r})")
+        error.add_note(f"there are: {', '.join(known) or 'none'}")
+        raise error
+    close_left(core, name)
+    memory = ConsumerFile(core.disk, core.layout, core.modes, name)
+    try:
+        memory.forget()
+    finally:
+        memory.close()
+    return known[name]

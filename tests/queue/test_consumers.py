@@ -99,6 +99,43 @@ def test_a_position_comes_back(layout: Layout) -> None:
     assert dict(read_positions(layout)) == {"mailer": Position(next_seq=4, missed=1, given_up=2, moved_us=3)}
 
 
+@pytest.mark.parametrize("moves", [1, 2, 5])
+def test_a_forgotten_position_is_gone(layout: Layout, moves: int) -> None:
+    """Forgetting blanks the file and keeps it; what is remembered afterwards is as safe as in a new one."""
+    moved(layout, *range(10, 10 + moves))
+    file = opened(layout)
+    file.note(Attempt(seq=20, count=3))
+    file.forget()
+    assert (file.position, file.attempt) == (None, None)
+    assert dict(read_positions(layout)) == {}
+    file.close()
+    again = opened(layout)
+    assert (again.position, again.attempt) == (None, None)
+    again.move(Position(next_seq=1))
+    again.move(Position(next_seq=2))
+    again.close()
+    path = layout.consumer_file("mailer")
+    data = path.read_bytes()
+    path.write_bytes(data[:SLOT_BYTES] + b" " * SLOT_BYTES + data[2 * SLOT_BYTES :])
+    assert dict(read_positions(layout)) == {"mailer": Position(next_seq=1)}
+
+
+@pytest.mark.parametrize("operation", ["write", "sync_data"])
+def test_forgetting_that_fails_says_so(layout: Layout, operation: str) -> None:
+    """A failed write or sync is raised, and the object takes no more: what counts, the next opening finds out."""
+    moved(layout, 1, 2)
+    disk = FailingDisk()
+    file = opened(layout, disk)
+    disk.fail[operation] = OSError(errno.EIO, "input/output error")
+    with pytest.raises(OSError, match="input/output"):
+        file.forget()
+    assert not file.usable
+    with pytest.raises(ClosedError):
+        file.move(Position(next_seq=3))
+    file.close()
+    assert dict(read_positions(layout)) in ({"mailer": Position(next_seq=2)}, {})
+
+
 def test_one_at_a_time(layout: Layout) -> None:
     """Whoever comes second is told so at once; after the first is gone the name is free."""
     first = opened(layout)

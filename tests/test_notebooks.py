@@ -1,14 +1,24 @@
-"""Our notebooks: committed executed, the same when run again, and without a trace of who ran them."""
+"""Our notebooks: committed executed, the same when run again, of use on any trail, and silent about who ran them."""
 
 import json
+import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+import auditkit as ak
+from auditkit.reporting.page import make_page
+from auditkit.timerange import from_us
+from tests.fakes import ManualClock
+from tests.reporting.material import ROOT, run_here
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+README = ROOT / "README.md"
+WEEK = ROOT / "data" / "firm-week"
 COVER = "application/vnd.auditkit.cover+json"
 
 
@@ -23,8 +33,15 @@ def code_cells(path: Path) -> list[Any]:
 
 
 def test_they_are_there() -> None:
-    """The overview and the operations notebook are among them."""
-    assert {"overview", "operations"} <= {path.stem for path in NOTEBOOKS}
+    """The gallery is what the README says it is, each with a title and a sentence that says what it is for."""
+    names = {path.stem for path in NOTEBOOKS}
+    assert names == {"access_review", "actor", "compliance", "incident", "operations", "overview"}
+    assert names == set(re.findall(r"^\| `(\w+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE))
+    for path in NOTEBOOKS:
+        title, _, sentence = "".join(read(path)["cells"][0]["source"]).partition("\n\n")
+        assert title.startswith("# ")
+        assert sentence.endswith((".", "?"))
+        assert "\n" not in sentence
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -55,6 +72,133 @@ def test_nobody_is_named(path: Path) -> None:
     assert len(covers) == 1
     assert covers[0]["metadata"] == {}
     assert str(path.parents[1]) not in path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", params=[path.stem for path in NOTEBOOKS])
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of one of our notebooks."""
+    found: str = request.param
+    return found
+
+
+def page_of(name: str, trail: Path, **parameters: object) -> Any:
+    """Return the page of one of our notebooks run on a trail."""
+    return make_page(
+        run_here(ROOT / "notebooks" / f"{name}.ipynb", trail=str(trail), **parameters), name=name
+    )
+
+
+def shown_of(page: Any) -> list[Any]:
+    """Return everything a page shows below its first screen."""
+    return [block for step in page.steps for block in step.blocks]
+
+
+def test_on_an_empty_trail(name: str, tmp_path: Path) -> None:
+    """A trail without an event gives a whole report that says so: no error, no figure without words."""
+    ak.create(tmp_path / "nothing", tz="Asia/Kolkata").close()
+    page = page_of(name, tmp_path / "nothing")
+    assert page.facts.answer.startswith("No events" if name != "operations" else "0 events")
+    assert page.facts.summary == ()
+    assert len(shown_of(page)) >= 5
+    assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
+
+
+def test_on_a_recording_of_seconds(name: str) -> None:
+    """A trail of another kind, by one actor within seconds, gives a whole report of its events."""
+    page = page_of(name, ROOT / "data" / "recording")
+    assert page.facts.as_of >= 100
+    assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
+
+
+def test_on_events_that_say_little(name: str, tmp_path: Path) -> None:
+    """Events with an action only, and none of them privileged or failed, break nothing."""
+    with ak.create(tmp_path / "little") as trail:
+        trail.extend([{"action": "a"}] * 3).wait()
+    page = page_of(name, tmp_path / "little")
+    assert page.facts.counts.shown == (0 if name == "access_review" else 3)
+    assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
+
+
+def test_given_parameters_are_obeyed(name: str) -> None:
+    """Window, filter, zone and seq of a run are those of its first screen."""
+    page = page_of(
+        name, WEEK, start="2026-10-20", end="+2d", where={"source": ["idp", "backup"]}, tz="UTC", as_of=9000
+    )
+    assert (page.facts.start, page.facts.end) == ("2026-10-20T00:00:00+00:00", "2026-10-22T00:00:00+00:00")
+    assert (page.facts.zone, page.facts.as_of) == ("UTC", 9000)
+    assert page.facts.where["source"] == ["idp", "backup"]
+    assert {source.name for source in page.facts.sources} <= {"idp", "backup"}
+
+
+def test_an_actor_of_ones_choice() -> None:
+    """The story of a named actor is about nobody else, whatever characters the name has."""
+    page = page_of("actor", WEEK, actor="hedda.ekman")
+    assert page.title == "The story of hedda.ekman"
+    assert page.facts.where == {"actor": ["hedda.ekman"]}
+    assert page.facts.counts.shown == 496
+    assert page_of("actor", WEEK, actor="hedda.*").facts.counts.shown == 0
+
+
+def test_a_moment_of_ones_choice() -> None:
+    """The incident is around the moment that was given, as long before and after as asked."""
+    page = page_of("incident", WEEK, moment="2026-10-25T02:07+01:00", before="10m", after="20m")
+    assert (page.facts.start, page.facts.end) == ("2026-10-25T02:57:00+02:00", "2026-10-25T02:27:00+01:00")
+    assert any("backup.policy.update" in sentence for sentence in page.facts.summary)
+
+
+def test_privileges_of_ones_choice() -> None:
+    """Access is reviewed for the actions whose patterns were given."""
+    page = page_of("access_review", WEEK, privileged=["role.*", "customer.export"])
+    assert page.facts.where == {"action": ["customer.export", "role.grant"]}
+
+
+def test_compliance_lists_what_was_removed_refused_and_reviewed(tmp_path: Path) -> None:
+    """Removals with their policy, refused inputs with their reason, and the trail's own records are in its tables."""
+    clock = ManualClock()
+    with ak.create(tmp_path / "kept", retention="30d", maintain=False, clock=clock) as trail:
+        trail.extend(
+            [{"action": "a", "ts": from_us(clock.us) - timedelta(days=40)}, {"action": "a"}, {"action": ""}],
+            on_invalid="dead-letter",
+        ).wait()
+        trail.prune()
+        trail.set_retention("60d")
+    page = page_of("compliance", tmp_path / "kept")
+    tables = {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
+    removed = tables["What was removed, of which time and by which policy"]
+    assert [row[1:3] + row[-1:] for row in removed.rows] == [("1", "2026-10-15 08:00:00", "keep 30d")]
+    assert len(tables["Refused inputs"].rows) == 1
+    decided = tables["Changes of retention, and removals, as the trail recorded them"]
+    assert [row[2] for row in decided.rows] == ["retention.pruned", "retention.set"]
+    assert page.facts.counts.pruned == page.facts.counts.dead_letters == 1
+
+
+@pytest.mark.parametrize("name", ["overview", "actor", "access_review", "incident"])
+def test_two_renderings_show_the_same(name: str, tmp_path: Path) -> None:
+    """At the same seq a report shows the same figures, though events came, moved and were removed in between."""
+    clock = ManualClock("2026-10-21T18:00:00+00:00")
+    with ak.create(tmp_path / "busy", retention="1d", maintain=False, clock=clock) as trail:
+        with ak.open(WEEK, maintain=False) as week:
+            trail.extend(week.range(limit=6000).drop("seq", "recorded")).wait()
+        seq = trail.end_seq
+        given = {"as_of": seq, "start": "2026-10-19", "tz": "Europe/Stockholm"}
+        first = run_here(ROOT / "notebooks" / f"{name}.ipynb", trail=str(tmp_path / "busy"), **given)
+        trail.extend([{"action": "role.grant", "actor": "hedda.ekman", "outcome": "failure"}] * 50).wait()
+        clock.advance(minutes=1)
+        assert trail.prune().events > 0
+        second = run_here(ROOT / "notebooks" / f"{name}.ipynb", trail=str(tmp_path / "busy"), **given)
+    assert figures(first) == figures(second)
+
+
+def figures(document: Any) -> list[Any]:
+    """Return what the cells show, but for how much was still queued when the first screen was made."""
+    data = json.loads(
+        json.dumps([output.data for cell in document.cells for output in cell.get("outputs", [])])
+    )
+    for shown in data:
+        shown.pop("text/html", None)
+        shown.pop("text/plain", None)
+        shown.get(COVER, {}).get("counts", {}).pop("queued", None)
+    return data  # type: ignore[no-any-return]
 
 
 def test_they_run_and_show_the_same() -> None:

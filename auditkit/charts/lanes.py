@@ -111,7 +111,7 @@ def timeline(
 _SIZE: Spec = {
     "field": "count",
     "type": "quantitative",
-    "scale": {"type": "sqrt", "range": [18, 320]},
+    "scale": {"type": "sqrt", "range": [16, 240]},
     "legend": None,
 }
 

@@ -62,6 +62,14 @@ class Cover:
         return {"start": self.start, "end": self.end}
 
     @property
+    def previous(self) -> dict[str, Any]:
+        """The bounds of the window of equal length before this one; one without events where a bound is missing."""
+        if self.start is None or self.end is None:
+            return {"start": from_us(0), "end": from_us(0)}
+        first, end = to_us(self.start), to_us(self.end)
+        return {"start": from_us(2 * first - end), "end": from_us(first)}
+
+    @property
     def scope(self) -> dict[str, Any]:
         """Window and filter as the keyword arguments that the trail's queries take."""
         return {**self.window, "where": self.where}

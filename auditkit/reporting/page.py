@@ -152,12 +152,16 @@ def _language(notebook: Any) -> str:
 def _steps(
     cells: Sequence[Any], made: Sequence[Sequence[Block]], title: str, language: str
 ) -> Iterator[Step]:
-    """Yield the notebook in its order; code that shows nothing joins the code of the next output."""
+    """Yield the notebook in its order; code that shows nothing joins the code of the next output.
+
+    The heading that begins its first markdown is left out: the page's own stands in its place.
+    """
+    opening = next((cell for cell in cells if cell.cell_type == "markdown"), None)
     waiting: list[Code] = []
     for cell, found in zip(cells, made, strict=True):
         if cell.cell_type == "markdown":
             heading = _TITLE.match(cell.source)
-            repeats = heading is not None and visible(heading[1]) == title
+            repeats = heading is not None and (cell is opening or visible(heading[1]) == title)
             prose = written(cell.source[heading.end() :] if heading and repeats else cell.source)
             if prose.strip():
                 yield Step(prose=prose)

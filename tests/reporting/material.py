@@ -1,5 +1,6 @@
 """Hostile texts, and notebooks made by hand."""
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -108,6 +109,26 @@ class _Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
+
+
+def run_here(path: Path, **parameters: object) -> Any:
+    """Return a notebook run in this process, without a kernel: its cells with what their last line shows.
+
+    Parameters are assigned behind the cell tagged `parameters`, as papermill does.
+    """
+    document = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    names: dict[str, Any] = {}
+    for number, cell in enumerate(cell for cell in document.cells if cell.cell_type == "code"):
+        body = ast.parse(cell.source).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body=body, type_ignores=[]), str(path), "exec"), names)  # noqa: S102 -- our notebook
+        if "parameters" in cell.metadata.get("tags", []):
+            names.update(parameters)
+        cell.execution_count, cell.outputs = number + 1, []
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), str(path), "eval"), names)  # noqa: S307 -- as above
+            cell.outputs = [nbformat.from_dict(shown(value))]  # type: ignore[no-untyped-call]
+    return document
 
 
 def elements(html: str) -> list[tuple[str, dict[str, str]]]:

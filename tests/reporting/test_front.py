@@ -108,6 +108,27 @@ def test_a_relative_window_is_resolved_once(busy: Trail) -> None:
     assert page.window == {"start": page.start, "end": page.end}
 
 
+def test_the_window_before_is_as_long(make_trail: Callable[..., Trail]) -> None:
+    """It ends where the window starts and has its length in time, not on the clock; without a bound it is empty."""
+    trail = make_trail(tz="Europe/Stockholm")
+    page = cover(trail, "2026-10-25T01:30", "2026-10-25T03:30", title="T")  # three hours: clocks go back
+    assert page.previous == {
+        "start": datetime(2026, 10, 24, 20, 30, tzinfo=UTC),
+        "end": datetime(2026, 10, 24, 23, 30, tzinfo=UTC),
+    }
+    assert trail.range(**cover(trail, title="T").previous).is_empty()
+
+
+def test_further_conditions_hold_beside_the_filter(busy: Trail) -> None:
+    """A narrowed scope never shows what the filter hides, also where both are about the same column."""
+    page = cover(busy, where={"outcome": "failure", "actor": ["bo", None]}, title="T")
+    assert busy.range(**page.only({"actor": "bo"})).height == 1
+    assert busy.range(**page.only({"outcome": "success"})).is_empty()
+    assert busy.range(**cover(busy, title="T").only({"actor": "ann"})).height == 3
+    expression = cover(busy, where=pl.col("actor") == "ann", title="T")
+    assert busy.range(**expression.only({"outcome": None})).height == 2
+
+
 @pytest.mark.parametrize(
     ("days", "every"), [(0.01, "10s"), (1, "15m"), (7, "1h"), (31, "6h"), (180, "1d"), (4000, "1w")]
 )

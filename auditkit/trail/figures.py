@@ -92,6 +92,8 @@ class Stats:
     consumers: tuple[ConsumerStats, ...] = ()
     unrecorded: int = 0
     """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
+    due: tuple[str, ...] = ()
+    """What `maintain()` or, for "prune" where it waits for a hand, `prune()` would do now: "flush", "prune"."""
     maintenance_failure: str | None = None
     """Why the last flush or prune that this object began by itself failed; it is tried again."""
 
@@ -109,8 +111,11 @@ class Stats:
             )
         if self.unrecorded:
             rows.append(("not recorded", [("calls", f"{self.unrecorded:,}")]))
+        maintenance = [("due", ", ".join(self.due))] if self.due else []
         if self.maintenance_failure is not None:
-            rows.append(("maintenance", [("failed", self.maintenance_failure)]))
+            maintenance.append(("failed", self.maintenance_failure))
+        if maintenance:
+            rows.append(("maintenance", maintenance))
         return rows
 
     @property

@@ -8,17 +8,21 @@ from auditkit.trail.core import Core
 from auditkit.trail.figures import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
 from auditkit.trail.keeping import plan_prune, waits_for_hand
 from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.writing import flush_is_due
 
 
 def stats(core: Core, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
+    retention = _retention(snapshot)
+    due = {"flush": flush_is_due(core), "prune": retention.prunable > 0}
     return Stats(
         queue=_queue(core, snapshot),
         segments=_segments(snapshot),
-        retention=_retention(snapshot),
+        retention=retention,
         dead_letters=count_letters(core.layout),
         consumers=_consumers(core, snapshot.committed_seq),
         unrecorded=core.unrecorded,
+        due=tuple(task for task, waits in due.items() if waits),
         maintenance_failure=core.maintenance_failure,
     )
 

@@ -34,6 +34,8 @@ def test_the_numbers_are_those_of_stats(filled: Run, place: Path) -> None:
     assert found["auditkit_events_committed_total", "audit"] == 6
     assert found["auditkit_events_flushed_total", "audit"] == 4
     assert found["auditkit_prune_waits_for_hand", "audit"] == 0
+    assert found["auditkit_maintenance_due", "audit", "flush"] == 0
+    assert found["auditkit_maintenance_due", "audit", "prune"] == 0
     assert found["auditkit_consumer_lag", "audit", "mailer"] == 5
     assert found["auditkit_consumer_position", "audit", "mailer"] == 1
     assert 0 <= found["auditkit_queue_oldest_age_seconds", "audit"] < 600

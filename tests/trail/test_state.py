@@ -59,6 +59,25 @@ def test_the_card_says_what_there_is(make_trail: Callable[..., Trail]) -> None:
     assert "calls" in card
 
 
+def test_what_is_due_is_told(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A flush is due once the queue is old, a prune once whole segments are expired, and neither when it is done."""
+    trail = make_trail(retention="1d", maintain=False)
+    trail.append(action="a").wait()
+    assert trail.stats().due == ()
+    assert "maintenance" not in str(trail.stats())
+    clock.advance(minutes=15)
+    assert trail.stats().due == ("flush",)
+    trail.flush()
+    assert trail.stats().due == ()
+    clock.advance(days=3)
+    trail.append(action="b").wait()
+    assert trail.stats().due == ("prune",)
+    clock.advance(minutes=15)
+    assert "flush, prune" in str(trail.stats())
+    trail.prune()
+    assert trail.stats().due == ()
+
+
 def test_the_state_is_a_value(trail: Trail) -> None:
     """Numbers do not change once they were taken."""
     stats = trail.stats()

@@ -64,12 +64,12 @@ def test_range_as_csv(filled: Run) -> None:
     text = filled("range", "--csv", "--columns", "seq,ts,actor,value").stdout
     assert text.splitlines() == [
         "seq,ts,actor,value",
-        "0,2026-10-24T22:30:00+00:00,ann,1.0",
-        "1,2026-10-25T00:30:00+00:00,bob,2.5",
-        "2,2026-10-25T01:30:00+00:00,ann,",
-        "3,2026-10-25T02:30:00+00:00,,",
-        '4,2026-10-25T22:45:00+00:00,"",',
-        "5,2026-10-25T23:15:00+00:00,ann,-4.0",
+        "0,2026-10-24T22:30:00Z,ann,1.0",
+        "1,2026-10-25T00:30:00Z,bob,2.5",
+        "2,2026-10-25T01:30:00Z,ann,",
+        "3,2026-10-25T02:30:00Z,,",
+        '4,2026-10-25T22:45:00Z,"",',
+        "5,2026-10-25T23:15:00Z,ann,-4.0",
     ]
     assert len(list(csv.DictReader(io.StringIO(filled("range", "--csv").stdout)))) == 6
 

@@ -241,6 +241,12 @@ class TimeRange:
         """Whether any instant of lo..hi, both included, may lie inside."""
         return (self.start_us is None or self.start_us <= hi) and (self.end_us is None or lo < self.end_us)
 
+    def intersection(self, other: "TimeRange") -> "TimeRange":
+        """Return the instants that lie in both."""
+        starts = [us for us in (self.start_us, other.start_us) if us is not None]
+        ends = [us for us in (self.end_us, other.end_us) if us is not None]
+        return TimeRange(start_us=max(starts, default=None), end_us=min(ends, default=None))
+
     def describe(self, tz: str = "UTC") -> str:
         """Return the range in words, its bounds shown in `tz`.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from auditkit.query.cells import Cells
 from auditkit.query.frames import output_name
 from auditkit.where import InvalidQueryError
 
@@ -37,6 +38,37 @@ class Measures:
     def expressions(self) -> list[pl.Expr]:
         """The caller's own expressions among them."""
         return [aggregation for aggregation in self.columns.values() if isinstance(aggregation, pl.Expr)]
+
+    @property
+    def merges(self) -> bool:
+        """Whether all of them follow from counts, sums, smallest and largest values of parts of the events."""
+        return all(isinstance(measure, str) and measure in DEFAULTS for measure in self.columns.values())
+
+    @property
+    def looks_at_values(self) -> bool:
+        """Whether counting events is not enough."""
+        return any(measure != "count" for measure in self.columns.values())
+
+    def of_cells(self, cells: Cells) -> pl.DataFrame:
+        """Return the columns as they leave, from cells."""
+        found = pl.DataFrame({"count": cells.counts})
+        if self.looks_at_values:
+            found = found.with_columns(
+                pl.Series("value_count", cells.value_counts),
+                pl.Series("sum", cells.sums),
+                pl.Series("min", cells.mins),
+                pl.Series("max", cells.maxs),
+            )
+        some, total = pl.col("value_count") > 0, pl.col("sum")
+        shown = {
+            "count": pl.col("count").cast(pl.Int64),
+            "value_count": pl.col("value_count").cast(pl.Int64),
+            "sum": pl.when(some).then(total),
+            "mean": pl.when(some).then(total / pl.col("value_count")),
+            "min": pl.when(some).then(pl.col("min")),
+            "max": pl.when(some).then(pl.col("max")),
+        }
+        return found.select(shown[str(measure)].alias(name) for name, measure in self.columns.items())
 
     def computed(self, order: list[str]) -> list[pl.Expr]:
         """Return what a group computes; `order` are the columns that say which event came first."""

@@ -139,13 +139,19 @@ def downsample(
     window = window_of(start, end, tz=tz, now=now)
     length, fill = parse_every(every), check_fill(fill)
     found = _grouped(frame, by, length, window, where, aggs, tz, within)
+    return filled(found, list(parse_keys(by, frame.collect_schema())), length, window, fill, tz)
+
+
+def filled(
+    found: pl.DataFrame, names: Sequence[str], length: Duration, window: TimeRange, fill: Fill, tz: str
+) -> pl.DataFrame:
+    """Return a downsampled frame with what `fill` puts into empty buckets; `names` are those of the keys."""
     starts = None if fill is UNFILLED else _all_starts(found, length, window, tz)
     if starts is None:
         return found
-    names = list(parse_keys(by, frame.collect_schema()))
     untimed = found.filter(pl.col("ts").is_null())
-    filled = fill_gaps(found.filter(pl.col("ts").is_not_null()), names, starts, fill)
-    return pl.concat([filled, untimed.cast(filled.schema)]).sort("ts", *names, nulls_last=True)
+    whole = fill_gaps(found.filter(pl.col("ts").is_not_null()), names, starts, fill)
+    return pl.concat([whole, untimed.cast(whole.schema)]).sort("ts", *names, nulls_last=True)
 
 
 def _grouped(
@@ -174,7 +180,7 @@ def _grouped(
     grouping = [_BUCKET for _ in times] + key_columns(keys)
     computed = measures.computed(time_order(schema))
     found = (events.group_by(grouping).agg(computed) if grouping else events.select(computed)).collect()
-    starts = [] if bucket is None else [_shown_starts(bucket.starts_of(found[_BUCKET]), tz)]
+    starts = [] if bucket is None else [shown_starts(bucket.starts_of(found[_BUCKET]), tz)]
     answer = text_out(found.select(*starts, *renamed(keys), *measures.finished()))
     return answer.sort(*times, *keys, nulls_last=True) if grouping else answer
 
@@ -199,7 +205,7 @@ def _bounds(events: pl.LazyFrame, window: TimeRange) -> tuple[int, int] | None:
     return None if first is None else (first, last)
 
 
-def _shown_starts(starts: pl.Series, tz: str) -> pl.Series:
+def shown_starts(starts: pl.Series, tz: str) -> pl.Series:
     """Return bucket starts, given in UTC microseconds, as the column `ts` in a zone."""
     try:
         return starts.cast(pl.Datetime("us", tz)).alias("ts")
@@ -214,4 +220,4 @@ def _all_starts(found: pl.DataFrame, every: Duration, window: TimeRange, tz: str
     last = present.max() if window.end_us is None else window.end_us - 1
     if not isinstance(first, int) or not isinstance(last, int) or first > last:
         return None
-    return _shown_starts(pl.Series(bucket_starts(every, tz, first, last), dtype=pl.Int64), tz)
+    return shown_starts(pl.Series(bucket_starts(every, tz, first, last), dtype=pl.Int64), tz)

@@ -5,7 +5,9 @@ process for each part of a file: what lies before the batches, the footer, and e
 """
 
 import mmap
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,17 +23,24 @@ from auditkit.store.records import SegmentRow
 from auditkit.store.segment import FORMAT, METADATA_KEY, check_presence
 
 _HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
+_MOST_OPEN = 64
+_MOST_READERS = 3
+
+_Key = tuple[str, int, int]
+"""A file by path, inode and modification time."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFiles:
-    """The segment files of one trail, and which parts of them this process has checked."""
+    """The segment files of one trail, which parts of them this process has checked, and those last used."""
 
     layout: Layout
     names: Sequence[str]
     """The columns of every segment, in order."""
-    checked: dict[tuple[str, int, int], bytearray] = field(default_factory=dict)
-    """A flag for each part of a file, by path, inode and modification time."""
+    checked: dict[_Key, bytearray] = field(default_factory=dict)
+    """A flag for each part of a file."""
+    recent: OrderedDict[_Key, "OpenSegment"] = field(default_factory=OrderedDict)
+    taking: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, row: SegmentRow) -> "OpenSegment":
         """Map a segment.
@@ -39,12 +48,19 @@ class SegmentFiles:
         Raises `FileNotFoundError` where it is gone and `CorruptionError` where its size is wrong.
         """
         path = check_presence(self.layout, row)
-        with path.open("rb") as file:
-            view = mmap.mmap(file.fileno(), row.size_bytes, access=mmap.ACCESS_READ)
         status = path.stat()
         key = (row.path, status.st_ino, status.st_mtime_ns)
-        flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + len(row.parts)))
-        return OpenSegment(path, row, self.names, view, flags)
+        with self.taking:
+            segment = self.recent.get(key)
+            if segment is None:
+                flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + len(row.parts)))
+                with path.open("rb") as file:
+                    view = mmap.mmap(file.fileno(), row.size_bytes, access=mmap.ACCESS_READ)
+                segment = self.recent[key] = OpenSegment(path, row, self.names, view, flags)
+            self.recent.move_to_end(key)
+            while len(self.recent) > _MOST_OPEN:
+                self.recent.popitem(last=False)
+        return segment
 
     def whole(self, row: SegmentRow) -> Path:
         """Return the path of a segment all of whose bytes are those that were written."""
@@ -62,6 +78,9 @@ class OpenSegment:
     names: Sequence[str]
     view: mmap.mmap
     flags: bytearray
+    readers: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    """An open reader for each choice of columns, with the dictionaries it has decoded."""
+    reading: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, numbers: Collection[int]) -> None:
         """Raise `CorruptionError` where these batches, or what is parsed with them, are not what was written."""
@@ -75,15 +94,15 @@ class OpenSegment:
     def batches(self, numbers: Sequence[int], columns: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Yield the batches with these numbers, with these columns in the order of the schema."""
         self.check(numbers)
-        with self._explained():
-            reader = self._reader(columns)
-            for number in numbers:
-                yield reader.get_batch(number)
+        for number in numbers:
+            with self._explained(), self.reading:
+                batch = self._reader(columns).get_batch(number)
+            yield batch
 
     def candidates(self, wanted: Mapping[str, Any]) -> Collection[int]:
         """Return the batches that may hold, in each of the columns, one of the values with the hashes `wanted`."""
         self.check(())
-        with self._explained():
+        with self._explained(), self.reading:
             filters = self._reader(self.names[:1]).metadata or {}
             chosen = set(range(len(self.row.parts)))
             for column, values in wanted.items():
@@ -93,12 +112,17 @@ class OpenSegment:
 
     def _reader(self, columns: Collection[str]) -> Any:
         included = sorted(self.names.index(name) for name in columns)
-        options = pa.ipc.IpcReadOptions(included_fields=included, use_threads=False)
-        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self.view)), options=options)
-        metadata = reader.schema.metadata or {}
-        if metadata.get(METADATA_KEY) != FORMAT:
-            raise FormatError(f"{self.path}: unknown segment format (expected {FORMAT.decode()})")
-        return reader
+        key = tuple(self.names[place] for place in included)
+        if key not in self.readers:
+            options = pa.ipc.IpcReadOptions(included_fields=included, use_threads=False)
+            reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self.view)), options=options)
+            metadata = reader.schema.metadata or {}
+            if metadata.get(METADATA_KEY) != FORMAT:
+                raise FormatError(f"{self.path}: unknown segment format (expected {FORMAT.decode()})")
+            if len(self.readers) >= _MOST_READERS:
+                self.readers.clear()
+            self.readers[key] = reader
+        return self.readers[key]
 
     def _check(self, flag: int, start: int, end: int, crc: int) -> None:
         if self.flags[flag]:

@@ -7,19 +7,34 @@ from typing import TypeVar
 
 import polars as pl
 
-from auditkit.query import UNFILLED, Aggregations, Fill, limited, range_columns, text_out
+from auditkit.query import UNFILLED, Aggregations, By, Fill, kept, range_columns, text_out
 from auditkit.query import downsample as downsample_frame
 from auditkit.query import group_by as group_by_frame
 from auditkit.query import range as range_frame
-from auditkit.timerange import TimeRange, from_us, resolve, to_us
+from auditkit.query.answers import filled
+from auditkit.query.buckets import parse_every
+from auditkit.query.filling import check_fill
+from auditkit.query.keys import parse_keys
+from auditkit.timerange import Duration, TimeRange, from_us, resolve, to_us
 from auditkit.trail.core import Core
-from auditkit.trail.reading import events_in_order, wanted
+from auditkit.trail.decoding import wanted
+from auditkit.trail.grouping import grouped, plan_grouping
+from auditkit.trail.reading import events_in_order
+from auditkit.trail.scanning import scan_events
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.source import retrying
-from auditkit.where import Where, conditions
+from auditkit.trail.source import Source, retrying
+from auditkit.where import InvalidQueryError, Where, conditions
 
 _T = TypeVar("_T")
 EVERYTHING = TimeRange(start_us=None, end_us=None)
+_SQL_TIMES = (
+    "times: ts >= DATE '2026-11-24', ts < '2026-11-24T07:00:00Z' or '2026-11-24T07:00:00Z'::timestamptz; "
+    "a TIMESTAMP literal has no zone and cannot be compared with ts"
+)
+_SQL_ATTRS = (
+    "values inside attrs: this dialect has no json_extract and no ->>; use where={'attrs.key': ...} of the other "
+    "questions, or ak.attr('key') with trail.scan()"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +64,24 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One question on its way to `auditkit.query`: the events that may answer it, and the window it is about."""
+    """One question on its way to `auditkit.query`: the snapshot that may answer it, and the window it is about."""
 
-    events: pl.LazyFrame
+    source: Source
+    snapshot: Snapshot
     window: TimeRange
-    within: TimeRange
-    """Where all of the events lie, as the catalog knows it."""
     now: datetime
     tz: str
+    own: bool
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns of events as they leave a trail."""
+        return pl.Schema(self.source.schema.columns)
+
+    @property
+    def within(self) -> TimeRange:
+        """Where all of the events lie, as the catalog knows it."""
+        return self.snapshot.span(self.window)
 
     @property
     def start(self) -> datetime | None:
@@ -68,26 +93,38 @@ class Question:
         """The moment before which is asked."""
         return None if self.window.end_us is None else from_us(self.window.end_us)
 
+    def events(self) -> pl.LazyFrame:
+        """Return the events of the segments that may hold some of the window, with the stored schema."""
+        return self.source.frame(self.snapshot, self.window, own=self.own)
+
 
 def ask(
     view: View, start: object, end: object, answer: Callable[[Question], _T], *, own: bool, tz: str | None
 ) -> _T:
-    """Resolve a window against the view's "now", and let `answer` work on the events of its segments."""
+    """Resolve a window against the view's "now", and let `answer` work on a snapshot until no file is missing."""
     zone = tz or view.tz
     now = view.now()
     window = resolve(start, end, now_us=to_us(now), tz=zone)
 
     def attempt() -> _T:
         snapshot = view.snapshot()
-        events = view.core.source.frame(snapshot, window, own=own)
-        return answer(Question(events=events, window=window, within=snapshot.span(window), now=now, tz=zone))
+        snapshot.refuse_pruned(window)
+        source = view.core.source
+        return answer(Question(source=source, snapshot=snapshot, window=window, now=now, tz=zone, own=own))
 
     return retrying(attempt)
 
 
 def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None) -> pl.LazyFrame:
     """See `Trail.scan`."""
-    return ask(view, start, end, lambda q: text_out(limited(q.events, q.window, where)), own=own, tz=tz)
+    window = resolve(start, end, now_us=to_us(view.now()), tz=tz or view.tz)
+    return kept(_scanned(view, window, own=own), where)
+
+
+def _scanned(view: View, window: TimeRange, *, own: bool) -> pl.LazyFrame:
+    snapshot = view.snapshot()
+    snapshot.refuse_pruned(window)
+    return scan_events(view.core.source, window, at=snapshot.as_of, allow_pruned=view.allow_pruned, own=own)
 
 
 def range_(
@@ -104,24 +141,11 @@ def range_(
 ) -> pl.DataFrame:
     """See `Trail.range`."""
 
-    if isinstance(where, pl.Expr):
-
-        def answer(q: Question) -> pl.DataFrame:
-            return range_frame(
-                q.events,
-                q.start,
-                q.end,
-                where=where,
-                columns=columns,
-                limit=limit,
-                descending=descending,
-                tz=q.tz,
-                now=q.now,
-            )
-
-        return ask(view, start, end, answer, own=own, tz=tz)
-    schema = pl.Schema(view.core.schema.columns)
     window = resolve(start, end, now_us=to_us(view.now()), tz=tz or view.tz)
+    if isinstance(where, pl.Expr):
+        events = _scanned(view, window, own=own)
+        return range_frame(events, where=where, columns=columns, limit=limit, descending=descending)
+    schema = pl.Schema(view.core.schema.columns)
     chosen = range_columns(schema, columns, limit)
     needed = list(dict.fromkeys(root for one in chosen for root in one.meta.root_names()))
     asked = [] if where is None else conditions(where, schema)
@@ -138,7 +162,7 @@ def range_(
 
 def group_by(
     view: View,
-    by: str | Sequence[str],
+    by: By,
     *,
     every: str | None,
     start: object,
@@ -149,10 +173,14 @@ def group_by(
     tz: str | None,
 ) -> pl.DataFrame:
     """See `Trail.group_by`."""
+    length = None if every is None else parse_every(every)
 
     def answer(q: Question) -> pl.DataFrame:
+        folded = _folded(q, by, length, where, aggs)
+        if folded is not None:
+            return folded
         return group_by_frame(
-            q.events,
+            q.events(),
             by,
             every=every,
             start=q.start,
@@ -171,7 +199,7 @@ def downsample(
     view: View,
     every: str,
     *,
-    by: str | Sequence[str] | None,
+    by: By,
     start: object,
     end: object,
     where: Where,
@@ -181,10 +209,15 @@ def downsample(
     tz: str | None,
 ) -> pl.DataFrame:
     """See `Trail.downsample`."""
+    length, fill = parse_every(every), check_fill(fill)
 
     def answer(q: Question) -> pl.DataFrame:
+        folded = _folded(q, by, length, where, aggs)
+        if folded is not None:
+            names = list(parse_keys(by, q.schema))
+            return filled(folded, names, length, q.window, fill, q.tz)
         return downsample_frame(
-            q.events,
+            q.events(),
             every,
             by=by,
             start=q.start,
@@ -200,18 +233,34 @@ def downsample(
     return ask(view, start, end, answer, own=own, tz=tz)
 
 
+def _folded(
+    q: Question, by: By, every: Duration | None, where: Where, aggs: Aggregations
+) -> pl.DataFrame | None:
+    """Return the groups folded from numbers, `None` where the question asks for more or there are no events."""
+    if isinstance(where, pl.Expr):
+        return None
+    grouping = plan_grouping(by, every, aggs, q.schema, q.tz)
+    if grouping is None:
+        return None
+    asked = () if where is None else conditions(where, q.schema)
+    reading = wanted(q.snapshot, q.window, own=q.own, columns=grouping.columns, conditions=asked)
+    return grouped(q.source.files, grouping, reading)
+
+
 def sql(view: View, query: str, *, own: bool) -> pl.DataFrame:
     """See `Trail.sql`."""
     statement = query.lstrip().partition(" ")[0].partition("\n")[0].upper().lstrip("(")
     if statement not in ("SELECT", "WITH"):
         raise ValueError(f"sql: only SELECT is answered (found {statement or query!r})")
 
-    def attempt() -> pl.DataFrame:
-        events = view.core.source.frame(view.snapshot(), EVERYTHING, own=own)
-        with pl.SQLContext(events=text_out(events)) as context:
+    with pl.SQLContext(events=_scanned(view, EVERYTHING, own=own)) as context:
+        try:
             return context.execute(query).collect()
-
-    return retrying(attempt)
+        except pl.exceptions.PolarsError as exc:
+            error = InvalidQueryError("sql", query, str(exc).partition("\n")[0])
+            error.add_note(_SQL_TIMES)
+            error.add_note(_SQL_ATTRS)
+            raise error from exc
 
 
 def tail(view: View, n: int) -> pl.DataFrame:

@@ -227,7 +227,12 @@ class Trail:
         own: bool = False,
         tz: str | None = None,
     ) -> pl.LazyFrame:
-        """Return the events of a window as a `LazyFrame` over the segment files, in no particular order."""
+        """Return the events of a window as a `LazyFrame` over the segment files, in no particular order.
+
+        It is planned when it is collected and shows the events that were committed when it was made.  Filters added
+        later on `ts`, and for single values of actor, resource, correlation and id, choose what is read.  Text is
+        `String`.  Collecting raises `PrunedError` where events that it would show were pruned since.
+        """
         return asking.scan(self._view, start, end, where=where, own=own, tz=tz)
 
     def range(
@@ -291,7 +296,12 @@ class Trail:
         )
 
     def sql(self, query: str, *, own: bool = False) -> pl.DataFrame:
-        """Answer a `SELECT` over the table `events` in the dialect of Polars; nothing can be changed by it."""
+        """Answer a `SELECT` over the table `events` in the dialect of Polars; nothing can be changed by it.
+
+        Conditions on `ts` choose what is read: `ts >= DATE '2026-11-24'`, `ts < '2026-11-24T07:00:00Z'`.  A `TIMESTAMP`
+        literal has no zone and is refused, as are `json_extract` and `->>`: values inside attrs are for `where` and
+        `ak.attr`.  Raises `InvalidQueryError`, a `ValueError`, that says so.
+        """
         return asking.sql(self._view, query, own=own)
 
     def tail(self, n: int = 10) -> pl.DataFrame:

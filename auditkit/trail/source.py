@@ -44,7 +44,9 @@ class Source:
         Raises `ValueError` for a seq beyond the committed end.
         """
         queue, catalog = self._consistent()
-        tail = queue.events.filter(pl.col("seq") >= catalog.flushed_seq)
+        tail = queue.events
+        if tail.height and queue.first_seq < catalog.flushed_seq:
+            tail = tail.filter(pl.col("seq") >= catalog.flushed_seq)
         committed = max(queue.end_seq, catalog.flushed_seq)
         as_of = committed if at is None else at
         if not 0 <= as_of <= committed:
@@ -94,7 +96,7 @@ class Source:
         for stone in catalog.tombstones:
             if known <= stone.first_seq and stone.last_seq < as_of:
                 newest = newest.joined(Newest(ts_us=stone.max_ts_us, recorded_us=stone.max_recorded_us))
-        return newest.joined(newest_of(self._seqs(catalog, tail, known, as_of)))
+        return newest if known == as_of else newest.joined(newest_of(self._seqs(catalog, tail, known, as_of)))
 
     def _seqs(self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int) -> pl.LazyFrame:
         """Return the events with seqs `[first, end)` that are on disk, whatever retention says of them."""
@@ -162,7 +164,7 @@ def retrying(ask: Callable[[], _T]) -> _T:
 def _control_events(
     catalog: CatalogView, tail: pl.DataFrame, as_of: int
 ) -> tuple[list[PolicyRow], list[MomentRow]]:
-    policies, moments = control_rows(tail)
+    policies, moments = control_rows(tail) if tail.height else ([], [])
     return (
         [row for row in (*catalog.policies, *policies) if row.from_seq <= as_of],
         [row for row in (*catalog.moments, *moments) if row.seq < as_of],

@@ -1,0 +1,305 @@
+"""What is read of a snapshot's segments, and decoding it: which record batches, which columns, which events.
+
+The catalog chooses segments and record batches; where single values are asked for, filters in the segments choose
+among these.  Conditions on dictionaries are asked once for each of their values, and text is looked up only for the
+events that remain.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from auditkit.event import OWN_SOURCE
+from auditkit.store.filters import FILTERED_COLUMNS, hashes
+from auditkit.store.reading import OpenSegment, SegmentFiles
+from auditkit.store.records import SegmentRow
+from auditkit.timerange import TimeRange
+from auditkit.trail.snapshot import Snapshot
+from auditkit.where import Condition
+
+_KEPT = "\0kept"
+_FEW = 8
+"""A dictionary is looked into event by event where it has at least so many values for each of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Consecutive record batches of one segment that may hold visible events of a window."""
+
+    row: SegmentRow
+    numbers: range
+    inside: bool
+    """Whether all their events lie in the window."""
+    hides: bool
+    """Whether the view does not show all of them."""
+
+    @property
+    def min_ts_us(self) -> int:
+        """The earliest time of an event."""
+        return self.row.parts[self.numbers[0]].min_ts_us
+
+    @property
+    def max_ts_us(self) -> int:
+        """The latest time of an event."""
+        return self.row.parts[self.numbers[-1]].max_ts_us
+
+    @property
+    def rows(self) -> int:
+        """The number of events, visible or not."""
+        parts = self.row.parts
+        return sum(parts[number].rows for number in self.numbers)
+
+    def singly(self, *, descending: bool) -> "Iterator[Stretch]":
+        """Yield the batches one by one, in order of time."""
+        for number in reversed(self.numbers) if descending else self.numbers:
+            yield replace(self, numbers=range(number, number + 1))
+
+
+def stretches(snapshot: Snapshot, window: TimeRange, *, own: bool) -> list[Stretch]:
+    """Return what may hold visible events of a window, earliest first."""
+    found = []
+    for row in snapshot.segments(window):
+        needs = snapshot.needs(row, own=own)
+        if needs is None:
+            continue
+        inside = window.contains(row.min_ts_us) and window.contains(row.max_ts_us)
+        parts = row.parts
+        numbers = range(len(parts))
+        if not inside:
+            overlapping = [n for n in numbers if window.overlaps(parts[n].min_ts_us, parts[n].max_ts_us)]
+            if not overlapping:
+                continue
+            numbers = range(overlapping[0], overlapping[-1] + 1)  # batches are in order of time
+        found.append(Stretch(row=row, numbers=numbers, inside=inside, hides=any(needs)))
+    return sorted(found, key=lambda stretch: stretch.min_ts_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is read of the stretches: the columns, and for which events."""
+
+    snapshot: Snapshot
+    window: TimeRange
+    own: bool
+    columns: Collection[str]
+    conditions: Sequence[Condition] = ()
+    hashes: Mapping[str, Any]
+    """For columns with filters, the hashes of the values of which an event must have one."""
+
+    def decoded(self, segment: OpenSegment, stretch: Stretch) -> "Decoded":
+        """Decode what may be wanted of a stretch; Polars is used only where there are conditions."""
+        numbers: Sequence[int] = stretch.numbers
+        if self.hashes:
+            numbers = [number for number in segment.candidates(self.hashes) if number in stretch.numbers]
+        looked_at = self._looked_at(stretch)
+        tables: dict[int, Any] = {}
+        if self.conditions and not self.hashes:
+            # Few events are expected to remain: the other columns are decoded only where there are some.
+            first = segment.batches(numbers, looked_at)
+            numbers = [
+                number
+                for number, batch in zip(numbers, first, strict=True)
+                if self._chosen(stretch, batch, tables)[0].num_rows
+            ]
+        found = Decoded(list(self.columns))
+        for batch in segment.batches(numbers, looked_at.union(self.columns)) if numbers else ():
+            found.add(*self._chosen(stretch, batch, tables))
+        return found
+
+    def frame(self, files: SegmentFiles, stretch: Stretch) -> pl.DataFrame | None:
+        """Return the wanted events of a stretch, `None` where there are none."""
+        return self.decoded(files.open(stretch.row), stretch).frame()
+
+    def _looked_at(self, stretch: Stretch) -> set[str]:
+        """Return the columns that say which events are wanted."""
+        return {
+            *(() if stretch.inside else ("ts",)),
+            *(("seq", "ts", "source") if stretch.hides else ()),
+            *(condition.column for condition in self.conditions),
+        }
+
+    def _chosen(self, stretch: Stretch, batch: pa.RecordBatch, tables: dict[int, Any]) -> tuple[Any, Any]:
+        """Return the part of a batch in which the wanted events lie, and a mask of them where it has others."""
+        if not stretch.inside:
+            batch = _sliced(batch, self.window)
+        masks = [_visible(batch, self.snapshot, own=self.own)] if stretch.hides else []
+        masks += [
+            _holds(condition, batch, tables, number) for number, condition in enumerate(self.conditions)
+        ]
+        if not masks:
+            return batch, None
+        mask = np.logical_and.reduce(masks)
+        found = np.flatnonzero(mask)
+        if not len(found):
+            return batch.slice(0, 0), None
+        first, last = int(found[0]), int(found[-1])
+        batch, mask = batch.slice(first, last + 1 - first), mask[first : last + 1]
+        return batch, None if len(found) == len(mask) else mask
+
+
+@dataclass(slots=True)
+class Decoded:
+    """Parts of batches of one segment, with masks of the wanted events where there are others."""
+
+    columns: Sequence[str]
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    masks: list[Any] = field(default_factory=list)
+
+    def add(self, batch: pa.RecordBatch, mask: Any) -> None:
+        """Take a part of a batch."""
+        if batch.num_rows:
+            self.batches.append(batch)
+            self.masks.append(mask)
+
+    @property
+    def mask(self) -> Any:
+        """The wanted events among all, `None` where there are no others."""
+        if all(mask is None for mask in self.masks):
+            return None
+        pairs = zip(self.batches, self.masks, strict=True)
+        return np.concatenate([np.ones(b.num_rows, dtype=bool) if m is None else m for b, m in pairs])
+
+    def column(self, name: str) -> tuple[pa.Array, pa.Array | None]:
+        """Return a column of all parts, and its dictionary where it is one of codes."""
+        arrays = [batch.column(name) for batch in self.batches]
+        dictionary = None
+        if isinstance(arrays[0], pa.DictionaryArray):
+            dictionary = arrays[0].dictionary
+            arrays = [array.indices for array in arrays]
+        return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays), dictionary
+
+    def frame(self) -> pl.DataFrame | None:
+        """Return the wanted events, text plain; `None` where there are none."""
+        if not self.batches:
+            return None
+        columns = {name: self.column(name) for name in self.columns}
+        arrays = [array for array, _ in columns.values()]
+        frame = _polars(pa.Table.from_arrays(arrays, names=list(columns)))
+        if (mask := self.mask) is not None:
+            frame = frame.filter(pl.Series(mask))
+        return frame.with_columns(
+            _texts(dictionary, frame.get_column(name)).alias(name)
+            for name, (_, dictionary) in columns.items()
+            if dictionary is not None
+        )
+
+
+def wanted(
+    snapshot: Snapshot,
+    window: TimeRange,
+    *,
+    own: bool,
+    columns: Collection[str],
+    conditions: Sequence[Condition] = (),
+    texts: Mapping[str, Collection[str]] | None = None,
+) -> Wanted:
+    """Return what to read: events for which the conditions hold, of those that may hold one of the `texts`."""
+    asked: dict[str, Collection[str]] = dict(texts or {})
+    asked.update((c.column, c.texts) for c in conditions if c.texts is not None)
+    return Wanted(
+        snapshot=snapshot,
+        window=window,
+        own=own,
+        columns=columns,
+        conditions=conditions,
+        hashes={
+            column: hashes(pl.Series(list(values), dtype=pl.String()))
+            for column, values in asked.items()
+            if column in FILTERED_COLUMNS
+        },
+    )
+
+
+def _sliced(batch: pa.RecordBatch, window: TimeRange) -> pa.RecordBatch:
+    """Return the events inside the window; a batch is in order of time."""
+    stamps = batch.column("ts").view(pa.int64()).to_numpy()
+    first = 0 if window.start_us is None else int(np.searchsorted(stamps, window.start_us))
+    end = len(stamps) if window.end_us is None else int(np.searchsorted(stamps, window.end_us))
+    return batch.slice(first, max(0, end - first))
+
+
+def _visible(batch: pa.RecordBatch, snapshot: Snapshot, *, own: bool) -> Any:
+    """Say which events a view shows, as `snapshot.visible` does."""
+    source = batch.column("source")
+    is_own = _looked_up(
+        source, np.array([value == OWN_SOURCE for value in [*source.dictionary.to_pylist(), None]])
+    )
+    shown = batch.column("seq").to_numpy() < snapshot.as_of
+    if snapshot.cutoff_us is not None:
+        shown &= (batch.column("ts").view(pa.int64()).to_numpy() >= snapshot.cutoff_us) | is_own
+    return shown if own else shown & ~is_own
+
+
+def _holds(condition: Condition, batch: pa.RecordBatch, tables: dict[int, Any], number: int) -> Any:
+    """Say for which events a condition holds; for dictionaries it is asked once for each of their values."""
+    column = batch.column(condition.column)
+    if not pa.types.is_dictionary(column.type):
+        return _asked(condition, column)
+    if number not in tables and condition.texts is not None:
+        tables[number] = np.zeros(len(column.dictionary) + 1, dtype=bool)
+        tables[number][_found(column.dictionary, condition.texts)] = True
+    elif number not in tables:
+        values = pa.concat_arrays([column.dictionary, pa.nulls(1, column.dictionary.type)])
+        tables[number] = _asked(condition, values)
+    return _looked_up(column, tables[number])
+
+
+def _looked_up(column: pa.DictionaryArray, table: Any) -> Any:
+    """Return for each event what `table` says of its value; the last entry is for null."""
+    codes = column.indices
+    if not codes.null_count:
+        return table[codes.to_numpy()]
+    places = pl.Series(codes).fill_null(len(table) - 1)
+    return table[places.to_numpy()]
+
+
+def _asked(condition: Condition, values: pa.Array) -> Any:
+    frame = _series(values).alias(condition.column).to_frame()
+    return frame.with_columns(condition.expression.alias(_KEPT)).get_column(_KEPT).to_numpy()
+
+
+def _series(values: pa.Array) -> pl.Series:
+    """Return an array as a series."""
+    return _polars(pa.Table.from_arrays([values], names=["values"])).get_column("values")
+
+
+def _polars(table: pa.Table) -> pl.DataFrame:
+    """Return a table as a frame; of an array Polars would make a series with Arrow's functions, slow to load."""
+    frame = pl.from_arrow(table, rechunk=False)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- a table becomes a frame
+    return frame
+
+
+def _texts(dictionary: pa.Array, codes: pl.Series) -> pl.Series:
+    """Return the texts that codes stand for."""
+    if codes.len() * _FEW > len(dictionary):
+        return _series(dictionary).gather(codes)
+    offsets, text = _bytes_of(dictionary)
+    return pl.Series(
+        [None if code is None else text[offsets[code] : offsets[code + 1]].decode() for code in codes],
+        dtype=pl.String(),
+    )
+
+
+def _found(dictionary: pa.Array, texts: Collection[str]) -> list[int]:
+    """Return the codes of those of the texts that a dictionary has."""
+    offsets, text = _bytes_of(dictionary)
+    codes = []
+    for wanted_text in texts:
+        needle, at = wanted_text.encode(), -1
+        while (at := text.find(needle, at + 1)) >= 0:
+            code = int(np.searchsorted(offsets, at, side="right")) - 1
+            if offsets[code] == at and offsets[code + 1] - at == len(needle):
+                codes.append(code)
+                break
+    return codes
+
+
+def _bytes_of(dictionary: pa.Array) -> tuple[Any, bytes]:
+    _, ends, data = dictionary.buffers()
+    offsets = np.frombuffer(ends, dtype="<i8")[dictionary.offset :][: len(dictionary) + 1]
+    return offsets, b"" if data is None else data.to_pybytes()

@@ -290,6 +290,9 @@ def _found(dictionary: pa.Array, texts: Collection[str]) -> list[int]:
     offsets, text = _bytes_of(dictionary)
     codes = []
     for wanted_text in texts:
+        if not wanted_text:
+            codes += np.flatnonzero(np.diff(offsets) == 0).tolist()
+            continue
         needle, at = wanted_text.encode(), -1
         while (at := text.find(needle, at + 1)) >= 0:
             code = int(np.searchsorted(offsets, at, side="right")) - 1

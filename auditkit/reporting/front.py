@@ -34,6 +34,7 @@ from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, 
 from auditkit.trail.facade import Trail
 from auditkit.trail.population import Population, population
 from auditkit.where import Where, compile_where, describe_where
+from auditkit.wording import counted
 
 _MOST_BUCKETS = 200
 _WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}
@@ -202,31 +203,29 @@ def _answer(found: Population, groups: pl.DataFrame) -> str:
     if not found.shown:
         left_out = found.filtered + found.expired + found.own + found.pruned
         return f"No events to show: {left_out:,} in this window are left out." if left_out else "No events."
-    actors = groups["actor"].drop_nulls().n_unique()
-    start = f"{_count(found.shown, 'event')} by {_count(actors, 'actor')} from {_count(len(found.sources), 'source')}"
+    actors = groups["actor"].unique().to_list()
+    who = label(actors[0]) if len(actors) == 1 and actors[0] is not None else None
+    by = who or counted(len(actors) - (None in actors), "actor")
+    start = f"{counted(found.shown, 'event')} by {by} from {counted(len(found.sources), 'source')}"
     if groups["outcome"].null_count() == groups.height:
         return f"{start}; their outcome is not stated."
     failures = groups.filter(pl.col("outcome") == "failure")
     if failures.is_empty():
         return f"{start}; none is recorded as a failure."
     failed = int(failures["count"].sum())
-    return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed, {_most_failed(failures)}."
+    return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed, {_most_failed(failures, alone=who is not None)}."
 
 
-def _most_failed(failures: pl.DataFrame) -> str:
+def _most_failed(failures: pl.DataFrame, *, alone: bool) -> str:
     """Name the action that failed most often, and the actor where one has most of it."""
     actions = failures.group_by("action", maintain_order=True).agg(pl.col("count").sum())
     action, times = actions.sort("count", descending=True, maintain_order=True).row(0)
     actors = failures.filter(pl.col("action") == action).sort("count", descending=True, maintain_order=True)
     actor, share = actors["actor"][0], actors["count"][0]
-    words = f"most often {label(action)} ({_count(times, 'time')}"
-    if actor is None or 2 * share <= times:
+    words = f"most often {label(action)} ({counted(times, 'time')}"
+    if alone or actor is None or 2 * share <= times:
         return f"{words})"
     return f"{words}, {'always' if share == times else 'mostly'} by {label(actor)})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _width(start: datetime | None, end: datetime | None, found: Population) -> str:

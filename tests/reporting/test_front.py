@@ -174,7 +174,8 @@ def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: s
 @pytest.mark.parametrize(
     ("actors", "words"),
     [
-        (["bo", "bo"], "most often a (2 times, always by bo)."),
+        (["bo", "bo"], "2 events by bo from 1 source; 2 (100.0 %) failed, most often a (2 times)."),
+        (["bo", "bo", None], "most often a (3 times, mostly by bo)."),
         (["bo", "bo", "ann"], "most often a (3 times, mostly by bo)."),
         (["bo", "ann"], "most often a (2 times)."),
         ([None], "most often a (1 time)."),

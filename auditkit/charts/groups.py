@@ -41,18 +41,27 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     """Group the rows of a frame by a column's visible text; what is beyond the `most` with the largest `count`,
     taken together, is the rest.  Without a column there is one group.
     """
-    values = [ALL] * frame.height if column is None else [label(value) for value in frame[column].to_list()]
+    if column is None:
+        frame, column = frame.select("count", group=pl.lit(ALL)), "group"
+    sums = frame.group_by(column).agg(pl.col("count").sum())
+    labels = [label(value) for value in sums[column].to_list()]
     totals: dict[str, int] = {}
-    for name, count in zip(values, frame["count"].to_list(), strict=True):
+    for name, count in zip(labels, sums["count"].to_list(), strict=True):
         totals[name] = totals.get(name, 0) + count
     names = sorted(totals, key=lambda name: (-totals[name], name))
     kept = names[:most]
     rest = others(len(names) - most) if len(names) > most else None
     shown = kept if rest is None else [*kept, rest]
     known = set(kept)
-    row = [name if name in known else rest for name in values]
+    folded = sums.select(
+        pl.col(column).alias("value"),
+        pl.Series("group", [name if name in known else rest for name in labels], dtype=pl.String),
+    )
+    row = frame.select(pl.col(column).alias("value")).join(
+        folded, on="value", how="left", nulls_equal=True, maintain_order="left"
+    )["group"]
     return Groups(
-        row=pl.Series("group", row, dtype=pl.String),
+        row=row,
         names=tuple(shown),
         colours=tuple(_colours(shown, rest)),
         rest=rest,

@@ -5,8 +5,17 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.timerange import US_PER_SECOND, from_us, to_us
 from auditkit.trail.facade import Trail
 from auditkit.where import Where
+
+BURST = 10
+BURST_TIMES = 4
+BURST_HOURS = 36
+"""An hour of an action stands out with so many events, if they are so many times those of every other hour but its
+neighbours, in a window with events in at least so many hours: in a shorter one a daily job would stand out."""
+MOST = 5
+"""How many sentences one rule gives, and how many names one sentence; the others are counted."""
 
 FIRST = pl.col("ts").min()
 LAST = pl.col("ts").max()
@@ -17,14 +26,17 @@ COUNT = pl.len().cast(pl.Int64)
 class Observed:
     """A window in frames; times are UTC but for starts of buckets, which are in `zone`.
 
-    `hours`: ts, action, actor, count of what is shown.  `days`: ts, outcome, count.  `origins`: origin, outcome,
-    actors (how many), count, first, last.  `uses`: action, actor, origin, first.  About all that the trail keeps up
-    to the window's end, whatever the filter: `actions`: action, first; `addresses`: origin, first.  `silent` are the
-    sources known from before the window that have no event in it.
+    `hours`: ts, action, count of what is shown.  `bursts`: as the function of this name returns them.  `doers`: action,
+    actor, count, within the hour of each of the first bursts.  `days`: ts, outcome, count.  `origins`: origin,
+    outcome, actors (how many), count, first, last.  `uses`: action, actor, origin, first.  About all that the trail
+    keeps up to the window's end, whatever the filter: `actions`: action, first; `addresses`: origin, first.  `silent`
+    are the sources known from before the window that have no event in it.
     """
 
     zone: str
     hours: pl.DataFrame
+    bursts: pl.DataFrame
+    doers: pl.DataFrame
     days: pl.DataFrame
     origins: pl.DataFrame
     uses: pl.DataFrame
@@ -37,11 +49,13 @@ def observe(
     trail: Trail, start: datetime | None, end: datetime | None, *, where: Where, silent: tuple[str, ...]
 ) -> Observed:
     """Ask a trail for what a summary of the window is made from."""
+    hours = trail.group_by("action", every="1h", start=start, end=end, where=where, aggs="count")
+    found = bursts(hours)
     return Observed(
         zone=trail.tz,
-        hours=trail.group_by(
-            ["action", "actor"], every="1h", start=start, end=end, where=where, aggs="count"
-        ),
+        hours=hours,
+        bursts=found,
+        doers=_doers(trail, found.head(MOST), start, end, where),
         days=trail.group_by("outcome", every="1d", start=start, end=end, where=where, aggs="count"),
         origins=trail.group_by(
             ["origin", "outcome"],
@@ -62,3 +76,41 @@ def observe(
         addresses=trail.group_by("origin", end=end, aggs={"first": FIRST}),
         silent=silent,
     )
+
+
+def bursts(hours: pl.DataFrame) -> pl.DataFrame:
+    """Return the hours that stand out: ts, action, count, other; `other` is the most in an hour not next to it."""
+    counted = {"ts": hours.schema["ts"], "action": pl.String(), "count": pl.Int64(), "other": pl.Int64()}
+    if hours["ts"].n_unique() < BURST_HOURS:
+        return pl.DataFrame(schema=counted)
+    peaks = (
+        hours.sort("count", "ts", descending=[True, False]).group_by("action", maintain_order=True).first()
+    )
+    hour = pl.duration(hours=1)
+    elsewhere = (
+        hours.join(peaks.select("action", peak="ts"), on="action")
+        .filter((pl.col("ts") < pl.col("peak") - hour) | (pl.col("ts") > pl.col("peak") + hour))
+        .group_by("action")
+        .agg(other=pl.col("count").max())
+    )
+    return (
+        peaks.join(elsewhere, on="action", how="left")
+        .with_columns(pl.col("other").fill_null(0))
+        .filter(pl.col("count") >= BURST, pl.col("count") >= BURST_TIMES * pl.col("other"))
+        .sort("count", "action", descending=[True, False])
+        .select(*counted)
+    )
+
+
+def _doers(
+    trail: Trail, found: pl.DataFrame, start: datetime | None, end: datetime | None, where: Where
+) -> pl.DataFrame:
+    """Return who acted in each of a few bursts, and how often, as far as it lies in the window."""
+    columns = {"action": pl.String(), "actor": pl.String(), "count": pl.Int64()}
+    parts = []
+    for at, action in found.select("ts", "action").iter_rows():
+        first, last = from_us(to_us(at)), from_us(to_us(at) + 3600 * US_PER_SECOND)
+        within = {"start": max(first, start or first), "end": min(last, end or last)}
+        groups = trail.group_by(["action", "actor"], **within, where=where, aggs="count")
+        parts.append(groups.filter(pl.col("action") == action))
+    return pl.concat([pl.DataFrame(schema=columns), *parts])

@@ -1,17 +1,18 @@
 """A window in a few sentences, made from counts by fixed rules.
 
 Each sentence states what its frames hold and no more: no cause, no intent, no probability.  The rules look for
-what stands out of the window itself, with the thresholds below; what no rule finds may still matter, and what one
+what stands out of the window itself, with the thresholds below and in `observing`; what no rule finds may still matter, and what one
 finds may be harmless.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from auditkit.plaintext import label
-from auditkit.reporting.observing import Observed
+from auditkit.reporting.observing import MOST, Observed
 from auditkit.timerange import check_zone
 from auditkit.wording import counted
 
@@ -21,17 +22,10 @@ FAILED_DAY_TIMES = 3
 ORIGIN_FAILURES = 10
 ORIGIN_ACTORS = 5
 """An origin stands out with so many failures in the name of so many actors, if most of its events failed."""
-BURST = 10
-BURST_TIMES = 4
-BURST_HOURS = 36
-"""An hour of an action stands out with so many events, if they are so many times those of every other hour but its
-neighbours, in a window with events in at least so many hours: in a shorter one a daily job would stand out."""
 RHYTHM_HOURS = 12
 """The busiest hour is named where so many hours have events."""
 HISTORY = timedelta(days=1)
 """A first use is named only so long after the first event that the trail keeps: before, everything is new."""
-MOST = 5
-"""How many sentences one rule gives, and how many names one sentence; the others are counted."""
 _NAME_LENGTH = 60
 
 
@@ -103,39 +97,19 @@ def _failing_origins(observed: Observed) -> Iterator[str]:
 
 def _bursts(observed: Observed) -> Iterator[str]:
     """Name hours in which an action happened far more often than in any other."""
-    if observed.hours["ts"].n_unique() < BURST_HOURS:
-        return
-    hours = observed.hours.group_by("action", "ts").agg(pl.col("count").sum())
-    peaks = (
-        hours.sort("count", "ts", descending=[True, False]).group_by("action", maintain_order=True).first()
-    )
-    hour = pl.duration(hours=1)
-    elsewhere = (
-        hours.join(peaks.select("action", peak="ts"), on="action")
-        .filter((pl.col("ts") < pl.col("peak") - hour) | (pl.col("ts") > pl.col("peak") + hour))
-        .group_by("action")
-        .agg(other=pl.col("count").max())
-    )
-    chosen = (
-        peaks.join(elsewhere, on="action", how="left")
-        .with_columns(pl.col("other").fill_null(0))
-        .filter(pl.col("count") >= BURST, pl.col("count") >= BURST_TIMES * pl.col("other"))
-        .sort("count", "action", descending=[True, False])
-    )
-    yield from _first([_burst(observed, row) for row in chosen.iter_rows(named=True)], "action")
+    yield from _first([_burst(observed, row) for row in observed.bursts.iter_rows(named=True)], "action")
 
 
-def _burst(observed: Observed, row: dict[str, object]) -> str:
-    action, at, count, other = row["action"], row["ts"], row["count"], row["other"]
-    assert isinstance(at, datetime)  # noqa: S101 -- the frame's type
-    within = observed.hours.filter(pl.col("action") == action, pl.col("ts") == at)
-    actor, share = within.sort("count", "actor", descending=[True, False]).select("actor", "count").row(0)
+def _burst(observed: Observed, burst: dict[str, Any]) -> str:
+    action, count, other = burst["action"], burst["count"], burst["other"]
+    doers = observed.doers.filter(pl.col("action") == action).sort("count", "actor", descending=[True, False])
+    actor, share = next(doers.select("actor", "count").iter_rows(), (None, 0))
     who = ""
-    if actor is not None and 2 * share > within["count"].sum():
+    if actor is not None and 2 * share > count:
         who = f", {'all' if share == count else 'most'} by {_name(actor)}"
     elsewhere = f"at most {other:,}" if other else "not once"
     return (
-        f"{_name(action)} happened {count:,} times in the hour from {_minute(at, observed.zone)}{who}, "
+        f"{_name(action)} happened {count:,} times in the hour from {_minute(burst['ts'], observed.zone)}{who}, "
         f"and {elsewhere} in any hour that is not next to it."
     )
 

@@ -138,6 +138,14 @@ def test_a_burst_is_four_times_every_other_hour(
         assert "all by bo" in found[0]
 
 
+def test_a_burst_is_of_the_window(make_trail: Make) -> None:
+    """Where the window begins within the hour, who did it is told by what the window holds."""
+    events = [*steady(), *[{"hour": 60.2, "action": "export", "actor": "cy"}] * 30]
+    events += [{"hour": 60.8, "action": "export", "actor": "bo"}] * 12
+    found = sentences(filled(make_trail, events), MONDAY + timedelta(hours=60.5))
+    assert "export happened 12 times in the hour from Wed 18 Nov 2026 12:00 UTC, all by bo" in "".join(found)
+
+
 def test_a_first_use_needs_a_day_of_history(make_trail: Make) -> None:
     """On the first day everything is new; later, what nobody did before is named, once, by who did it first."""
     events = [*steady(), {"hour": 23, "action": "early"}, {"hour": 25, "action": "grant", "actor": "bo"}]

@@ -110,7 +110,7 @@ def _doers(
     parts = []
     for at, action in found.select("ts", "action").iter_rows():
         first, last = from_us(to_us(at)), from_us(to_us(at) + 3600 * US_PER_SECOND)
-        within = {"start": max(first, start or first), "end": min(last, end or last)}
-        groups = trail.group_by(["action", "actor"], **within, where=where, aggs="count")
+        first, last = max(first, start or first), min(last, end or last)
+        groups = trail.group_by(["action", "actor"], start=first, end=last, where=where, aggs="count")
         parts.append(groups.filter(pl.col("action") == action))
     return pl.concat([pl.DataFrame(schema=columns), *parts])

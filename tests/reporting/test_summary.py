@@ -33,7 +33,9 @@ def filled(make_trail: Make, events: list[dict[str, Any]], **options: Any) -> Tr
 def test_the_simulated_week_gives_its_incidents_away() -> None:
     """An analyst who reads the summary meets all three incidents that are hidden in the week, and their addresses."""
     with ak.open(ROOT / "data" / "firm-week", maintain=False) as trail:
-        found = sentences(trail, "2026-10-19", "2026-10-26")
+        found = sentences(
+            trail, datetime(2026, 10, 18, 22, tzinfo=UTC), datetime(2026, 10, 25, 23, tzinfo=UTC)
+        )
     assert found == (
         (
             "The busiest hour, from Tue 20 Oct 2026 13:00 +02:00, had 281 events; the median of the 169 hours with "

@@ -26,6 +26,7 @@ COLUMNS = ["seq", "ts", "actor", "action", "resource", "outcome", "origin", "val
 def assert_answers(trail: ak.Trail, events: list[Event], tz: str = "Europe/Stockholm") -> None:
     """Hold all that a trail answers against what a loop over its events, in the order of their seqs, finds."""
     assert_events(trail, events)
+    assert_filters(trail, events)
     assert_groups(trail, events, tz)
     assert_sql(trail, events)
     assert_moves(trail, events)
@@ -66,12 +67,45 @@ def assert_events(trail: ak.Trail, events: list[Event]) -> None:
     assert_rows(trail.range(where={"actor": [actor]}, columns=COLUMNS), rows_of(in_order(theirs)))
 
 
+def assert_filters(trail: ak.Trail, events: list[Event]) -> None:
+    """Compare what single values, lists, patterns and a scan's later filters leave."""
+
+    def where(condition: Any) -> list[tuple[Any, ...]]:
+        return rows_of([event for event in in_order(events) if condition(event)])
+
+    asked: list[tuple[dict[str, Any], Any]] = [
+        ({"resource": "doc/7"}, lambda event: event["resource"] == "doc/7"),
+        ({"actor": ["ann", "", "nobody"]}, lambda event: event["actor"] in ("ann", "")),
+        ({"actor": ["Åsa", None]}, lambda event: event["actor"] in ("Åsa", None)),
+        ({"id": "none has one"}, lambda _: False),
+        (
+            {"action": "doc.*", "outcome": None},
+            lambda event: event["action"].startswith("doc.") and event["outcome"] is None,
+        ),
+    ]
+    for conditions, holds in asked:
+        assert_rows(trail.range(where=conditions, columns=COLUMNS), where(holds))
+        assert trail.scan(where=conditions).select(pl.len()).collect().item() == len(where(holds))
+        counted = trail.group_by("outcome", where=conditions)
+        assert_rows(counted, groups([event for event in events if holds(event)], ["outcome"]))
+    bob = trail.scan().filter(pl.col("actor") == "bob").select(COLUMNS).collect()
+    assert_rows(bob.sort("ts", "seq"), where(lambda event: event["actor"] == "bob"))
+    valued = trail.range(where=pl.col("value") > 0, columns=COLUMNS)
+    assert_rows(valued, where(lambda event: event["value"] is not None and event["value"] > 0))
+    if events:
+        some, inside = window(events)
+        later = trail.scan().filter(pl.col("ts") >= some["start"], pl.col("ts") < some["end"])
+        assert_rows(later.select(COLUMNS).sort("ts", "seq").collect(), rows_of(in_order(inside)))
+
+
 def assert_groups(trail: ak.Trail, events: list[Event], tz: str) -> None:
     """Compare group_by and downsample, with every measure there is."""
     aggs = ["count", *MEASURES]
     assert_rows(
         trail.group_by(["actor", "action"], aggs=aggs), groups(events, ["actor", "action"], aggs=aggs)
     )
+    assert_rows(trail.group_by(["outcome", "actor"]), groups(events, ["outcome", "actor"]))
+    assert_rows(trail.group_by("origin", every="7m"), groups(events, ["origin"], "7m"))
     by_day = trail.group_by("outcome", every="1d", tz=tz, aggs=aggs)
     assert_rows(by_day, groups(events, ["outcome"], "1d", tz, aggs))
     if not events:

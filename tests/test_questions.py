@@ -1,6 +1,7 @@
 """Generated trails, asked in every way there is: late events, equal times, any order, partly flushed, partly expired."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import auditkit as ak
+from auditkit.store import segment
 from auditkit.timerange import Width, from_us
 from auditkit.trail.opening import create, open_trail
 from tests.fakes import ManualClock
@@ -44,6 +46,14 @@ BATCHES = st.lists(
     max_size=5,
 )
 Batches = list[tuple[list[dict[str, Any]], bool, int]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_batches() -> Iterator[None]:
+    """Store few events in each record batch, so that questions choose among many."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(segment, "BATCH_ROWS", 3)
+        yield
 
 
 def fill(trail: ak.Trail, clock: ManualClock, batches: Batches) -> list[Event]:

@@ -1,0 +1,28 @@
+"""The catalog as it is now: never an old one, and parsed once while nothing changes."""
+
+import time
+
+from auditkit.store.current import CurrentCatalog
+from auditkit.trail.facade import Trail
+
+LONG_NS = 3_000_000_000
+
+
+def test_a_catalog_left_alone_is_parsed_once(trail: Trail) -> None:
+    """Once the file is older than any clock's tick, the same reading is given until it changes."""
+    path = trail.core.layout.catalog
+    current = CurrentCatalog(path, now_ns=lambda: time.time_ns() + LONG_NS)
+    first = current.read()
+    assert current.read() is first
+    trail.append(action="a").wait()
+    trail.flush()
+    assert current.read().flushed_seq == 1
+
+
+def test_a_catalog_that_has_just_changed_is_read_again(trail: Trail) -> None:
+    """A change within the tick of another, which leaves no mark of its own, is seen."""
+    current = CurrentCatalog(trail.core.layout.catalog)
+    for seq in range(4):
+        trail.append(action="a").wait()
+        trail.flush()
+        assert current.read().flushed_seq == seq + 1

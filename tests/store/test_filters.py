@@ -1,0 +1,50 @@
+"""Filters of single values: never wrong about what is there, rarely about what is not."""
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditkit.store.filters import FILTERED_COLUMNS, candidates, filter_key, hashes, pack_filters
+
+TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=80), st.sampled_from(["", "a", "ab"])), max_size=60)
+
+
+def events(values: list[str | None]) -> pl.DataFrame:
+    """Return events with these ids, and the columns that have filters."""
+    ids = pl.Series("id", values, dtype=pl.String())
+    return pl.DataFrame([ids]).with_columns(
+        pl.lit(None, dtype=pl.String()).alias(name) for name in FILTERED_COLUMNS if name != "id"
+    )
+
+
+@given(TEXTS, st.integers(1, 9))
+def test_a_batch_that_has_a_value_is_always_a_candidate(values: list[str | None], batch_rows: int) -> None:
+    """Every value is found in each batch that holds it, and filters are ASCII."""
+    packed = pack_filters(events(values), batch_rows)
+    if not any(value is not None for value in values):
+        assert packed == {}
+        return
+    assert list(packed) == [filter_key("id")]
+    assert max(packed[filter_key("id")]) < 128
+    for place, value in enumerate(values):
+        if value is not None:
+            found = candidates(packed[filter_key("id")], hashes(pl.Series([value])))
+            assert place // batch_rows in found
+
+
+def test_values_that_are_nowhere_leave_few_candidates() -> None:
+    """Of the batches that do not hold a value, about two in a hundred are looked at."""
+    packed = pack_filters(events([f"request/{n}" for n in range(20_000)]), 200)[filter_key("id")]
+    looked_at = sum(len(candidates(packed, hashes(pl.Series([f"other/{n}"])))) for n in range(100))
+    assert looked_at < 0.05 * 100 * 100
+    both = hashes(pl.Series(["request/0", "request/19999"]))
+    assert {0, 99} <= set(candidates(packed, both))
+
+
+def test_hashes_are_part_of_the_format() -> None:
+    """The hash of a text is the same everywhere, whatever stands beside it."""
+    texts = ["", "a", "ann", "user00007@example.org", "é" * 40]
+    known = [0, 0x982C18BC3260172A, 0x84E9BC6A76BCCEF6, 0xD1CCA3D720DD331D, 0xB23B245E80FD5375]
+    found = hashes(pl.Series(texts))
+    assert [int(hashes(pl.Series([text]))[0]) for text in texts] == found.tolist()
+    assert [hex(value) for value in found] == [hex(value) for value in known]

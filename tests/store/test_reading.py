@@ -1,0 +1,80 @@
+"""Reading parts of segments: what is asked for is checked before it is parsed, and nothing else is."""
+
+from pathlib import Path
+
+import pytest
+
+from auditkit.errors import CorruptionError
+from auditkit.store import segment
+from auditkit.store.reading import SegmentFiles
+from auditkit.store.records import SegmentRow
+from auditkit.trail.facade import Trail
+
+ROWS = 10
+
+
+@pytest.fixture
+def row(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> SegmentRow:
+    """Return the row of a segment with five batches of two events."""
+    monkeypatch.setattr(segment, "BATCH_ROWS", 2)
+    trail.extend(
+        [{"action": "a", "actor": f"u{n}", "ts": f"2026-11-24T0{n // 2}:0{n % 2}Z"} for n in range(ROWS)]
+    ).wait()
+    trail.flush()
+    (only,) = trail.view.snapshot().catalog.segments
+    return only
+
+
+def files(trail: Trail) -> SegmentFiles:
+    """Return a reader that has checked nothing yet."""
+    return SegmentFiles(trail.core.layout, list(trail.core.schema.columns))
+
+
+def flip(path: Path, at: int) -> None:
+    """Turn one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def test_only_what_is_asked_for_is_read(trail: Trail, row: SegmentRow) -> None:
+    """Batches come by number and with the columns named, in the order of the schema."""
+    batches = list(files(trail).open(row).batches([1, 3], ["actor", "seq"]))
+    assert [batch.schema.names for batch in batches] == [["seq", "actor"]] * 2
+    assert [batch["seq"].to_pylist() for batch in batches] == [[2, 3], [6, 7]]
+    assert batches[1]["actor"].to_pylist() == ["u6", "u7"]
+
+
+def test_damage_is_told_by_whoever_reads_it(trail: Trail, row: SegmentRow) -> None:
+    """A damaged batch is an error with its place, and none of a question that needs other batches."""
+    path = trail.path / "segments" / row.path
+    damaged = row.parts[2]
+    flip(path, damaged.start + 30)
+    segment_files = files(trail)
+    assert len(list(segment_files.open(row).batches([0, 1, 3, 4], ["seq"]))) == 4
+    with pytest.raises(CorruptionError, match="checksum differs") as caught:
+        list(segment_files.open(row).batches([2], ["seq"]))
+    assert caught.value.offset == damaged.start
+    with pytest.raises(CorruptionError, match="checksum differs"):
+        segment_files.whole(row)
+    assert trail.range("2026-11-24T03:00Z").height == 4
+    with pytest.raises(CorruptionError, match="checksum differs"):
+        trail.range("2026-11-24T02:00Z")
+
+
+@pytest.mark.parametrize("at", [3, 200, -20, -400])
+def test_what_is_parsed_with_every_batch_is_always_checked(trail: Trail, row: SegmentRow, at: int) -> None:
+    """Damage before the first batch or behind the last is an error to every question."""
+    path = trail.path / "segments" / row.path
+    flip(path, at)
+    with pytest.raises(CorruptionError, match="checksum differs"):
+        list(files(trail).open(row).batches([4], ["seq"]))
+
+
+def test_a_file_replaced_in_place_is_checked_again(trail: Trail, row: SegmentRow) -> None:
+    """What was checked once is not believed of other bytes under the same name."""
+    segment_files = files(trail)
+    assert segment_files.whole(row).exists()
+    flip(trail.path / "segments" / row.path, row.parts[0].start + 30)
+    with pytest.raises(CorruptionError, match="checksum differs"):
+        list(segment_files.open(row).batches([0], ["seq"]))

@@ -25,7 +25,7 @@ import pytest
 
 from auditkit.disk.durable import PosixDisk
 from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedError
-from auditkit.queue import blocks, writer
+from auditkit.queue import batches, blocks
 from auditkit.timerange import from_us
 from auditkit.trail import accepting
 from auditkit.trail.facade import Trail
@@ -111,7 +111,7 @@ def build(root: Path) -> int:
     ):
         patched.setattr(accepting, "BULK_ROWS", 40)
         patched.setattr(blocks, "FRAME_BLOCK_ROWS", 8)
-        patched.setattr(writer, "BLOCK_ROWS", 16)
+        patched.setattr(batches, "BLOCK_ROWS", 16)
         for _ in range(2):
             trail.extend(events(trail, 4, keyed=True)).wait()
             trail.flush()

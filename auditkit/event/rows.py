@@ -105,8 +105,10 @@ class EventSchema:
     def _plain_row(self, given: Mapping[str, Any], rules: Rules) -> Row:
         """Return the row of an event that is certainly good; one of `_DOUBTS` where that takes a closer look."""
         event: Any = _convert(given, self._shape)
-        ts, attrs = event.ts, event.attrs
-        event.ts = rules.now_us if ts is None else _plain_ts(ts, rules)
+        ts, attrs, now_us = event.ts, event.attrs, rules.now_us
+        us = event.ts = now_us if ts is None else to_us(ts)
+        if not FIRST_US <= us < LAST_US or us - now_us > rules.max_ahead_us:
+            raise InvalidTimeError("ts", ts, "out of bounds")
         if attrs.__class__ is str and len(attrs) <= SURELY_FLAT:
             check_object(attrs)
         else:
@@ -173,14 +175,6 @@ def _ts(value: Any, rules: Rules) -> int:
         raise InvalidEventError(
             "ts", value, f"{ahead:.0f} s ahead of the clock, more than the trail tolerates"
         )
-    return us
-
-
-def _plain_ts(value: datetime, rules: Rules) -> int:
-    """Return an aware moment that is neither too old nor too new; else one of `_DOUBTS`."""
-    us = to_us(value)
-    if not FIRST_US <= us < LAST_US or us - rules.now_us > rules.max_ahead_us:
-        raise InvalidTimeError("ts", value, "out of bounds")
     return us
 
 

@@ -31,8 +31,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Return the payload for rows of equal length."""
+    columns = zip(*rows, strict=True)
     return _encode(
-        [None if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
+        [None if column[0] is None and column.count(None) == len(rows) else column for column in columns]
     )
 
 

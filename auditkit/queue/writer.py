@@ -7,18 +7,17 @@ writer; it never hangs a waiter and never retries a sync.  A writer belongs to t
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Literal, NoReturn
 
-import polars as pl
-
 from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
 from auditkit.event import Row
-from auditkit.queue.active import ActiveQueue, Block, Commit
-from auditkit.queue.blocks import TOKEN, frame_payloads, row_payloads, tokens_of
+from auditkit.queue.active import ActiveQueue, Commit
+from auditkit.queue.batches import Batch, as_rows, blocks_of, weigh, weigh_row
+from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex, Verdict
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import Clock
@@ -26,13 +25,6 @@ from auditkit.timerange import Clock
 COMMIT_WITHIN_S = 0.1
 COMMIT_AT_EVENTS = 1_000
 IDLE_CHECK_S = 30.0
-BLOCK_ROWS = 4_096
-BLOCK_BYTES = 4 * 1024 * 1024
-_ROW_BYTES = 160
-"""What a row without attrs weighs about, for bounding memory."""
-
-Batch = Sequence[Row] | pl.DataFrame
-"""Validated events: rows, or a frame with the row columns and `token`."""
 Refused = Callable[[Sequence[tuple[int, InvalidEventError]]], None]
 
 
@@ -77,6 +69,13 @@ class _Gathered:
     events: int = 0
     bytes: int = 0
     keyed: bool = False
+
+    def reach(self, limits: Limits, more_events: int = 0, more_bytes: int = 0) -> bool:
+        """Say whether a bound is reached, with so much more."""
+        return (
+            self.events + more_events >= limits.pending_events
+            or self.bytes + more_bytes >= limits.pending_bytes
+        )
 
 
 class Writer:
@@ -123,22 +122,32 @@ class Writer:
         """Whether as much is committed and not yet in segments as the limits allow."""
         return self._queue.backlog_reached(self.limits.backlog_events, self.limits.backlog_bytes)
 
+    def append(self, row: Row) -> Receipt:
+        """Accept one row; see `submit`."""
+        return self._accept([row], 1, weigh_row(row, self._attrs_at), keyed=row[-1] is not None)
+
     def submit(self, rows: Batch, *, keep_refused: Refused | None = None) -> Receipt:
         """Accept rows as one batch: they become durable together or not at all.
 
         Raises `QueueFullError` at a bound where the limits say so, `ClosedError` after a failure or `close`.
         """
-        count = len(rows)
-        receipt = Receipt(self, count)
-        if not count:
+        if not len(rows):
+            receipt = Receipt(self, 0)
             receipt.resolve(None)
             return receipt
-        weight, keyed = self._weigh(rows)
+        weight, keyed = weigh(rows, self._attrs_at)
+        return self._accept(rows, len(rows), weight, keyed=keyed, keep_refused=keep_refused)
+
+    def _accept(
+        self, rows: Batch, count: int, weight: int, *, keyed: bool, keep_refused: Refused | None = None
+    ) -> Receipt:
+        receipt = Receipt(self, count)
+        limits = self.limits
         with self._gathering:
-            if self._closed or self._failure is not None:
-                self._refuse()
             gathered = self._gathered
-            if self.limits.on_full == "raise" and gathered.pending and self._full(count, weight):
+            if self._over():
+                self._refuse()
+            if limits.on_full == "raise" and gathered.pending and gathered.reach(limits, count, weight):
                 raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
             gathered.pending.append((receipt, rows, keep_refused))
             gathered.events += count
@@ -147,7 +156,7 @@ class Writer:
                 gathered.keyed = True
             if self._asleep or (self._napping and gathered.events >= COMMIT_AT_EVENTS):
                 self._call_thread()
-            full = self._thread is None or self._full(0, 0)
+            full = self._thread is None or gathered.reach(limits)
         if full:
             started = perf_counter()
             self.commit()
@@ -211,24 +220,6 @@ class Writer:
         self._gathering = threading.Lock()
         self._queue.abandon()
 
-    def _weigh(self, rows: Batch) -> tuple[int, bool]:
-        """Return about how many bytes a batch takes, and whether any of its events has an id."""
-        if isinstance(rows, pl.DataFrame):
-            tokens = rows.get_column(TOKEN)
-            return int(rows.estimated_size()), tokens.null_count() < tokens.len()
-        if len(rows) == 1:  # by far the most frequent batch
-            (row,) = rows
-            return _ROW_BYTES + len(row[self._attrs_at] or ""), row[-1] is not None
-        weight = sum(_ROW_BYTES + len(row[self._attrs_at] or "") for row in rows)
-        return weight, any(row[-1] is not None for row in rows)
-
-    def _full(self, events: int, weight: int) -> bool:
-        gathered, limits = self._gathered, self.limits
-        return (
-            gathered.events + events >= limits.pending_events
-            or gathered.bytes + weight >= limits.pending_bytes
-        )
-
     def _refuse(self) -> NoReturn:
         self.raise_failure()
         raise ClosedError("the trail is closed")
@@ -249,9 +240,9 @@ class Writer:
             if self._failure is not None:
                 self.raise_failure()
             if taken.keyed:
-                self._commit_keyed(taken.pending)
+                self._commit_keyed(taken)
             else:
-                self._commit_plain(taken.pending)
+                self._commit_plain(taken)
         except BaseException as exc:
             self._fail(taken.pending, exc)
             if not isinstance(exc, AuditError | OSError):
@@ -262,28 +253,30 @@ class Writer:
         self.counters.commit_s += elapsed
         self.counters.slowest_commit_s = max(self.counters.slowest_commit_s, elapsed)
 
-    def _commit_plain(self, taken: Sequence[_Pending]) -> None:
+    def _commit_plain(self, taken: _Gathered) -> None:
         """Commit events without ids: encoded before the lock is taken."""
-        blocks = list(self._blocks([rows for _, rows, _ in taken]))
+        batches = [rows for _, rows, _ in taken.pending]
+        blocks = blocks_of(batches, self._attrs_at, events=taken.events, weight=taken.bytes)
         commit = self._queue.commit(blocks, self._clock.now_us())
         seq = commit.first_seq
-        for receipt, _, _ in taken:
+        for receipt, _, _ in taken.pending:
             receipt.resolve(seq)
             seq += receipt.count
         self.counters.events += seq - commit.first_seq
 
-    def _commit_keyed(self, taken: Sequence[_Pending]) -> None:
+    def _commit_keyed(self, taken: _Gathered) -> None:
         """Commit where some events have ids: which of them are new is decided under the lock."""
         with self._queue.locked():
             index = self._learned_index()
             verdicts = index.judge(
-                [(_as_rows(rows), keep_refused is None) for _, rows, keep_refused in taken],
+                [(as_rows(rows), keep_refused is None) for _, rows, keep_refused in taken.pending],
                 self._queue.next_seq,
             )
             new = [verdict.rows for verdict in verdicts]
             first = self._queue.next_seq
             if any(new):
-                commit: Commit = self._queue.write(list(self._blocks(new)), self._clock.now_us())
+                blocks = blocks_of(new, self._attrs_at, events=taken.events, weight=taken.bytes)
+                commit: Commit = self._queue.write(blocks, self._clock.now_us())
                 first = commit.first_seq
             seq = first
             for batch in new:
@@ -291,7 +284,7 @@ class Writer:
                 seq += len(batch)
             index.forget_before(self._queue.first_seq)
         self.counters.events += seq - first
-        for pending, verdict in zip(taken, verdicts, strict=True):
+        for pending, verdict in zip(taken.pending, verdicts, strict=True):
             self._answer(pending, verdict, first)
             first += len(verdict.rows)
 
@@ -325,27 +318,6 @@ class Writer:
     def _forget_index(self) -> None:
         """Load the index anew before it is used again: others have flushed what this process has not read."""
         self._index = self._queue.on_frame = None
-
-    def _blocks(self, batches: Sequence[Batch]) -> Iterator[Block]:
-        """Cut batches into blocks: small batches share one, a large one goes through several."""
-        gathered: list[Row] = []
-        weight = 0
-        for rows in batches:
-            if isinstance(rows, pl.DataFrame):
-                if gathered:
-                    yield from _closing(row_payloads(gathered), len(gathered))
-                    gathered, weight = [], 0
-                yield from _closing(frame_payloads(rows), rows.height)
-                continue
-            last = len(rows) - 1
-            for position, row in enumerate(rows):
-                gathered.append(row)
-                weight += _ROW_BYTES + len(row[self._attrs_at] or "")
-                if len(gathered) >= BLOCK_ROWS or weight >= BLOCK_BYTES:
-                    yield from _closing(row_payloads(gathered), len(gathered), whole=position == last)
-                    gathered, weight = [], 0
-        if gathered:
-            yield from _closing(row_payloads(gathered), len(gathered))
 
     def _fail(self, taken: Sequence[_Pending], error: BaseException) -> None:
         with self._gathering:
@@ -396,16 +368,3 @@ class Writer:
 
     def _over(self) -> bool:
         return self._closed or self._failure is not None
-
-
-def _closing(payloads: Iterator[tuple[bytes, int]], rows: int, *, whole: bool = True) -> Iterator[Block]:
-    """Yield payloads as blocks, the last of which closes the batch where the batch is `whole` with it."""
-    for payload, count in payloads:
-        rows -= count
-        yield Block(payload, count, closes=whole and rows == 0)
-
-
-def _as_rows(batch: Batch) -> Sequence[Row]:
-    if not isinstance(batch, pl.DataFrame):
-        return batch
-    return batch.with_columns(pl.col(pl.Datetime).to_physical()).rows()

@@ -11,10 +11,11 @@ from auditkit.context import bound
 from auditkit.errors import InvalidEventError, QueueFullError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.event.columns import rows_as_columns
+from auditkit.queue.batches import Batch
 from auditkit.queue.blocks import TOKEN
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.receipts import Receipt
-from auditkit.queue.writer import Batch, Refused
+from auditkit.queue.writer import Refused, Writer
 from auditkit.timerange import from_us
 from auditkit.trail.core import Core
 from auditkit.trail.writing import flush, keep_dead_letters, write_bulk
@@ -34,7 +35,7 @@ def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
     context = bound()
     if context:
         given = {**context, **{name: value for name, value in given.items() if value is not None}}
-    return _submit(core, [core.schema.row(given, _rules(core, tz))], None)
+    return _writer(core).append(core.schema.row(given, _rules(core, tz)))
 
 
 def append_own(core: Core, action: str, attrs: Mapping[str, Any]) -> int:
@@ -81,7 +82,8 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
         receipt = Receipt(core.writing(), len(batch))
         receipt.resolve(write_bulk(core, _as_frame(core, batch)))
         return receipt
-    return _submit(core, batch, None if on_invalid == "raise" else _keeper(core, batch, rules))
+    keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
+    return _writer(core).submit(batch, keep_refused=keep_refused)
 
 
 class _Refusals:
@@ -129,7 +131,8 @@ def _rows(
     return rows
 
 
-def _submit(core: Core, batch: Batch, keep_refused: Refused | None) -> Receipt:
+def _writer(core: Core) -> Writer:
+    """Return the writer, after draining a full backlog: that is done by whoever finds it so."""
     writer = core.writing()
     if writer.backlog_full:
         if core.limits.on_full == "raise" or core.cannot_query:
@@ -137,9 +140,9 @@ def _submit(core: Core, batch: Batch, keep_refused: Refused | None) -> Receipt:
                 f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
             )
         started = time.perf_counter()
-        flush(core)  # a full backlog is drained by whoever finds it so
+        flush(core)
         writer.counters.blocked_s += time.perf_counter() - started
-    return writer.submit(batch, keep_refused=keep_refused)
+    return writer
 
 
 def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:

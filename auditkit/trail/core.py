@@ -111,11 +111,13 @@ class Core:
 
     def writing(self) -> Writer:
         """Return the writer, becoming one at the first call."""
+        writer = self.writer
+        if writer is not None and not self.closed:
+            return writer
         self.check_open()
-        if self.writer is None:
-            with self.starting:
-                if self.writer is None:
-                    self._start()
+        with self.starting:
+            if self.writer is None:
+                self._start()
         assert self.writer is not None  # noqa: S101 -- set by _start
         return self.writer
 

@@ -10,6 +10,7 @@ from auditkit.disk.layout import modes_for
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import EventSchema, Row
 from auditkit.queue.active import Block
+from auditkit.queue.batches import BLOCK_BYTES, blocks_of
 from auditkit.queue.blocks import LARGEST_BYTES, encode_rows
 from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_letters
 from auditkit.queue.dedup import DedupIndex, pack_entries
@@ -250,14 +251,13 @@ def keyed(schema: EventSchema, key: str) -> Row:
 def test_long_texts_never_make_a_frame_that_no_reader_takes(bench: Bench) -> None:
     """Payloads are bounded by their bytes, whichever column is long, and only the last one closes the batch."""
     long = bench.schema.row({"action": "a", "resource": "r" * 65_000}, RULES)
-    writer = Writer(bench.active(), ManualClock(), bench.schema.row_columns.index("attrs"))
-    blocks = list(writer._blocks([[long] * 1_500]))
+    attrs_at = bench.schema.row_columns.index("attrs")
+    blocks = blocks_of([[long] * 1_500], attrs_at, events=1_500, weight=BLOCK_BYTES + 1)
     assert sum(block.count for block in blocks) == 1_500
     assert max(len(block.payload) for block in blocks) <= LARGEST_BYTES
     assert [block.closes for block in blocks] == [False] * (len(blocks) - 1) + [True]
     with pytest.raises(ValueError, match="too large"):
         pack_frame(EVENTS, 0, 1, recorded_us=0, durable=0, payload=bytes((1 << 28) + 1))
-    writer.close()
 
 
 @pytest.fixture

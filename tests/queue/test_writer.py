@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from auditkit.errors import ClosedError
-from auditkit.queue.writer import BLOCK_ROWS, COMMIT_AT_EVENTS, Writer
+from auditkit.queue.batches import BLOCK_ROWS
+from auditkit.queue.writer import COMMIT_AT_EVENTS, Writer
 from tests.fakes import FailingDisk, ManualClock
 from tests.queue.conftest import Bench
 

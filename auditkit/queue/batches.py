@@ -1,0 +1,76 @@
+"""Batches of validated events on their way into frames: weighed when they are accepted, cut into blocks at a commit."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import polars as pl
+
+from auditkit.event import Row
+from auditkit.queue.active import Block
+from auditkit.queue.blocks import TOKEN, frame_payloads, row_payloads
+
+Batch = Sequence[Row] | pl.DataFrame
+"""Validated events: rows, or a frame with the row columns and `token`."""
+BLOCK_ROWS = 8_192
+BLOCK_BYTES = 4 * 1024 * 1024
+_ROW_BYTES = 160
+"""What a row without attrs weighs about, for bounding memory."""
+
+
+def weigh_row(row: Row, attrs_at: int) -> int:
+    """Return about how many bytes a row takes."""
+    return _ROW_BYTES + len(row[attrs_at] or "")
+
+
+def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
+    """Return about how many bytes a batch takes, and whether any of its events has an id."""
+    if isinstance(batch, pl.DataFrame):
+        return int(batch.estimated_size()), batch.get_column(TOKEN).null_count() < batch.height
+    return sum(weigh_row(row, attrs_at) for row in batch), any(row[-1] is not None for row in batch)
+
+
+def as_rows(batch: Batch) -> Sequence[Row]:
+    """Return the rows of a batch."""
+    if not isinstance(batch, pl.DataFrame):
+        return batch
+    return batch.with_columns(pl.col(pl.Datetime).to_physical()).rows()
+
+
+def blocks_of(batches: Sequence[Batch], attrs_at: int, *, events: int, weight: int) -> list[Block]:
+    """Return batches as blocks: small ones share a block, a large one goes through several.
+
+    `events` and `weight` are bounds of what they hold together.
+    """
+    small = [batch for batch in batches if not isinstance(batch, pl.DataFrame)]
+    if events <= BLOCK_ROWS and weight <= BLOCK_BYTES and len(small) == len(batches):
+        rows = list(chain.from_iterable(small))
+        return list(_closing(row_payloads(rows), len(rows)))
+    return list(_cut(batches, attrs_at))
+
+
+def _cut(batches: Sequence[Batch], attrs_at: int) -> Iterator[Block]:
+    gathered: list[Row] = []
+    weight = 0
+    for rows in batches:
+        if isinstance(rows, pl.DataFrame):
+            if gathered:
+                yield from _closing(row_payloads(gathered), len(gathered))
+                gathered, weight = [], 0
+            yield from _closing(frame_payloads(rows), rows.height)
+            continue
+        last = len(rows) - 1
+        for position, row in enumerate(rows):
+            gathered.append(row)
+            weight += weigh_row(row, attrs_at)
+            if len(gathered) >= BLOCK_ROWS or weight >= BLOCK_BYTES:
+                yield from _closing(row_payloads(gathered), len(gathered), whole=position == last)
+                gathered, weight = [], 0
+    if gathered:
+        yield from _closing(row_payloads(gathered), len(gathered))
+
+
+def _closing(payloads: Iterator[tuple[bytes, int]], rows: int, *, whole: bool = True) -> Iterator[Block]:
+    """Yield payloads as blocks, the last of which closes the batch where the batch is `whole` with it."""
+    for payload, count in payloads:
+        rows -= count
+        yield Block(payload, count, closes=whole and rows == 0)

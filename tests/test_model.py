@@ -535,6 +535,6 @@ HISTORIES = settings(
 
 def test_random_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trail and a list agree at every step of the same random histories in every run."""
-    monkeypatch.setattr(Writer, "_wake_thread", lambda _: True)  # nobody commits but who asks for it
+    monkeypatch.setattr(Writer, "_call_thread", lambda _: True)  # nobody commits but who asks for it
     monkeypatch.setattr(accepting, "BULK_ROWS", BULK)
     run_state_machine_as_test(TrailMachine, settings=HISTORIES)

@@ -19,7 +19,7 @@ from typing import Protocol
 from auditkit.errors import LockedError
 
 _FIRST_RETRY_S = 0.00005
-_LONGEST_RETRY_S = 0.004
+_LONGEST_RETRY_S = 0.001
 
 
 class Disk(Protocol):

@@ -8,7 +8,6 @@ writer; it never hangs a waiter and never retries a sync.  A writer belongs to t
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Literal, NoReturn
@@ -19,6 +18,7 @@ from auditkit.queue.active import ActiveQueue, Commit
 from auditkit.queue.batches import Batch, as_rows, blocks_of, weigh, weigh_row
 from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex, Verdict
+from auditkit.queue.leading import Leadership
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import Clock
 
@@ -97,15 +97,15 @@ class Writer:
         self._load_index = load_index
         self._after_commit = after_commit
         self._gathering = threading.Lock()
-        self._committing = threading.Lock()
+        self._leadership = Leadership()
         self._wake = threading.Condition(self._gathering)
         self._gathered = _Gathered()
         self._index: DedupIndex | None = None
         self._failure: BaseException | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._asleep = True
-        """Nothing has gathered for a while: the thread, if there is one, sleeps until it is called."""
+        self._called = False
+        """Whether the thread knows that there is work; else it sleeps until it is called."""
         self._napping = False
         """The thread looks again within `COMMIT_WITHIN_S`, or when it is called."""
         self._process = os.getpid()
@@ -154,10 +154,10 @@ class Writer:
             gathered.bytes += weight
             if keyed:
                 gathered.keyed = True
-            if self._asleep or (self._napping and gathered.events >= COMMIT_AT_EVENTS):
-                self._call_thread()
-            full = self._thread is None or gathered.reach(limits)
-        if full:
+            due = not self._called or (self._napping and gathered.events >= COMMIT_AT_EVENTS)
+            alone = due and not self._call_thread()
+            full = gathered.reach(limits)
+        if alone or full:
             started = perf_counter()
             self.commit()
             self.counters.blocked_s += perf_counter() - started
@@ -166,24 +166,29 @@ class Writer:
     def commit(self) -> None:
         """Make everything accepted so far durable; raises what the commit raised."""
         self._refuse_other_process()
-        if not self._committing.acquire(timeout=self.limits.wait_s):
-            raise TimeoutError(f"queue: another thread's commit takes longer than {self.limits.wait_s:g} s")
         try:
-            self._commit_gathered()
-        finally:
-            self._committing.release()
+            self._lead(lambda: False, self.limits.wait_s)
+        except TimeoutError:
+            raise TimeoutError(
+                f"queue: another thread's commit takes longer than {self.limits.wait_s:g} s"
+            ) from None
         self.raise_failure()
 
     def settle(self, receipt: Receipt, timeout_s: float | None) -> None:
         """See `Committer.settle`."""
         self._refuse_other_process()
-        if not self._committing.acquire(timeout=-1 if timeout_s is None else timeout_s):
-            raise TimeoutError(f"receipt: not durable within {timeout_s:g} s")
         try:
-            if not receipt.done:
+            self._lead(lambda: receipt.done, timeout_s)
+        except TimeoutError:
+            raise TimeoutError(f"receipt: not durable within {timeout_s:g} s") from None
+
+    def _lead(self, needless: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Commit what has gathered unless that becomes needless while another thread does so."""
+        if self._leadership.take(needless, timeout_s):
+            try:
                 self._commit_gathered()
-        finally:
-            self._committing.release()
+            finally:
+                self._leadership.release()
 
     def raise_failure(self) -> None:
         """Raise the failure that closed this writer, if there was one."""
@@ -216,7 +221,7 @@ class Writer:
     def abandon(self) -> None:
         """Let go in a forked child; receipts that it inherits say so when they are waited for."""
         self._closed = True
-        self._committing = threading.Lock()
+        self._leadership = Leadership()
         self._gathering = threading.Lock()
         self._queue.abandon()
 
@@ -229,7 +234,7 @@ class Writer:
             raise ClosedError("this event was accepted before a fork: it belongs to the parent process")
 
     def _commit_gathered(self) -> None:
-        """Commit as the leader; the caller holds `_committing`."""
+        """Commit as the leader."""
         with self._gathering:
             taken, self._gathered = self._gathered, _Gathered()
         if not taken.pending:
@@ -328,22 +333,22 @@ class Writer:
             if not receipt.done:
                 receipt.fail(error)
 
-    def _call_thread(self) -> None:
-        """Let the writer's thread know of work; at the interpreter's end there can be none."""
-        if self._thread is not None:
-            self._asleep = self._napping = False
-            self._wake.notify()
-            return
-        thread = threading.Thread(target=self._run, name="auditkit-writer", daemon=True)
-        with suppress(RuntimeError):
-            thread.start()
+    def _call_thread(self) -> bool:
+        """Let the writer's thread know of work; false where there can be none, at the interpreter's end."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="auditkit-writer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
             self._thread = thread
-            self._asleep = False
+        self._called, self._napping = True, False
+        self._wake.notify()
+        return True
 
     def _run(self) -> None:
         while self._sleep():
-            with self._committing:
-                self._commit_gathered()
+            self._lead(lambda: not self._gathered.pending)
             if self._after_commit is not None and self._failure is None:
                 self._after_commit()
 
@@ -353,17 +358,15 @@ class Writer:
         Whoever waits for each event commits for itself, and calls the thread no more than once per nap.
         """
         with self._gathering:
-            if not self._gathered.pending and not self._over():
-                self._asleep = True
+            if not self._called and not self._over():
                 self._wake.wait(IDLE_CHECK_S)
-                self._asleep = False
             deadline = monotonic() + COMMIT_WITHIN_S
             while self._gathered.events < COMMIT_AT_EVENTS and not self._over():
                 left = deadline - monotonic()
                 self._napping = True
                 if left <= 0 or not self._wake.wait(left):
                     break
-            self._napping = False
+            self._called = self._napping = False
             return not self._over()
 
     def _over(self) -> bool:

@@ -34,30 +34,27 @@ class Auditkit(Peer):
         self.trail.close()
 
     def _frame(self, table):
-        frame = pl.from_arrow(table)
-        return frame.select(
-            "ts", "actor", "action", "resource", "outcome", "value", "attrs",
-            origin="source_ip", event_id=pl.col("id").bin.encode("hex"), severity=pl.col("severity").cast(pl.Int64),
-        )  # fmt: skip
+        named = table.drop_columns("seq").rename_columns({"source_ip": "origin", "id": "event_id"})
+        return pl.from_arrow(named).with_columns(pl.col("event_id").bin.encode("hex"))
 
     def write(self, table):
         """Commit a table."""
         self.trail.extend(self._frame(table)).wait()
 
-    def _event(self, ev):
-        return {
-            "ts": ev["ts"], "actor": ev["actor"], "action": ev["action"], "resource": ev["resource"],
-            "outcome": ev["outcome"], "origin": ev["source_ip"], "value": ev["value"], "attrs": ev["attrs"],
-            "event_id": ev["id"].hex(), "severity": ev["severity"],
-        }  # fmt: skip
+    def _accept(self, ev):
+        return self.trail.append(
+            ts=ev["ts"], actor=ev["actor"], action=ev["action"], resource=ev["resource"], outcome=ev["outcome"],
+            origin=ev["source_ip"], value=ev["value"], attrs=ev["attrs"], event_id=ev["id"].hex(),
+            severity=ev["severity"],
+        )  # fmt: skip
 
     def append(self, ev):
         """Commit one event."""
-        self.trail.append(**self._event(ev)).wait()
+        self._accept(ev).wait()
 
     def buffer(self, ev):
         """Accept one event."""
-        self.last = self.trail.append(**self._event(ev))
+        self.last = self._accept(ev)
 
     def flush(self):
         """Commit what is accepted."""

@@ -55,6 +55,21 @@ def test_mixed_blocks_keep_their_order() -> None:
     assert list(events["action"].cast(pl.String)) == ["r", "c", "c", "r"]
 
 
+def test_columns_without_a_value_are_left_out() -> None:
+    """A frame's block holds the columns that have values, and the others come back as nulls."""
+    given = pl.DataFrame(
+        {"ts": [datetime(2023, 1, 1, tzinfo=UTC)] * 2, "action": ["c", "d"], "n": [None, None]}
+    )
+    columns = rows_as_columns(SCHEMA, given, RULES, lambda _position, _error: None)
+    assert columns is not None
+    ((payload, _),) = frame_payloads(columns)
+    assert pl.read_ipc_stream(payload).columns == ["ts", "action"]
+    assert tokens_of(frame_of(payload, 2), PATH) is None
+    events = decode_frames([frame_of(payload, 2)], SCHEMA, PATH)
+    assert events.schema == {**SCHEMA.stored, TOKEN: pl.Binary()}
+    assert events.null_count().row(0) == (0, 0, 0, 2, 0, *[2] * 11)
+
+
 def test_a_column_of_nulls_takes_one_byte() -> None:
     """Columns that are null throughout are stored as one nil."""
     assert len(encode_rows([(1, None)] * 1_000)) < 1_020

@@ -67,6 +67,19 @@ def test_what_nobody_waits_for_is_committed_by_itself(rig: Rig) -> None:
     assert [r.first for r in receipts] == list(range(COMMIT_AT_EVENTS))
 
 
+@pytest.mark.parametrize("pause", [False, True])
+def test_a_single_event_is_committed_by_itself_too(rig: Rig, *, pause: bool) -> None:
+    """One event that nobody waits for becomes durable, whether the writer's thread is new, napping or asleep."""
+    for n in range(3):
+        receipt = rig.writer.submit([rig.bench.row("a")])
+        while not receipt.done:
+            threading.Event().wait(0.005)
+        assert receipt.first == 2 * n
+        assert rig.writer.append(rig.bench.row("waited for")).wait() == 2 * n + 1
+        while pause and rig.writer._called:
+            threading.Event().wait(0.005)
+
+
 def test_many_threads_share_commits(rig: Rig) -> None:
     """Threads that each wait for their own event get distinct seqs, and fewer commits than events."""
     seqs: list[int] = []

@@ -14,6 +14,7 @@ import pytest
 import auditkit as ak
 from auditkit.errors import ClosedError, InvalidEventError, TrailExistsError, TrailNotFoundError
 from auditkit.queue.dead_letters import read_letters
+from auditkit.trail import keeping, writing
 from auditkit.trail.facade import Trail
 from tests.fakes import FailingDisk, ManualClock
 
@@ -192,6 +193,26 @@ def test_a_flush_moves_events_exactly_once(trail: Trail) -> None:
     assert str(trail.flush()) == "nothing to flush"
     assert trail.append(action="b").wait() == 4
     assert sorted(trail.range()["seq"]) == [0, 1, 2, 3, 4]
+
+
+def test_a_writer_flushes_by_itself(
+    make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the queue has grown enough, the writer's thread flushes; the events of others count as well."""
+    for module in (keeping, writing):
+        monkeypatch.setattr(module, "FLUSH_AT_EVENTS", 50)
+    trail = make_trail(maintain=True)
+    trail.extend([{"action": "a"}] * 60).wait()
+    while trail.stats().segments.rows < 60:
+        threading.Event().wait(0.01)
+    monkeypatch.setattr(keeping, "LOOK_EVERY_S", 0.0)
+    trail.append(action="seen").wait()
+    trail.core.next_look = 0.0
+    with ak.open(trail.path, maintain=False) as other:
+        other.extend([{"action": "b"}] * 60).wait()
+    while trail.stats().segments.rows < 121:
+        trail.append(action="more").wait()
+        threading.Event().wait(0.01)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""One thread leads; the others wait until they may, or need not."""
+
+import threading
+
+import pytest
+
+from auditkit.queue.leading import Leadership
+
+
+def test_one_leads_at_a_time() -> None:
+    """Whoever asks while another leads waits for its end, up to the time allowed."""
+    leadership = Leadership()
+    assert leadership.take(lambda: False)
+    with pytest.raises(TimeoutError):
+        leadership.take(lambda: False, 0.001)
+    leadership.release()
+    assert leadership.take(lambda: False, 0.001)
+
+
+def test_who_needs_it_no_longer_goes_on_while_others_lead() -> None:
+    """A thread whose wish another one fulfils neither leads nor waits for the next leader."""
+    leadership, fulfilled = Leadership(), threading.Event()
+    assert leadership.take(lambda: False)
+    answers = []
+    waiter = threading.Thread(target=lambda: answers.append(leadership.take(fulfilled.is_set, 10)))
+    waiter.start()
+    fulfilled.set()
+    leadership.release()
+    waiter.join(10)
+    assert answers == [False]
+    assert leadership.take(lambda: False, 0.001)  # it was left free
+    assert not leadership.take(lambda: True, 10)

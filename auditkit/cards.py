@@ -118,8 +118,10 @@ def _html(card: Card) -> str:
     body = "".join(_section(heading, rows) for heading, rows in card.sections)
     spark = ""
     if card.spark:
+        # Characters and not a drawing: JupyterLab takes drawings out of notebooks that it does not trust.
+        bars = f'<div style="white-space: pre; font-size: 1.1em; line-height: 1.2">{spark_text(card.spark)}</div>'
         note = f'<div style="{_MUTED}; font-size: 0.85em">{escape(visible(card.spark_note))}</div>'
-        spark = f'<div style="color: #0072b2; margin-top: 0.6em">{spark_svg(card.spark)}</div>{note}'
+        spark = f'<div style="margin-top: 0.6em">{bars}{note}</div>'
     return (
         '<div style="display: inline-block; border: 1px solid var(--jp-border-color2, #dde3e9); border-radius: 6px; '
         'padding: 0.7em 1em; line-height: 1.45">'
@@ -130,7 +132,7 @@ def _html(card: Card) -> str:
 
 def _section(heading: str, rows: Sequence[tuple[str, str]]) -> str:
     return (
-        '<div style="display: grid; grid-template-columns: 7em 9em auto; margin-top: 0.4em">'
+        '<div style="display: grid; grid-template-columns: 8em 9em auto; margin-top: 0.4em">'
         f"{''.join(_cells(heading, rows))}</div>"
     )
 

@@ -172,7 +172,7 @@ def checks(facts: Facts, *, path: str, notebook: str, parameters: Mapping[str, o
     again = _line("auditkit", "report", notebook, *_options([*asked, *further]))
     return (
         Check(command=f"{count} | wc -l", gives=f"{facts.counts.shown:,}, the number of events shown"),
-        Check(command=again, gives="the same figures, whatever was appended since"),
+        Check(command=again, gives="this report again, of the same events, whatever was appended since"),
     )
 
 

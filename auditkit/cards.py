@@ -119,7 +119,9 @@ def _html(card: Card) -> str:
     spark = ""
     if card.spark:
         # Characters and not a drawing: JupyterLab takes drawings out of notebooks that it does not trust.
-        bars = f'<div style="white-space: pre; font-size: 1.1em; line-height: 1.2">{spark_text(card.spark)}</div>'
+        bars = (
+            f'<div style="white-space: pre; color: #0072b2; line-height: 1.2">{spark_text(card.spark)}</div>'
+        )
         note = f'<div style="{_MUTED}; font-size: 0.85em">{escape(visible(card.spark_note))}</div>'
         spark = f'<div style="margin-top: 0.6em">{bars}{note}</div>'
     return (

@@ -116,7 +116,8 @@ _SIZE: Spec = {
 }
 
 
-_TICK: Spec = {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "height": {"band": 0.6}}
+# Its length is in pixels: the Vega-Lite in JupyterLab draws no tick of a relative one.
+_TICK: Spec = {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "size": 14}
 _DOT: Spec = {"type": "circle", "opacity": 0.75, "clip": True}
 
 

@@ -312,7 +312,8 @@ def past(trail: Trail, seq: int) -> Any:
     try:
         whole = view.range(own=True).rows()
     except PrunedError as exc:
-        whole = str(exc), trail.at(seq, allow_pruned=True).range(own=True).rows()
+        view = trail.at(seq, allow_pruned=True)
+        whole = str(exc), view.range(own=True).rows()
     return whole, view.now(), view.stats().retention
 
 

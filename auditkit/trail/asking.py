@@ -102,22 +102,29 @@ def ask(
     view: View, start: object, end: object, answer: Callable[[Question], _T], *, own: bool, tz: str | None
 ) -> _T:
     """Resolve a window against the view's "now", and let `answer` work on a snapshot until no file is missing."""
-    zone = tz or view.tz
-    now = view.now()
-    window = resolve(start, end, now_us=to_us(now), tz=zone)
+    window, now = _window(view, start, end, tz)
 
     def attempt() -> _T:
         snapshot = view.snapshot()
         snapshot.refuse_pruned(window)
         source = view.core.source
-        return answer(Question(source=source, snapshot=snapshot, window=window, now=now, tz=zone, own=own))
+        return answer(
+            Question(source=source, snapshot=snapshot, window=window, now=now, tz=tz or view.tz, own=own)
+        )
 
     return retrying(attempt)
 
 
+def _window(view: View, start: object, end: object, tz: str | None) -> tuple[TimeRange, datetime]:
+    """Return the window and the moment that durations in it count from, asked for only where there are some."""
+    relative = any(isinstance(bound, str) and bound.lstrip()[:1] in ("+", "-") for bound in (start, end))
+    now = view.now() if relative else from_us(0)
+    return resolve(start, end, now_us=to_us(now), tz=tz or view.tz), now
+
+
 def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None) -> pl.LazyFrame:
     """See `Trail.scan`."""
-    window = resolve(start, end, now_us=to_us(view.now()), tz=tz or view.tz)
+    window, _ = _window(view, start, end, tz)
     return kept(_scanned(view, window, own=own), where)
 
 
@@ -141,7 +148,7 @@ def range_(
 ) -> pl.DataFrame:
     """See `Trail.range`."""
 
-    window = resolve(start, end, now_us=to_us(view.now()), tz=tz or view.tz)
+    window, _ = _window(view, start, end, tz)
     if isinstance(where, pl.Expr):
         events = _scanned(view, window, own=own)
         return range_frame(events, where=where, columns=columns, limit=limit, descending=descending)

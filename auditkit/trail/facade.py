@@ -247,7 +247,11 @@ class Trail:
         own: bool = False,
         tz: str | None = None,
     ) -> pl.DataFrame:
-        """Return the events of a window, ordered by (ts, seq)."""
+        """Return the events of a window, ordered by (ts, seq).
+
+        What would take more than half of the memory that is there is refused with `InvalidQueryError`: `limit` and
+        fewer `columns` make it small, `scan` goes through it in pieces.
+        """
         return asking.range_(
             self._view, start, end, where=where, columns=columns, limit=limit, descending=descending, own=own, tz=tz
         )  # fmt: skip

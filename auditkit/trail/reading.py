@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
@@ -16,11 +17,18 @@ from auditkit.query import in_range, text_out
 from auditkit.store.reading import SegmentFiles
 from auditkit.trail.decoding import Stretch, Wanted, stretches
 from auditkit.trail.snapshot import visible
+from auditkit.where import InvalidQueryError
+from auditkit.wording import size
 
 _ORDER = ("ts", "seq")
 _AHEAD = 2
 """How many pieces of work per thread may wait to be taken."""
 _MOST_AT_ONCE = 64
+FEW_ROWS = 200_000
+"""So many events always fit."""
+MOST_SHARE = 0.5
+_CELL_BYTES = 24
+"""What a column takes of an event in a frame, generously."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -37,7 +45,9 @@ def events_in_order(
     tail = events_of_tail(reading)
     if limit is not None:
         return _first(files, chosen, reading, tail, limit, descending=descending).select(wanted.columns)
-    events = _together(side_by_side(partial(reading.frame, files), chosen), tail)
+    if not (reading.conditions or reading.hashes):
+        _check_fits(sum(stretch.rows for stretch in chosen), len(reading.columns))
+    events = _together(_fitting(side_by_side(partial(reading.frame, files), chosen)), tail)
     if wanted.snapshot.tail.height or not _are_in_order(chosen):
         events = events.sort(_ORDER)
     return (events.reverse() if descending else events).select(wanted.columns)
@@ -112,6 +122,35 @@ def _together(found: Iterable[pl.DataFrame | None], others: pl.DataFrame) -> pl.
     if others.height or not frames:
         frames.append(others)
     return pl.concat(frames) if len(frames) > 1 else frames[0]
+
+
+def _fitting(frames: Iterable[pl.DataFrame | None]) -> Iterator[pl.DataFrame | None]:
+    """Pass frames on while all of them together fit into memory."""
+    rows = 0
+    for frame in frames:
+        if frame is not None:
+            rows += frame.height
+            _check_fits(rows, frame.width)
+        yield frame
+
+
+def _check_fits(rows: int, columns: int) -> None:
+    """Refuse what would take more than `MOST_SHARE` of the memory that is there."""
+    if rows < FEW_ROWS:
+        return
+    needed, available = rows * columns * _CELL_BYTES, _available_bytes()
+    if needed > available * MOST_SHARE:
+        reason = f"would take about {size(needed)} of memory, of which {size(available)} are there"
+        error = InvalidQueryError("range", f"{rows:,} events", reason)
+        error.add_note("take fewer columns, a narrower window or limit=..., or go through them with scan()")
+        raise error
+
+
+def _available_bytes() -> int:
+    """Return how much memory Linux can give without taking any from a process."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def _are_in_order(chosen: Sequence[Stretch]) -> bool:

@@ -44,6 +44,8 @@ class Snapshot:
     policy: Policy
     policies: Sequence[PolicyRow]
     moments: Sequence[MomentRow]
+    doubt: TombstoneRow | None
+    """Pruned events because of which it is not known any more what had expired by then."""
     allow_pruned: bool
 
     @property
@@ -98,6 +100,8 @@ class Snapshot:
         """Raise `PrunedError` where events that this view would show were pruned after it."""
         if self.allow_pruned:
             return
+        if self.doubt is not None:
+            raise pruned_error(self.doubt, self.as_of)
         cutoff = self.cutoff_us
         for stone in self.catalog.tombstones:
             hidden_then = cutoff is not None and stone.max_ts_us < cutoff
@@ -106,7 +110,7 @@ class Snapshot:
                 and stone.end_seq > self.as_of > stone.first_seq
                 and window.overlaps(stone.min_ts_us, stone.max_ts_us)
             ):
-                raise _pruned_error(stone, self.as_of)
+                raise pruned_error(stone, self.as_of)
 
 
 def visible(
@@ -153,7 +157,8 @@ def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]
     return policies, moments
 
 
-def _pruned_error(stone: TombstoneRow, as_of: int) -> PrunedError:
+def pruned_error(stone: TombstoneRow, as_of: int) -> PrunedError:
+    """Return the error that names what a view of `as_of` would need."""
     error = PrunedError(
         f"seqs {stone.first_seq} to {stone.last_seq} were pruned after seq {as_of} "
         f"({stone.rows} events, {stone.policy}, on {from_us(stone.pruned_us):%Y-%m-%d})",

@@ -14,15 +14,15 @@ import polars as pl
 from auditkit.disk.layout import Layout
 from auditkit.errors import AuditError, CorruptionError
 from auditkit.event import EventSchema
-from auditkit.keep.horizon import Newest
-from auditkit.keep.policy import read_policy
+from auditkit.keep.horizon import Newest, horizon_us
+from auditkit.keep.policy import Policy, read_policy
 from auditkit.queue.tail import QueueTail, TailView
 from auditkit.store.current import CurrentCatalog
 from auditkit.store.reading import SegmentFiles
-from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow
+from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow
 from auditkit.timerange import TimeRange
 from auditkit.trail.reading import side_by_side
-from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, visible
+from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error, visible
 
 _ATTEMPTS = 20
 _T = TypeVar("_T")
@@ -53,15 +53,17 @@ class Source:
             raise ValueError(f"seq: beyond the committed end (expected 0 to {committed}, found {as_of})")
         tail = tail if as_of == committed else tail.filter(pl.col("seq") < as_of)
         policies, moments = _control_events(catalog, tail, as_of)
+        policy = read_policy(policies[-1].spec)
         newest = self._newest(catalog, tail, as_of)
-        now = Newest(now_us=max((row.now_us for row in moments), default=None))
+        newest = newest.joined(Newest(now_us=max((row.now_us for row in moments), default=None)))
         return Snapshot(
             catalog=catalog,
             tail=tail,
             queue=queue,
             as_of=as_of,
-            newest=newest.joined(now),
-            policy=read_policy(policies[-1].spec),
+            newest=newest,
+            policy=policy,
+            doubt=_doubt(catalog, as_of, newest, policy),
             policies=policies,
             moments=moments,
             allow_pruned=allow_pruned,
@@ -94,8 +96,8 @@ class Source:
             else Newest(ts_us=flush.newest_ts_us, recorded_us=flush.newest_recorded_us)
         )
         for stone in catalog.tombstones:
-            if known <= stone.first_seq and stone.last_seq < as_of:
-                newest = newest.joined(Newest(ts_us=stone.max_ts_us, recorded_us=stone.max_recorded_us))
+            if known <= stone.last_seq < as_of:
+                newest = newest.joined(_newest_pruned(stone))
         return newest if known == as_of else newest.joined(newest_of(self._seqs(catalog, tail, known, as_of)))
 
     def _seqs(self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int) -> pl.LazyFrame:
@@ -106,11 +108,22 @@ class Source:
         return pl.concat([*frames, tail.lazy()]).filter((seq >= first) & (seq < end))
 
     def accepted_us(self, snapshot: Snapshot) -> int | None:
-        """Return when the last event of a snapshot was accepted, `None` where that is not known any more."""
+        """Return when the last event of a snapshot was accepted, `None` where there is none.
+
+        Raises `PrunedError` where that event was pruned since, unless the snapshot allows for it: then it is the
+        last of those that are left.
+        """
         flush = _last_flush(snapshot.catalog, snapshot.as_of)
         first = 0 if flush is None else flush.end_seq
+        if flush is not None and first == snapshot.as_of:
+            return flush.last_recorded_us
         recent = self._seqs(snapshot.catalog, snapshot.tail, first, snapshot.as_of)
-        newest = recent.select(pl.col("recorded").to_physical().max()).collect().item()
+        found = recent.select(pl.col("recorded").to_physical().max(), pl.col("seq").max()).collect()
+        newest, last = found.row(0)
+        if last != snapshot.as_of - 1 and not snapshot.allow_pruned:
+            for stone in snapshot.catalog.tombstones:
+                if stone.first_seq < snapshot.as_of <= stone.last_seq:
+                    raise pruned_error(stone, snapshot.as_of)
         return newest if newest is not None or flush is None else flush.last_recorded_us
 
     def frame(self, snapshot: Snapshot, window: TimeRange, *, own: bool) -> pl.LazyFrame:
@@ -169,6 +182,24 @@ def _control_events(
         [row for row in (*catalog.policies, *policies) if row.from_seq <= as_of],
         [row for row in (*catalog.moments, *moments) if row.seq < as_of],
     )
+
+
+def _newest_pruned(stone: TombstoneRow) -> Newest:
+    return Newest(ts_us=stone.max_ts_us, recorded_us=stone.max_recorded_us)
+
+
+def _doubt(catalog: CatalogView, as_of: int, newest: Newest, policy: Policy) -> TombstoneRow | None:
+    """Return a record of pruned events, some of them before `as_of`, that may have expired others; `None` if none.
+
+    Which of them were before it is not known any more; the newest of them may have been, or not.
+    """
+    least = policy.cutoff_us(horizon_us(newest))
+    for stone in catalog.tombstones:
+        if stone.first_seq < as_of <= stone.last_seq:
+            most = policy.cutoff_us(horizon_us(newest.joined(_newest_pruned(stone))))
+            if most != least:
+                return stone
+    return None
 
 
 def _last_flush(catalog: CatalogView, as_of: int) -> FlushRow | None:

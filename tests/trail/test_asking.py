@@ -8,6 +8,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.errors import ClosedError, CorruptionError, PrunedError
+from auditkit.trail import reading
 from auditkit.trail.facade import Trail
 from auditkit.trail.population import population
 from tests.fakes import ManualClock
@@ -158,3 +159,43 @@ def test_a_view_over_pruned_events_says_so(make_trail: Callable[..., Trail], clo
     assert caught.value.tombstone.startswith("2026-11-2")
     assert then.range("2026-11-23").height == 0
     assert trail.at(2, allow_pruned=True).range().height == 0
+
+
+def test_a_view_that_ends_among_pruned_events_does_not_guess(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """Where retention removed what a view's horizon or "now" came from, it says so instead of taking an older one."""
+    trail = make_trail(retention="10d")
+    trail.append(action="kept", ts=datetime(2026, 11, 25, 4, tzinfo=UTC)).wait()
+    for _ in range(2):
+        clock.advance(hours=10)
+        trail.append(action="late", ts=datetime(2026, 11, 23, tzinfo=UTC)).wait()
+    before = trail.at(2).stats().retention.horizon, trail.at(3).stats().retention.horizon
+    clock.advance(days=10)
+    trail.append(action="new").wait()
+    trail.prune()
+    assert trail.range()["action"].to_list() == ["kept", "new"]
+    within = trail.at(2)
+    with pytest.raises(PrunedError, match="pruned after seq 2"):
+        within.range("2026-11-25")
+    with pytest.raises(PrunedError, match="pruned after seq 2"):
+        within.now()
+    assert trail.at(2, allow_pruned=True).range("2026-11-25")["action"].to_list() == ["kept"]
+    assert trail.at(3).range("2026-11-25")["action"].to_list() == ["kept"]
+    assert trail.at(3).stats().retention.horizon == before[1] != before[0]
+    assert trail.at(1).now() == datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def test_a_range_that_would_not_fit_names_the_ways_that_do(
+    half: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More events than memory can hold are refused before they are read; `limit` and `scan` answer."""
+    monkeypatch.setattr(reading, "FEW_ROWS", 3)
+    monkeypatch.setattr(reading, "MOST_SHARE", 0.0)
+    for where in (None, {"action": "*"}):
+        with pytest.raises(ValueError, match="would take about") as caught:
+            half.range(where=where)
+        assert "limit" in caught.value.__notes__[0]
+        assert "scan()" in caught.value.__notes__[0]
+    assert half.range(limit=2)["seq"].to_list() == [0, 1]
+    assert half.scan().select(pl.len()).collect().item() == 10

@@ -39,6 +39,15 @@ _UNITS = {
     "1w": "one week",
 }
 _CUT = 80
+_SIZE: Spec = {
+    "field": "count",
+    "type": "quantitative",
+    "scale": {"type": "sqrt", "range": [16, 240]},
+    "legend": None,
+}
+# Its length is in pixels: the Vega-Lite in JupyterLab draws no tick of a relative one.
+_TICK: Spec = {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "size": 14}
+_DOT: Spec = {"type": "circle", "opacity": 0.75, "clip": True}
 
 
 def timeline(
@@ -106,19 +115,6 @@ def timeline(
         spec=spec,
         data=frame,
     )
-
-
-_SIZE: Spec = {
-    "field": "count",
-    "type": "quantitative",
-    "scale": {"type": "sqrt", "range": [16, 240]},
-    "legend": None,
-}
-
-
-# Its length is in pixels: the Vega-Lite in JupyterLab draws no tick of a relative one.
-_TICK: Spec = {"type": "tick", "thickness": 2, "opacity": 1, "clip": True, "size": 14}
-_DOT: Spec = {"type": "circle", "opacity": 0.75, "clip": True}
 
 
 def _tooltip(zone: str, by: str, split: str | None, detail: Sequence[str] | None) -> list[Spec]:

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import altair as alt
 import polars as pl
 import pytest
 
 from auditkit import charts
-from auditkit.charts.figure import MIME
+from auditkit.charts.figure import MIME, VEGA_LITE, read_told
 from auditkit.charts.when import shade_bounds
 
 HOSTILE = [
@@ -130,7 +131,10 @@ def test_the_axis_spans_the_window(week: pl.DataFrame) -> None:
     """With both bounds given, the axis shows the whole window and not only where events are."""
     start, end = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
     figure = charts.over_time(week, every="1h", start=start, end=end)
-    assert figure.spec["encoding"]["x"]["scale"]["domain"] == [ms("2026-11-01T01:00"), ms("2026-12-01T01:00")]
+    scale = figure.spec["encoding"]["x"]["scale"]
+    rest = {"date": 1, "hours": 1, "minutes": 0, "seconds": 0, "milliseconds": 0, "utc": True}
+    assert scale["domainMin"] == {"year": 2026, "month": 11, **rest}
+    assert scale["domainMax"] == {"year": 2026, "month": 12, **rest}
 
 
 def test_a_column_without_a_zone_is_refused() -> None:
@@ -263,11 +267,38 @@ def test_altair_accepts_every_figure(week: pl.DataFrame) -> None:
 
 
 def test_jupyterlab_draws_it_offline(week: pl.DataFrame) -> None:
-    """The output is the Vega-Lite that JupyterLab bundles, plain JSON, without a way to an outside editor."""
-    data, metadata = charts.heat_map(week)._repr_mimebundle_()
-    assert data.keys() == {MIME, "text/plain"}
-    assert json.loads(json.dumps(data[MIME])) == data[MIME]
-    assert metadata[MIME]["embed_options"]["actions"]["editor"] is False
+    """One form is the Vega-Lite that JupyterLab bundles, plain JSON, without a way to an outside editor."""
+    figure = charts.heat_map(week)
+    data, metadata = figure._repr_mimebundle_()
+    assert data.keys() == {MIME, VEGA_LITE, "text/plain"}
+    assert json.loads(json.dumps(data[VEGA_LITE])) == figure.to_dict()
+    assert metadata[VEGA_LITE]["embed_options"]["actions"]["editor"] is False
+
+
+def test_a_report_reads_words_data_and_clock(week: pl.DataFrame) -> None:
+    """The other form is ours: title, words, the whole frame behind the chart, and how its time axis is read."""
+    figure = charts.over_time(week, every="1h")
+    told = read_told(json.loads(json.dumps(figure._repr_mimebundle_()[0][MIME])))
+    assert told is not None
+    assert (told.title, told.subtitle, told.alt) == (figure.title, figure.subtitle, figure.alt)
+    assert (len(told.data.rows), told.data.total) == (week.height, week.height)
+    assert told.clock == figure.clock
+    for broken in ({}, None, {**figure._repr_mimebundle_()[0][MIME], "version": 2}):
+        assert read_told(broken) is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "every", "hours_shifted"),
+    [("UTC", "1h", [0]), ("Asia/Kolkata", "1h", [5.5]), ("Europe/Stockholm", "1d", [2, 1])],
+)
+def test_a_time_axis_can_be_read_back(zone: str, every: str, hours_shifted: list[float]) -> None:
+    """The clock tells how far a place on the axis is from UTC, also where days have 23 or 25 hours."""
+    start = datetime(2026, 10, 24, tzinfo=ZoneInfo(zone))
+    days = [start + timedelta(days=at) for at in range(4)]
+    frame = pl.DataFrame({"ts": pl.Series(days, dtype=pl.Datetime("us", zone)), "count": [1, 2, 3, 4]})
+    clock = charts.over_time(frame, every=every).clock
+    assert clock is not None
+    assert [shift / 3_600_000 for _, shift in clock.shifts] == hours_shifted
 
 
 def test_equal_frames_give_equal_figures(week: pl.DataFrame) -> None:

@@ -99,8 +99,16 @@ def test_it_can_be_zoomed_and_keeps_to_the_window() -> None:
         {"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}
     ]
     assert spec["mark"]["clip"]
-    assert spec["encoding"]["x"]["scale"]["domain"] == [START.timestamp() * 1000, end.timestamp() * 1000]
-    assert "domain" not in charts.timeline(events(3), "actor").spec["encoding"]["x"]["scale"]
+    scale = spec["encoding"]["x"]["scale"]
+    for at, parts in ((START, scale["domainMin"]), (end, scale["domainMax"])):
+        assert (parts["year"], parts["month"], parts["date"], parts["hours"]) == (
+            at.year,
+            at.month,
+            at.day,
+            at.hour,
+        )
+        assert parts["utc"]
+    assert "domainMin" not in charts.timeline(events(3), "actor").spec["encoding"]["x"]["scale"]
 
 
 def test_a_repeated_hour_keeps_its_order() -> None:

@@ -13,6 +13,11 @@ ROW_HEIGHT = 24
 NOTHING = "No events in this window"
 
 
+def behind(*columns: str | None) -> list[str]:
+    """Return the columns that a chart draws, each once, in their order."""
+    return list(dict.fromkeys(column for column in columns if column is not None))
+
+
 def number(value: float) -> str:
     """Return a count with its thousands apart."""
     return f"{value:,}"

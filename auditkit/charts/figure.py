@@ -1,18 +1,24 @@
 """What a chart is here: a Vega-Lite dictionary with its title, its alternative text and its data, and the theme.
 
-A `Figure` shows itself live in JupyterLab without a network: the mime type is the one of the Vega-Lite that
-JupyterLab bundles, and Altair's own renderer setting is never touched.  Altair is loaded only by `Figure.chart`.
+A `Figure` shows itself live in JupyterLab without a network: one of its mime types is the one of the Vega-Lite that
+JupyterLab bundles, and Altair's own renderer setting is never touched.  The other, of our own, holds what a report
+says beside the drawing.  Altair is loaded only by `Figure.chart`.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import polars as pl
+
+from auditkit.grid import Table, table, whole
 
 Spec = dict[str, Any]
 """A Vega-Lite specification or a part of one."""
 
-MIME = "application/vnd.vegalite.v5+json"
+MIME = "application/vnd.auditkit.chart+json"
+VERSION = 1
+VEGA_LITE = "application/vnd.vegalite.v5+json"
 WIDTH = 720
 """Width in pixels of a chart with its axes."""
 
@@ -90,14 +96,43 @@ _CONFIG: Spec = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """How a time axis is read, which is drawn as UTC: `zone` is its title.
+
+    `shifts` are pairs of milliseconds, ascending: from the first on, an instant is the place on the axis less the
+    second.
+    """
+
+    zone: str
+    shifts: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a report says beside the drawing: words, the data behind it, and its clock if it is over time."""
+
+    version: int
+    title: str
+    subtitle: str
+    alt: str
+    data: Table
+    clock: Clock | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One chart: `spec` is Vega-Lite without title and theme, `data` the frame that it was drawn from."""
+    """One chart: `spec` is Vega-Lite without title and theme, `data` the frame that it was drawn from.
+
+    With a `clock` the field `from`, and `to` where there is one, are places on its time axis; a report lets readers
+    select a stretch of it.
+    """
 
     title: str
     subtitle: str
     alt: str
     spec: Spec
     data: pl.DataFrame
+    clock: Clock | None = None
 
     def to_dict(self) -> Spec:
         """Return the whole Vega-Lite specification, title and theme included."""
@@ -108,7 +143,6 @@ class Figure:
             "width": WIDTH,
             "autosize": {"type": "fit-x", "contains": "padding"},
             "config": _CONFIG,
-            "usermeta": {"auditkit": {"title": self.title, "subtitle": self.subtitle}},
             **self.spec,
         }
 
@@ -124,8 +158,24 @@ class Figure:
 
     def _repr_mimebundle_(self, **_: object) -> tuple[Spec, Spec]:
         """Return what a notebook shows and keeps, and how."""
+        told = Told(
+            version=VERSION,
+            title=self.title,
+            subtitle=self.subtitle,
+            alt=self.alt,
+            data=table(self.data, self.title),
+            clock=self.clock,
+        )
+        data = {MIME: msgspec.to_builtins(told), VEGA_LITE: self.to_dict(), "text/plain": repr(self)}
         # The editor of the usual menu would send the events to a web site.
         actions = {"export": True, "source": False, "compiled": False, "editor": False}
-        return {MIME: self.to_dict(), "text/plain": repr(self)}, {
-            MIME: {"embed_options": {"actions": actions}}
-        }
+        return data, {VEGA_LITE: {"embed_options": {"actions": actions}}}
+
+
+def read_told(data: object) -> Told | None:
+    """Return what a notebook's output says beside a drawing, or None where it is not what this version writes."""
+    try:
+        told = msgspec.convert(data, Told)
+    except msgspec.ValidationError:
+        return None
+    return told if told.version == VERSION and whole(told.data) else None

@@ -5,7 +5,15 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.charts.channels import ROW_HEIGHT, colour_channels, nothing, number, row_channel, tooltip
+from auditkit.charts.channels import (
+    ROW_HEIGHT,
+    behind,
+    colour_channels,
+    nothing,
+    number,
+    row_channel,
+    tooltip,
+)
 from auditkit.charts.figure import Figure, Spec
 from auditkit.charts.groups import Groups, counted, fold
 from auditkit.charts.zone import TimeAxis, instant_axis, instants, zone_of
@@ -113,7 +121,8 @@ def timeline(
         subtitle=". ".join(note.removesuffix(".") for note in notes if note),
         alt=f"{title}: {_words(drawn, rows, zone)}",
         spec=spec,
-        data=frame,
+        data=frame.select(behind("ts", by, split, *(detail if every is None else ["count"]))),
+        clock=axis.clock(instants(frame["ts"]).unique().sort().to_list()),
     )
 
 
@@ -126,7 +135,7 @@ def _tooltip(zone: str, by: str, split: str | None, detail: Sequence[str] | None
 
 def _x(axis: TimeAxis, start: datetime | None, end: datetime | None) -> Spec:
     channel = axis.channel(start, end)
-    channel["scale"] = {**channel["scale"], "padding": 0 if "domain" in channel["scale"] else 12}
+    channel["scale"] = {**channel["scale"], "padding": 0 if "domainMin" in channel["scale"] else 12}
     return channel
 
 

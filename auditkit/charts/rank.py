@@ -6,6 +6,7 @@ import polars as pl
 
 from auditkit.charts.channels import (
     ROW_HEIGHT,
+    behind,
     colour_channels,
     count_channel,
     nothing,
@@ -63,7 +64,8 @@ def top(
     }
     words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
     spec: Spec = {"layer": [bars, _ends(rows, totals)], "height": ROW_HEIGHT * len(rows.named)}
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
+    data = frame.select(behind(by, split, "count"))
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=data)
 
 
 def _ends(rows: Groups, totals: Mapping[str, int]) -> Spec:
@@ -136,7 +138,8 @@ def share(
     }
     if by is None:
         encoding["y"]["axis"] = None
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=frame)
+    data = frame.select(behind(by, of, "count"))
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=data)
 
 
 def _sums(frame: pl.DataFrame, rows: Groups, parts: Groups) -> pl.DataFrame:

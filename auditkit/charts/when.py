@@ -7,6 +7,7 @@ import polars as pl
 
 from auditkit.charts.channels import (
     ROW_HEIGHT,
+    behind,
     colour_channels,
     count_channel,
     nothing,
@@ -74,7 +75,9 @@ def over_time(
     }
     subtitle = f"{subtitle}. {axis.note}" if axis.note else subtitle
     alt = f"{title}: {_peak(frame, unit, zone)}"
-    return Figure(title=title, subtitle=subtitle, alt=alt, spec=spec, data=frame)
+    clock = axis.clock(instants(frame["ts"]).unique().sort().to_list())
+    data = frame.select(behind("ts", by, "count"))
+    return Figure(title=title, subtitle=subtitle, alt=alt, spec=spec, data=data, clock=clock)
 
 
 def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
@@ -130,7 +133,8 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     (day, hour), most = max(sums.items(), key=lambda item: (item[1], -item[0][0], -item[0][1]))
     alt = f"most events on {_WEEKDAYS[day]} from {hour:02}:00 to {hour + 1:02}:00 ({zone}), {number(most)} in all."
     spec = _grid(values, names, zone)
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=frame)
+    drawn = pl.DataFrame(values, schema=["day", "hour", "count"]).filter(pl.col("count") > 0)
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=drawn)
 
 
 def _hours_of_week(frame: pl.DataFrame) -> Mapping[tuple[int, int], int]:

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.charts.figure import Spec
-from auditkit.timerange import Duration, check_zone, parse_duration, to_us, utc_offset_us
+from auditkit.charts.figure import Clock, Spec
+from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
 
 US_PER_HOUR = 3_600_000_000
 
@@ -59,8 +59,7 @@ class TimeAxis:
 
     def place(self, us: int) -> float:
         """Return an instant in the axis' milliseconds."""
-        shift = utc_offset_us(us, check_zone(self.zone)) if self.shift_us is None else self.shift_us
-        return (us + shift) / 1000
+        return (us + self._shift(us)) / 1000
 
     def bucket(self, us: int) -> dict[str, float]:
         """Return both ends, in the axis' milliseconds, of the bucket that starts at an instant."""
@@ -70,13 +69,48 @@ class TimeAxis:
         """Return the x channel over the field `from`, as wide as the window where its bounds are known."""
         scale: Spec = {"type": "utc", "nice": False, "padding": 0}
         if start is not None and end is not None:
-            scale["domain"] = [self.place(to_us(start)), self.place(to_us(end))]
+            # As parts of a date: a bare number here is no moment to Vega's interpreter of expressions.
+            scale["domainMin"], scale["domainMax"] = (_parts(self.place(to_us(at))) for at in (start, end))
         axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True}
         return {"field": "from", "type": "temporal", "scale": scale, "axis": axis, "title": self.title}
 
     def tooltip(self) -> Spec:
         """Return the tooltip channel for where a bucket starts."""
-        return {"field": "from", "type": "temporal", "format": "%Y-%m-%d %H:%M", "title": self.title}
+        unit = "utcyearmonthdatehoursminutes"  # else it would be said in the zone of whoever looks
+        return {
+            "field": "from",
+            "timeUnit": unit,
+            "format": "%Y-%m-%d %H:%M",
+            "type": "temporal",
+            "title": self.title,
+        }
+
+    def clock(self, starts: Sequence[int]) -> Clock:
+        """Return how the axis is read back, given instants at which its buckets start, ascending."""
+        shifts: list[tuple[float, float]] = []
+        for us in starts:
+            shift = self._shift(us) / 1000
+            if not shifts or shifts[-1][1] != shift:
+                shifts.append((self.place(us), shift))
+        return Clock(zone=self.title, shifts=tuple(shifts))
+
+    def _shift(self, us: int) -> int:
+        return utc_offset_us(us, check_zone(self.zone)) if self.shift_us is None else self.shift_us
+
+
+def _parts(place: float) -> Spec:
+    """Return a place on the axis as Vega-Lite writes a moment in UTC, to the millisecond."""
+    at = from_us(round(place) * 1000)
+    return {
+        "year": at.year,
+        "month": at.month,
+        "date": at.day,
+        "hours": at.hour,
+        "minutes": at.minute,
+        "seconds": at.second,
+        "milliseconds": at.microsecond // 1000,
+        "utc": True,
+    }
 
 
 def time_axis(ts: pl.Series, every: str) -> TimeAxis:

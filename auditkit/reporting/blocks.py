@@ -5,7 +5,6 @@ An output is taken in the richest form that is safe; what has no safe form is na
 
 import base64
 import binascii
-import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,31 +13,18 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 from nbconvert.filters import strip_ansi
 
-from auditkit import cards
-from auditkit.charts.figure import WIDTH
+from auditkit import cards, grid
+from auditkit.charts import figure
+from auditkit.charts.figure import Told, read_told
 from auditkit.errors import ReportError
 from auditkit.plaintext import visible, visible_lines
-from auditkit.reporting import facts, grid
-from auditkit.reporting.drawing import draw
+from auditkit.reporting import facts
 from auditkit.reporting.facts import Facts, Prepared
+from auditkit.reporting.figures import FigureBlock, foreign_figure, our_figure
 from auditkit.reporting.prose import clean, emitted
-
-NARROW = 340
-"""Width in pixels of the drawing for a narrow window."""
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FigureBlock:
-    """A drawing, and another for narrow windows where the chart is one of ours."""
-
-    kind: ClassVar[str] = "figure"
-    title: str
-    subtitle: str
-    wide: Markup
-    narrow: Markup | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +32,7 @@ class TableBlock:
     """A table of ours."""
 
     kind: ClassVar[str] = "table"
+    name: str
     table: grid.Table
 
 
@@ -145,51 +132,25 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str)
     if facts.MIME in data and (read := facts.read_facts(data[facts.MIME])) is not None:
         return CoverBlock(facts=read, prepared=facts.read_prepared(metadata.get(facts.MIME)))
     if grid.MIME in data and (table := grid.read_table(data[grid.MIME])) is not None:
-        return TableBlock(table=table)
+        return TableBlock(name=prefix, table=table)
     if cards.MIME in data and (card := cards.read_card(data[cards.MIME])) is not None:
         return CardBlock(card=card, spark=Markup(cards.spark_svg(card.spark)))  # noqa: S704 -- made of numbers
     for mime, value in data.items():
         if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
-            return _figure(value, int(found[1]), prefix)
+            told = read_told(data.get(figure.MIME))
+            return _figure(value, told, major=int(found[1]), prefix=prefix)
     if "text/html" in data and (html := clean(str(data["text/html"]), links=False)).strip():
         return HtmlBlock(html=html)
     return _picture(data) or _plain(data)
 
 
-def _figure(spec: Mapping[str, Any], major: int, prefix: str) -> Block:
-    meta = spec.get("usermeta")
-    told = meta.get("auditkit") if isinstance(meta, Mapping) else None
-    title = visible(str(told.get("title", ""))) if isinstance(told, Mapping) else ""
-    label = visible(str(spec.get("description") or title or "chart"))
+def _figure(spec: Mapping[str, Any], told: Told | None, *, major: int, prefix: str) -> Block:
     try:
-        if not isinstance(told, Mapping):
-            wide = draw(spec, prefix=f"{prefix}w-", label=label, major=major)
-            return FigureBlock(title="", subtitle="", wide=Markup(wide), narrow=None)  # noqa: S704 -- by draw
-        # The page writes the title itself, in its own type.
-        bare = {key: value for key, value in spec.items() if key != "title"}
-        wide = draw({**bare, "width": WIDTH}, prefix=f"{prefix}w-", label=label, major=major)
-        narrow = draw(_narrow(bare), prefix=f"{prefix}n-", label=label, major=major)
+        if told is None:
+            return foreign_figure(spec, major=major, prefix=prefix)
+        return our_figure(spec, told, major=major, prefix=prefix)
     except ReportError as exc:
         return NoteBlock(text=str(exc))
-    return FigureBlock(
-        title=title,
-        subtitle=visible(str(told.get("subtitle", ""))),
-        wide=Markup(wide),  # noqa: S704 -- built element by element
-        narrow=Markup(narrow),  # noqa: S704
-    )
-
-
-def _narrow(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one of our specifications for a phone: shorter labels, a higher legend."""
-    narrow: dict[str, Any] = copy.deepcopy({key: value for key, value in spec.items() if key != "data"})
-    config = narrow.setdefault("config", {})
-    config.setdefault("axisY", {})["labelLimit"] = 105
-    legend = {"columns": 3, "labelLimit": 80}
-    config.setdefault("legend", {}).update(legend)
-    colour = narrow.get("encoding", {}).get("color", {})
-    if colour.get("legend"):
-        colour["legend"].update(legend)
-    return {**spec, **narrow, "width": NARROW}
 
 
 def _picture(data: Mapping[str, Any]) -> Block | None:

@@ -15,6 +15,7 @@ from auditkit import __version__
 from auditkit.plaintext import visible
 from auditkit.reporting.blocks import Block, CoverBlock, blocks
 from auditkit.reporting.facts import Facts, Prepared
+from auditkit.reporting.figures import FigureBlock
 from auditkit.reporting.logic import Logic, has_tag, logic_of
 from auditkit.reporting.prose import highlighted, written
 from auditkit.reporting.screen import Check, checks
@@ -69,6 +70,12 @@ class Page:
     steps: tuple[Step, ...]
     parameters: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a chart for a script to draw."""
+        shown = (block for step in self.steps for block in step.blocks)
+        return any(isinstance(block, FigureBlock) and block.live is not None for block in shown)
 
 
 def make_page(notebook: Any, *, name: str) -> Page:

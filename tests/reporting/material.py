@@ -1,6 +1,7 @@
 """Hostile texts, and notebooks made by hand."""
 
 import ast
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -47,9 +48,9 @@ class Rendered:
     html: str
 
 
-def exported(document: Any, name: str = "notebook") -> str:
+def exported(document: Any, name: str = "notebook", *, static: bool = False) -> str:
     """Return the report of an executed notebook."""
-    exporter = AuditReportExporter()  # type: ignore[no-untyped-call]
+    exporter = AuditReportExporter(static=static)  # type: ignore[no-untyped-call]
     html, _ = exporter.from_notebook_node(document, {"metadata": {"name": name}})
     return html
 
@@ -103,12 +104,18 @@ class _Elements(HTMLParser):
         super().__init__()
         self.found: list[tuple[str, dict[str, str]]] = []
         self.text: list[str] = []
+        self.scripts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "script":
+            self.scripts.append("")
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+        else:
+            self.text.append(data)
 
 
 def run_here(path: Path, **parameters: object) -> Any:
@@ -139,7 +146,20 @@ def elements(html: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def text_of(html: str) -> str:
-    """Return the text of a page, as a parser of HTML sees it."""
+    """Return the text of a page, as a parser of HTML sees it, without its scripts."""
     parser = _Elements()
     parser.feed(html)
     return "".join(parser.text)
+
+
+def scripts_of(html: str) -> tuple[list[str], list[Any]]:
+    """Return the scripts of a page that a browser runs, and what those hold that are only data."""
+    parser = _Elements()
+    parser.feed(html)
+    kinds = [attributes for name, attributes in parser.found if name == "script"]
+    run = [text for kind, text in zip(kinds, parser.scripts, strict=True) if kind == {}]
+    data = [
+        text for kind, text in zip(kinds, parser.scripts, strict=True) if kind == {"type": "application/json"}
+    ]
+    assert len(run) + len(data) == len(kinds)
+    return run, [json.loads(text) for text in data]

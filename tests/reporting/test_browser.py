@@ -123,7 +123,7 @@ def test_a_phone_scrolls_in_one_direction(browser: Any, firm_week: Rendered, tmp
 def test_hostile_events_are_seen_and_not_obeyed(browser: Any, overview: Rendered, tmp_path: Path) -> None:
     """The overview of a trail full of payloads shows them as text: no dialog, request, navigation or complaint."""
     opened = open_report(browser, overview.html, tmp_path / "hostile.html")
-    opened.page.locator("details summary").first.click()
+    opened.page.locator("details.code summary").first.click()
     text = opened.page.locator("body").inner_text()
     for payload in PAYLOADS:
         if payload.isprintable() and "  " not in payload:
@@ -140,7 +140,7 @@ def test_print_is_on_white_and_leaves_folds_out(browser: Any, firm_week: Rendere
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != "rgb(255, 255, 255)"
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
-    assert not page.locator("details").first.is_visible()
+    assert not page.locator("details.code").first.is_visible()
     assert len(drawn(page)) == 5
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+from auditkit.grid import MIME, read_table
 from auditkit.reporting import listing, table
-from auditkit.reporting.grid import MIME, read_table
 
 
 def test_a_table_is_never_a_sample() -> None:

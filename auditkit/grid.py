@@ -1,9 +1,9 @@
 """Frames as tables: the first rows in their order, never a sample, every value as visible text.
 
-The same cells are shown in JupyterLab, in a terminal and in a report.
+The same cells are shown in JupyterLab, in a terminal and in a report: there all of them, elsewhere the first few.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from html import escape
@@ -17,7 +17,11 @@ from auditkit.plaintext import label, visible
 
 MIME = "application/vnd.auditkit.table+json"
 VERSION = 1
+LIMIT = 2000
+"""How many rows a table holds where nothing else is said."""
 _PLAIN_ROWS = 10
+_LAB_ROWS = 100
+"""How many rows JupyterLab shows: it has no pages."""
 
 Kind = Literal["text", "number", "time"]
 
@@ -32,13 +36,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of text; None is null.  `total` is how many there are in all, None where these are one value's fields."""
+    """Rows of text; None is null.  `total` is how many there are in all, None where these are one value's fields.
+
+    `instants` says when each row is, in microseconds since 1970 UTC, by the first column of times that have a zone;
+    it is empty where there is none.
+    """
 
     version: int
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str | None, ...], ...]
     total: int | None
+    instants: tuple[int | None, ...] = ()
 
     @property
     def extent(self) -> str:
@@ -74,7 +83,7 @@ class Table:
 
 
 def table(
-    frame: pl.DataFrame, title: str, *, limit: int = 100, total: int | None = None, tz: str | None = None
+    frame: pl.DataFrame, title: str, *, limit: int = LIMIT, total: int | None = None, tz: str | None = None
 ) -> Table:
     """Return the first `limit` rows of a frame as a table.
 
@@ -98,6 +107,28 @@ def table(
         columns=columns,
         rows=tuple(zip(*cells, strict=True)),
         total=frame.height if total is None else total,
+        instants=_instants(first),
+    )
+
+
+def records(rows: Sequence[Mapping[str, Any]], title: str, *, limit: int = LIMIT) -> Table:
+    """Return the first `limit` of some mappings, as JSON has them, as a table.
+
+    >>> records([{"a": 1}, {"a": 2, "b": "x"}], "Rows")
+    Rows (2 rows)
+    a  b
+    1  (none)
+    2  x
+    """
+    first = rows[:limit]
+    names = list(dict.fromkeys(str(name) for row in first for name in row))
+    held = {name: [row.get(name) for row in first] for name in names}
+    return Table(
+        version=VERSION,
+        title=title,
+        columns=tuple(Column(name=name, kind=_kind(held[name])) for name in names),
+        rows=tuple(tuple(_cell(row.get(name)) for name in names) for row in first),
+        total=len(rows),
     )
 
 
@@ -128,6 +159,18 @@ def _column(name: str, dtype: pl.DataType) -> Column:
     if isinstance(dtype, pl.Datetime):
         return Column(name=f"{name} ({dtype.time_zone})" if dtype.time_zone else name, kind="time")
     return Column(name=name, kind="number" if dtype.is_numeric() else "text")
+
+
+def _kind(values: Sequence[object]) -> Kind:
+    numbers = (
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
+    )
+    return "number" if all(numbers) else "text"
+
+
+def _instants(frame: pl.DataFrame) -> tuple[int | None, ...]:
+    zoned = frame.select(selectors.datetime(time_zone="*"))
+    return tuple(zoned.to_series(0).dt.cast_time_unit("us").to_physical()) if zoned.width else ()
 
 
 def _cells(column: pl.Series) -> list[str | None]:
@@ -165,8 +208,14 @@ def read_table(data: object) -> Table | None:
         read = msgspec.convert(data, Table)
     except msgspec.ValidationError:
         return None
+    return read if whole(read) else None
+
+
+def whole(read: Table) -> bool:
+    """Whether a table that came from outside is of this version, and each row has its cells and its instant."""
     width = len(read.columns)
-    return read if read.version == VERSION and all(len(row) == width for row in read.rows) else None
+    timed = len(read.instants) in {0, len(read.rows)}
+    return read.version == VERSION and timed and all(len(row) == width for row in read.rows)
 
 
 def _html(shown: Table) -> str:
@@ -178,5 +227,11 @@ def _html(shown: Table) -> str:
         )
 
     head = cells([visible(column.name) for column in shown.columns], "th")
-    body = "".join(f"<tr>{cells([label(cell) for cell in row], 'td')}</tr>" for row in shown.rows)
-    return f"<table><caption>{escape(shown.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    here = shown.rows[:_LAB_ROWS]
+    body = "".join(f"<tr>{cells([label(cell) for cell in row], 'td')}</tr>" for row in here)
+    left = len(shown.rows) - len(here)
+    more = f"<p>{left:,} more are in the report.</p>" if left else ""
+    return (
+        f"<table><caption>{escape(shown.caption)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    )

@@ -1,0 +1,151 @@
+"""A chart in a report: drawn once for paper and for readers without scripts, and as what the page's script draws.
+
+A specification comes out of a notebook and is not trusted.  One that refers to anything outside is refused for both;
+what the script gets is data that cannot end its element, without the options that a specification may give to the
+program that embeds it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from markupsafe import Markup
+
+from auditkit.charts.figure import WIDTH, Clock, Told
+from auditkit.grid import Table, records
+from auditkit.plaintext import visible
+from auditkit.reporting.drawing import draw
+
+NARROW = 340
+"""Width in pixels of the drawing for a narrow window."""
+
+_LEGEND = {"columns": 3, "labelLimit": 80}
+_FOR_PHONES = {"config": {"axisY": {"labelLimit": 105}, "legend": _LEGEND}}
+_BRUSH = {
+    "name": "brush",
+    "select": {
+        "type": "interval",
+        "encodings": ["x"],
+        "zoom": False,  # a wheel over a chart scrolls the page
+        "mark": {"fill": "#0072b2", "fillOpacity": 0.12, "stroke": "#0072b2", "strokeOpacity": 0.6},
+    },
+}
+_HARMFUL = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureBlock:
+    """A chart: its drawing, another for narrow windows where it is one of ours, its data, and JSON for the script."""
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    title: str
+    subtitle: str
+    alt: str
+    wide: Markup
+    narrow: Markup | None
+    data: Table | None
+    clock: Clock | None
+    live: Markup | None
+
+
+def our_figure(spec: Mapping[str, Any], told: Told, *, major: int, prefix: str) -> FigureBlock:
+    """Return one of our charts; the page writes its title itself.  Raises `ReportError` as `draw` does."""
+    alt = visible(told.alt)
+    bare = {
+        key: value
+        for key, value in spec.items()
+        if key not in {"title", "description", "$schema", "usermeta"}
+    }
+    wide = draw({**bare, "width": WIDTH}, prefix=f"{prefix}w-", label=alt, major=major)
+    patch = _for_phones(bare)
+    narrow = draw({**_patched(bare, patch), "width": NARROW}, prefix=f"{prefix}n-", label=alt, major=major)
+    live = {**bare, "width": "container"}
+    return FigureBlock(
+        name=prefix,
+        title=visible(told.title),
+        subtitle=visible(told.subtitle),
+        alt=alt,
+        wide=Markup(wide),  # noqa: S704 -- built element by element
+        narrow=Markup(narrow),  # noqa: S704
+        data=told.data,
+        clock=told.clock,
+        live=_data(
+            {"spec": _selectable(live) if told.clock else live, "narrow": patch, "clock": _clock(told)}
+        ),
+    )
+
+
+def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str) -> FigureBlock:
+    """Return a chart that is not ours, as its specification has it.  Raises `ReportError` as `draw` does."""
+    bare = {key: value for key, value in spec.items() if key not in {"$schema", "usermeta"}}
+    alt = visible(str(spec.get("description") or _text(spec.get("title")) or "chart"))
+    wide = draw(bare, prefix=f"{prefix}w-", label=alt, major=major)
+    return FigureBlock(
+        name=prefix,
+        title="",
+        subtitle="",
+        alt=alt,
+        wide=Markup(wide),  # noqa: S704 -- built element by element
+        narrow=None,
+        data=next((records(rows, alt) for rows in _datasets(bare)), None),
+        clock=None,
+        live=_data({"spec": bare}),
+    )
+
+
+def _data(value: object) -> Markup | None:
+    """Return JSON for inside a script element, or None for what JSON cannot hold."""
+    try:
+        # Sorted, as a notebook that was saved has its keys in another order.
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return Markup(text.translate(_HARMFUL))  # noqa: S704 -- no character is left that HTML knows
+
+
+def _clock(told: Told) -> dict[str, Any] | None:
+    return {"zone": visible(told.clock.zone), "shifts": told.clock.shifts} if told.clock else None
+
+
+def _selectable(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one of our specifications with a stretch of its time axis to select, in place of moving that axis."""
+    layers = spec.get("layer")
+    if isinstance(layers, list) and layers and isinstance(layers[0], Mapping):
+        return {**spec, "layer": [_selectable(layers[0]), *layers[1:]]}
+    return {**spec, "params": [_BRUSH]}
+
+
+def _for_phones(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a narrow window changes in one of our specifications: shorter labels, a higher legend."""
+    colour = _mapping(_mapping(spec.get("encoding")).get("color"))
+    if not colour.get("legend"):
+        return dict(_FOR_PHONES)
+    return {**_FOR_PHONES, "encoding": {"color": {"legend": _LEGEND}}}
+
+
+def _patched(value: object, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with another laid over it, level by level, as the page's script does it."""
+    merged = dict(_mapping(value))
+    for key, part in patch.items():
+        merged[key] = _patched(merged.get(key), part) if isinstance(part, Mapping) else part
+    return merged
+
+
+def _datasets(spec: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the rows that a specification carries."""
+    held = [_mapping(spec.get("data")).get("values"), *_mapping(spec.get("datasets")).values()]
+    for rows in held:
+        if isinstance(rows, list) and rows and all(isinstance(row, Mapping) for row in rows):
+            yield rows
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(title: object) -> str:
+    return title if isinstance(title, str) else str(_mapping(title).get("text") or "")

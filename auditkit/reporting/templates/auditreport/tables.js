@@ -1,0 +1,165 @@
+// Tables.  The page holds every row; this only sorts them, shows those that are asked for, page by page, and writes
+// them as CSV.  Text stays text: nothing is made into markup.
+
+const PAGE_ROWS = 25;
+const PRINTED_ROWS = 100; // as the style sheet has it
+const NUMBER = /^-?[\d,]+(\.\d+)?(e[+-]?\d+)?$/;
+const FORMULA = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]/;
+const alphabet = new Intl.Collator("en", { numeric: true });
+const grouped = new Intl.NumberFormat("en");
+
+function make(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+/** Make a table searchable, sortable, paged and exportable; `within(span, words)` shows only what happened in it. */
+function enhanceTable(figure) {
+  const table = figure.querySelector("table");
+  const body = table.tBodies[0];
+  const title = figure.dataset.title;
+  const extent = figure.dataset.extent;
+  const columns = [...table.tHead.rows[0].cells].map((cell) => ({ name: cell.textContent, kind: cell.className, cell }));
+  const rows = [...body.rows].map(readRow);
+  const timed = rows.some((row) => row.at !== null);
+  const state = { query: "", column: null, descending: false, page: 0, span: null, words: "" };
+
+  const search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
+  const status = make("output");
+  const csv = make("button", { type: "button", textContent: "CSV" });
+  csv.setAttribute("aria-label", `Save as CSV: ${title}`);
+  const tools = make("div", { className: "tools" }, make("label", {}, "Search ", search), status, csv);
+  search.setAttribute("aria-label", `Search in ${title}`);
+  figure.querySelector("figcaption").after(tools);
+
+  const back = make("button", { type: "button", textContent: "Back" });
+  const next = make("button", { type: "button", textContent: "Next" });
+  const where = make("span");
+  const pager = make("nav", { className: "pager" }, back, where, next);
+  pager.setAttribute("aria-label", `Pages of ${title}`);
+  figure.append(pager);
+  figure.classList.add("paged");
+
+  function found() {
+    const words = state.query.toLowerCase();
+    const kept = rows.filter(
+      (row) =>
+        (!words || row.cells.some((cell) => cell.toLowerCase().includes(words))) &&
+        (!state.span || (row.at !== null && row.at >= state.span[0] && row.at < state.span[1])),
+    );
+    if (state.column === null) return kept;
+    const order = comparison(state.column, columns[state.column].kind);
+    const sign = state.descending ? -1 : 1;
+    return kept.sort((a, b) => missingLast(a, b, state.column) ?? sign * order(a, b));
+  }
+
+  function show() {
+    const kept = found();
+    const pages = Math.max(1, Math.ceil(kept.length / PAGE_ROWS));
+    state.page = Math.min(state.page, pages - 1);
+    const first = state.page * PAGE_ROWS;
+    kept.forEach((row, place) => (row.element.hidden = place < first || place >= first + PAGE_ROWS));
+    body.replaceChildren(...kept.map((row) => row.element));
+    const asked = state.query || state.span;
+    status.textContent = asked ? `${grouped.format(kept.length)} found in ${within()}${state.words}` : extent;
+    where.textContent = `Page ${grouped.format(state.page + 1)} of ${grouped.format(pages)}`;
+    back.disabled = state.page === 0;
+    next.disabled = state.page === pages - 1;
+    pager.hidden = pages === 1;
+    const printed = figure.querySelector(".printed");
+    const some = Math.min(kept.length, PRINTED_ROWS);
+    printed.textContent = `On paper: ${grouped.format(some)} of ${grouped.format(kept.length)} rows, ${within()}.`;
+  }
+
+  function within() {
+    return extent.startsWith("first") ? `the ${extent}` : extent;
+  }
+
+  function sortBy(number) {
+    const again = state.column === number;
+    if (again && state.descending) state.column = null;
+    else state.column = number;
+    state.descending = again && !state.descending;
+    state.page = 0;
+    columns.forEach(({ cell }, at) => {
+      if (at === state.column) cell.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    });
+    show();
+  }
+
+  function save() {
+    const kept = found();
+    const asked = state.query || state.span ? `${grouped.format(kept.length)} found in ${extent}` : extent;
+    const lines = [columns.map(({ name }) => csvCell(name, "text")), ...kept.map(csvCells)];
+    const text = "\ufeff" + lines.map((cells) => cells.join(",") + "\r\n").join("");
+    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    make("a", { href: address, download: `${fileName(title)} (${asked}).csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(address));
+  }
+
+  function csvCells(row) {
+    return row.cells.map((cell, at) => (row.missing[at] ? "" : csvCell(cell, columns[at].kind)));
+  }
+
+  columns.forEach(({ cell, name }, number) => {
+    const button = make("button", { type: "button", textContent: name });
+    button.addEventListener("click", () => sortBy(number));
+    cell.replaceChildren(button);
+  });
+  search.addEventListener("input", () => {
+    Object.assign(state, { query: search.value.trim(), page: 0 });
+    show();
+  });
+  back.addEventListener("click", () => (state.page--, show()));
+  next.addEventListener("click", () => (state.page++, show()));
+  csv.addEventListener("click", save);
+  show();
+  return {
+    figure,
+    timed,
+    within(span, words) {
+      Object.assign(state, { span, words, page: 0 });
+      show();
+    },
+  };
+}
+
+function readRow(element) {
+  const cells = [...element.cells];
+  return {
+    element,
+    at: element.dataset.at === undefined ? null : Number(element.dataset.at),
+    cells: cells.map((cell) => cell.textContent),
+    missing: cells.map((cell) => cell.classList.contains("none")),
+  };
+}
+
+function missingLast(a, b, column) {
+  return a.missing[column] || b.missing[column] ? a.missing[column] - b.missing[column] : null;
+}
+
+function comparison(column, kind) {
+  if (kind !== "number") return (a, b) => alphabet.compare(a.cells[column], b.cells[column]);
+  const value = (row) => row.cells[column].replaceAll(",", "");
+  const integer = /^-?\d+$/;
+  return (a, b) => {
+    const [one, two] = [value(a), value(b)];
+    // Seqs may be larger than what a float tells apart.
+    if (integer.test(one) && integer.test(two)) return BigInt(one) < BigInt(two) ? -1 : BigInt(one) > BigInt(two) ? 1 : 0;
+    return Number(one.replace("inf", "Infinity")) - Number(two.replace("inf", "Infinity")) || 0;
+  };
+}
+
+/** One cell of a CSV file: numbers as they are, text that a spreadsheet would run as a formula behind an apostrophe. */
+function csvCell(text, kind) {
+  if (kind === "number" && NUMBER.test(text)) return text.replaceAll(",", "");
+  const stored = /^".*"$/.test(text) ? text.slice(1, -1) : text; // quotes mark text that could pass for something else
+  const safe = FORMULA.test(stored) ? `'${stored}` : stored;
+  return /[",\r\n]|^$|^\s|\s$/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+function fileName(title) {
+  return title.replace(/[^\p{L}\p{N}_-]+/gu, " ").trim().slice(0, 60) || "table";
+}

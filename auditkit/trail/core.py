@@ -21,7 +21,7 @@ import msgspec
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes, modes_for
-from auditkit.errors import ClosedError, CorruptionError, TrailNotFoundError
+from auditkit.errors import AuditError, ClosedError, CorruptionError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
 from auditkit.queue.blocks import tokens_of
@@ -132,15 +132,28 @@ class Core:
         return self.maint_lock.held(timeout_s=LOCK_TIMEOUT_S)
 
     def close(self) -> None:
-        """Commit what is accepted and give locks and descriptors back."""
-        self.closed = True
-        for follower in list(self.followers):
-            follower.close()
+        """Commit what is accepted, do what is due by now, and give locks and descriptors back."""
         try:
-            if self.writer is not None:
-                self.writer.close()
+            self._finish()
         finally:
-            self.maint_lock.close()
+            self.closed = True
+            for follower in list(self.followers):
+                follower.close()
+            try:
+                if self.writer is not None:
+                    self.writer.close()
+            finally:
+                self.maint_lock.close()
+
+    def _finish(self) -> None:
+        """Look after the queue once more: a process may not live until the writer's thread comes to it."""
+        if self.writer is None or self.closed:
+            return
+        with suppress(AuditError, OSError):  # what failed there, closing the writer raises
+            self.writer.commit()
+            if self.maint_lock.try_acquire():  # else somebody is at it
+                self.maint_lock.release()
+                _call_due(weakref.ref(self))
 
     def after_fork(self) -> None:
         """Become a clean reader in a forked child; its first append makes a writer of its own."""

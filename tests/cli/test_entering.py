@@ -7,6 +7,7 @@ import pytest
 
 from auditkit.trail.opening import open_trail
 from tests.cli.conftest import Run, rows
+from tests.fakes import ManualClock
 
 
 def test_init_creates_what_was_decided(run: Run, place: Path) -> None:
@@ -48,6 +49,20 @@ def test_append_by_options(run: Run) -> None:
         "outcome": "success", "source": "app", "origin": "10.0.0.7", "correlation": "r-1", "id": "k", "value": 2.5,
         "attrs": {"bytes": 512, "name": "x"}, "amount": 7.0,
     }  # fmt: skip
+
+
+def test_append_flushes_when_due(started: Run, place: Path) -> None:
+    """A call behind old events moves them into segments; where that fails its own event is in, and the failure is told."""
+    with open_trail(place, clock=ManualClock("2026-01-01T00:00:00+00:00"), maintain=False) as worker:
+        worker.append(action="old").wait()
+    (place / "segments").rename(place / "elsewhere")
+    failed = started("append", "--action", "x")
+    assert failed.stdout == "appended seq 1\n"
+    assert "maintenance failed, and nothing is lost by it: FileNotFoundError" in failed.stderr
+    (place / "elsewhere").rename(place / "segments")
+    done = started("append", "--action", "y")
+    assert (done.stdout, done.stderr) == ("appended seq 2\n", "")
+    assert json.loads(started("stats", "--json").stdout)["queue"]["flushed"] == 3
 
 
 def test_append_keeps_attrs_as_given(started: Run, place: Path) -> None:

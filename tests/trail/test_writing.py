@@ -282,6 +282,25 @@ def test_relative_paths_survive_a_change_of_directory(
     trail.close()
 
 
+def test_short_lived_writers_flush_when_due(trail: Trail, clock: ManualClock) -> None:
+    """A writer that is closed behind its only event flushes what has become due, and waits for nobody who does so."""
+    for hour, depth in ((0, 1), (1, 0), (1.1, 1), (1.2, 2), (2.2, 0)):
+        clock.advance(hours=hour)
+        with ak.open(trail.path, clock=clock) as short:
+            short.append(action="a").wait()
+        clock.advance(hours=-hour)
+        assert trail.stats().queue.depth == depth, hour
+    clock.advance(hours=9)
+    with trail.core.maintenance(), ak.open(trail.path, clock=clock) as short:
+        short.append(action="a").wait()
+        short.close()
+        assert trail.stats().queue.depth == 1
+    with ak.open(trail.path, clock=clock, maintain=False) as worker:
+        worker.append(action="a").wait()
+    assert trail.stats().queue.depth == 2
+    assert trail.range().height == 7
+
+
 def test_failing_maintenance_shows_and_stops_nothing(tmp_path: Path, clock: ManualClock) -> None:
     """A flush that fails by itself shows in stats; appends, also those nobody waits for, go on."""
     disk = FailingDisk()

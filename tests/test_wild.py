@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 import auditkit as ak
 from auditkit.errors import QueueFullError
@@ -84,6 +85,26 @@ def test_a_normal_end_commits_what_was_accepted(trail: Trail, ending: str) -> No
     code = f"import sys, auditkit as ak\nt = ak.open(sys.argv[1])\nfor n in range(50): t.append(action='a')\n{ending}"
     run(code, trail.path)
     assert trail.range().height == 50
+
+
+def test_a_restarted_kernel_commits_what_was_accepted(trail: Trail) -> None:
+    """A notebook's kernel that is restarted leaves nothing behind that it had accepted."""
+    manager, client = start_new_kernel()
+    try:
+        reply = client.execute_interactive(
+            "import auditkit as ak, auditkit.queue.writer as writer\n"
+            "writer.COMMIT_WITHIN_S = 3600  # nobody but the end commits\n"
+            f"trail = ak.open({str(trail.path)!r})\n"
+            "for n in range(50): trail.append(action='a')\n"
+            "assert trail.core.writer.pending_events",
+            timeout=60,
+        )
+        assert reply["content"]["status"] == "ok"
+        manager.restart_kernel()
+        assert trail.range().height == 50
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_appending_at_the_end_of_the_interpreter(trail: Trail) -> None:

@@ -147,7 +147,7 @@ class Core:
 
     def _finish(self) -> None:
         """Look after the queue once more: a process may not live until the writer's thread comes to it."""
-        if self.writer is None or self.closed:
+        if self.writer is None or self.closed or not self.maintains:
             return
         with suppress(AuditError, OSError):  # what failed there, closing the writer raises
             self.writer.commit()

@@ -5,6 +5,7 @@ process for each part of a file: what lies before the batches, the footer, and e
 """
 
 import mmap
+import resource
 import threading
 import zlib
 from collections import OrderedDict
@@ -24,6 +25,8 @@ from auditkit.store.segment import FORMAT, METADATA_KEY, check_presence
 
 _HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
 _MOST_OPEN = 64
+_SHARE = 8
+"""The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
 _MOST_READERS = 3
 
 _Key = tuple[str, int, int]
@@ -58,7 +61,7 @@ class SegmentFiles:
                     view = mmap.mmap(file.fileno(), row.size_bytes, access=mmap.ACCESS_READ)
                 segment = self.recent[key] = OpenSegment(path, row, self.names, view, flags)
             self.recent.move_to_end(key)
-            while len(self.recent) > _MOST_OPEN:
+            while len(self.recent) > _most_open():
                 self.recent.popitem(last=False)
         return segment
 
@@ -67,6 +70,11 @@ class SegmentFiles:
         segment = self.open(row)
         segment.check(range(len(row.parts)))
         return segment.path
+
+
+def _most_open() -> int:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_OPEN if allowed == resource.RLIM_INFINITY else min(_MOST_OPEN, allowed // _SHARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ neighbours, in a window with events in at least so many hours: in a shorter one 
 MOST = 5
 """How many sentences one rule gives, and how many names one sentence; the others are counted."""
 
+_HOUR_US = 3600 * US_PER_SECOND
 FIRST = pl.col("ts").min()
 LAST = pl.col("ts").max()
 COUNT = pl.len().cast(pl.Int64)
@@ -29,8 +30,9 @@ class Observed:
     `hours`: ts, action, count of what is shown.  `bursts`: as the function of this name returns them.  `doers`: action,
     actor, count, within the hour of each of the first bursts.  `days`: ts, outcome, count.  `origins`: origin,
     outcome, actors (how many), count, first, last.  `uses`: action, actor, origin, first.  About all that the trail
-    keeps up to the window's end, whatever the filter: `actions`: action, first; `addresses`: origin, first.  `silent`
-    are the sources known from before the window that have no event in it.
+    keeps up to the window's end, whatever the filter: `actions`: action, first; `addresses`: origin, first.  `before`:
+    outcome, count in the window of equal length before, None where the trail does not reach back so far.  `silent` are
+    the sources known from before the window that have no event in it.
     """
 
     zone: str
@@ -42,6 +44,7 @@ class Observed:
     uses: pl.DataFrame
     actions: pl.DataFrame
     addresses: pl.DataFrame
+    before: pl.DataFrame | None
     silent: tuple[str, ...]
 
 
@@ -51,6 +54,7 @@ def observe(
     """Ask a trail for what a summary of the window is made from."""
     hours = trail.group_by("action", every="1h", start=start, end=end, where=where, aggs="count")
     found = bursts(hours)
+    actions = trail.group_by("action", end=end, aggs={"first": FIRST})
     return Observed(
         zone=trail.tz,
         hours=hours,
@@ -72,8 +76,9 @@ def observe(
         uses=trail.group_by(
             ["action", "actor", "origin"], start=start, end=end, where=where, aggs={"first": FIRST}
         ),
-        actions=trail.group_by("action", end=end, aggs={"first": FIRST}),
+        actions=actions,
         addresses=trail.group_by("origin", end=end, aggs={"first": FIRST}),
+        before=_before(trail, start, end, actions["first"].min(), where),
         silent=silent,
     )
 
@@ -102,6 +107,19 @@ def bursts(hours: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _before(
+    trail: Trail, start: datetime | None, end: datetime | None, beginning: object, where: Where
+) -> pl.DataFrame | None:
+    """Count the window of equal length before this one, if events are kept from its first hour on."""
+    if start is None or not isinstance(beginning, datetime):
+        return None
+    first, last = to_us(start), to_us(end or trail.now())
+    before_us = 2 * first - last
+    if to_us(beginning) > before_us + _HOUR_US or last <= first:
+        return None
+    return trail.group_by("outcome", start=from_us(before_us), end=start, where=where, aggs="count")
+
+
 def _doers(
     trail: Trail, found: pl.DataFrame, start: datetime | None, end: datetime | None, where: Where
 ) -> pl.DataFrame:
@@ -109,7 +127,7 @@ def _doers(
     columns = {"action": pl.String(), "actor": pl.String(), "count": pl.Int64()}
     parts = []
     for at, action in found.select("ts", "action").iter_rows():
-        first, last = from_us(to_us(at)), from_us(to_us(at) + 3600 * US_PER_SECOND)
+        first, last = from_us(to_us(at)), from_us(to_us(at) + _HOUR_US)
         first, last = max(first, start or first), min(last, end or last)
         groups = trail.group_by(["action", "actor"], start=first, end=last, where=where, aggs="count")
         parts.append(groups.filter(pl.col("action") == action))

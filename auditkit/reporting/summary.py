@@ -33,8 +33,34 @@ def summarise(observed: Observed) -> tuple[str, ...]:
     """Return the sentences, none for a window without events."""
     if observed.hours.is_empty():
         return tuple(_silence(observed))
-    rules = (_rhythm, _failing_days, _failing_origins, _bursts, _first_uses, _silence)
+    rules = (_change, _rhythm, _failing_days, _failing_origins, _bursts, _first_uses, _silence)
     return tuple(sentence for rule in rules for sentence in rule(observed))
+
+
+def _change(observed: Observed) -> Iterator[str]:
+    """Compare with the window of equal length before."""
+    if observed.before is None or observed.before.is_empty():
+        return
+    failed = pl.col("outcome") == "failure"
+    now, then = int(observed.hours["count"].sum()), int(observed.before["count"].sum())
+    failures = int(observed.days.filter(failed)["count"].sum())
+    failures_then = int(observed.before.filter(failed)["count"].sum())
+    yield (
+        f"The window of equal length before had {counted(then, 'event')}, this one has {_against(now, then)}; "
+        f"failures went from {failures_then:,} to {failures:,}."
+    )
+
+
+def _against(now: int, then: int) -> str:
+    """Return how a number compares with one before it.
+
+    >>> _against(150, 100), _against(310, 100), _against(100, 100)
+    ('50 % more', '3.1 times as many', 'as many')
+    """
+    if now >= 2 * then:
+        return f"{now / then:.1f} times as many"
+    percent = round(100 * abs(now - then) / then)
+    return f"{percent} % {'more' if now > then else 'fewer'}" if percent else "as many"
 
 
 def _rhythm(observed: Observed) -> Iterator[str]:

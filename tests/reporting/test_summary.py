@@ -13,6 +13,7 @@ from auditkit.reporting.summary import summarise
 from tests.reporting.material import PAYLOADS, ROOT
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
+DAY = timedelta(days=1)
 Make = Callable[..., Trail]
 
 
@@ -80,6 +81,20 @@ def test_nothing_is_said_of_nothing(trail: Trail) -> None:
 def steady(**event: Any) -> list[dict[str, Any]]:
     """Return one event per hour of five days."""
     return [{"hour": hour, "actor": "ann", "outcome": "success", **event} for hour in range(120)]
+
+
+def test_the_window_is_compared_with_the_one_before(make_trail: Make) -> None:
+    """A window that follows one of equal length, kept whole, says what grew; else nothing is compared."""
+    events = [*steady(), *[{"hour": 80, "outcome": "failure"}] * 48]
+    trail = filled(make_trail, events)
+    third, fourth = MONDAY + timedelta(days=3), MONDAY + timedelta(days=4)
+    assert sentences(trail, third, fourth)[0] == (
+        "The window of equal length before had 24 events, this one has 3.0 times as many; failures went from 0 to 48."
+    )
+    assert "this one has 67 % fewer; failures went from 48 to 0" in sentences(trail, fourth, fourth + DAY)[0]
+    assert "this one has as many" in sentences(trail, third - DAY, third)[0]
+    assert not [text for text in sentences(trail, MONDAY, third) if "equal length" in text]
+    assert not [text for text in sentences(trail) if "equal length" in text]
 
 
 def test_a_steady_trail_has_a_busiest_hour_only(make_trail: Make) -> None:

@@ -1,4 +1,4 @@
-"""The trail against a plain list: random histories of appending, flushing, crashing, following and pruning.
+"""The trail against a plain list: random histories of appending, flushing, compacting, crashing, following and pruning.
 
 Every event that was acknowledged or shown must stay, at its seq and unchanged.  What a dying writer was about to
 commit may be there or not, but as whole batches, in order and never twice.
@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Writer
 from auditkit.timerange import from_us
 from auditkit.trail import accepting
+from auditkit.trail.compacting import compact
 from auditkit.trail.facade import Trail
 from auditkit.trail.opening import create, open_trail
 from tests.fakes import FailingDisk, ManualClock
@@ -143,6 +145,8 @@ class TrailMachine(RuleBasedStateMachine):
         self.segments: list[list[int]] = []
         self.stones: list[list[int]] = []
         self.flushed = 0
+        self.rotated = 0
+        self.direct: set[int] = set()
         self.consumer = Consumer()
         self.made = 0
 
@@ -269,8 +273,8 @@ class TrailMachine(RuleBasedStateMachine):
         rows = [self.row((None, age)) for age in ages]
         receipt = self.trail.extend(pl.DataFrame(rows))
         self.settle()
-        self.flush_list()
         assert receipt.wait() == len(self.events)
+        self.direct.update(range(len(self.events), len(self.events) + len(rows)))
         self.take(self.judged(rows, self.events, self.keys).events)
         self.flush_list()
 
@@ -291,7 +295,20 @@ class TrailMachine(RuleBasedStateMachine):
         before = len(self.segments)
         assert (summary.first_seq, summary.end_seq) == (self.flushed, len(self.events))
         self.flush_list()
+        self.rotated = self.flushed
         assert summary.segments == len(self.segments) - before
+
+    @rule()
+    def compact(self) -> None:
+        """Merge the segments of every day that has two."""
+        summary = compact(self.trail.core, least=2)
+        days: dict[int, list[list[int]]] = {}
+        for segment in self.segments:
+            days.setdefault(self.events[segment[0]].ts // DAY_US, []).append(segment)
+        self.segments = [sorted(chain.from_iterable(segments)) for segments in days.values()]
+        merged = [segments for segments in days.values() if len(segments) > 1]
+        assert summary.replaced == sum(map(len, merged))
+        assert summary.segments == len(merged)
 
     @rule(hours=st.sampled_from([0.001, 1, 20, 50]))
     def pass_time(self, hours: float) -> None:
@@ -307,22 +324,25 @@ class TrailMachine(RuleBasedStateMachine):
         self.settle()
         if record:
             self.take_own("retention.now", self.clock.us)
-        self.flush_list()
-        victims = []
-        for segment in self.segments:
-            producers = [seq for seq in segment if not self.events[seq].own]
-            if producers and all(self.expired(seq) for seq in producers):
-                victims.append(segment)
-        assert summary.segments == len(victims)
-        assert summary.events == sum(not self.events[seq].own for segment in victims for seq in segment)
-        for victim in victims:
-            self.segments.remove(victim)
-            own = [seq for seq in victim if self.events[seq].own]
-            if own:
-                self.segments.append(own)
-        self.stones += victims
-        if victims:
+        queued = range(self.rotated, len(self.events))
+        if any(seq not in self.direct and not self.events[seq].own for seq in queued):
+            self.flush_list()
+            self.rotated = self.flushed
+        cuts = []
+        for segment in list(self.segments):
+            gone = [seq for seq in segment if self.expired(seq)]
+            if gone:
+                cuts.append(all(seq in gone or self.events[seq].own for seq in segment))
+                self.segments.remove(segment)
+                self.segments += [rest] if (rest := [seq for seq in segment if seq not in gone]) else []
+                self.stones.append(gone)
+        assert (summary.segments, summary.rewritten) == (cuts.count(True), cuts.count(False))
+        assert summary.events == sum(map(len, self.stones[len(self.stones) - len(cuts) :]))
+        if cuts:
+            self.direct.add(len(self.events))
             self.take_own("retention.pruned")
+            self.flush_list()
+        assert not any(self.expired(seq) for seq in read_trail(self.root).events)
 
     @rule()
     def reopen(self) -> None:
@@ -463,7 +483,7 @@ class TrailMachine(RuleBasedStateMachine):
         cutoff = None if horizon is None else horizon - KEEP_US
         gone = False
         for stone in self.stones:
-            newest = max(self.events[seq].ts for seq in stone if not self.events[seq].own)
+            newest = max(self.events[seq].ts for seq in stone)
             gone = gone or (min(stone) < at and (cutoff is None or newest >= cutoff))
         if gone:
             with pytest.raises(PrunedError):
@@ -513,7 +533,7 @@ class TrailMachine(RuleBasedStateMachine):
         self.other.close()
         self.settle()
         stored = read_trail(self.root)
-        gone = {seq for stone in self.stones for seq in stone if not self.events[seq].own}
+        gone = set(chain.from_iterable(self.stones))
         assert sorted(stored.events) == [seq for seq in range(len(self.events)) if seq not in gone]
         for seq, found in stored.events.items():
             event = self.events[seq]

@@ -1,4 +1,4 @@
-"""Planning a prune: which segments hold nothing but expired events.  Pure: reads no clock and no disk."""
+"""Planning a prune: which segments hold expired events, and nothing else.  Pure: reads no clock and no disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ _ON_CARD = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSegment:
-    """One segment that a prune would remove; `own_rows` of the trail's own events would move elsewhere."""
+    """One segment that a prune would remove events from; the trail's own, `own_rows`, stay."""
 
     path: str
     first_seq: int
     last_seq: int
     rows: int
     own_rows: int
+    expired: int
+    """How many events would go; of a boundary segment that nobody has read, at most so many."""
     min_ts: datetime
     max_ts: datetime
     bytes: int
@@ -32,41 +34,42 @@ class PlannedSegment:
 class PrunePlan:
     """What a prune would remove, and why.  `print(plan)` shows it.
 
-    Events with `ts` before `cutoff` are expired; a segment goes once all its producers' events are.
-    `waiting_rows` is an upper bound of expired events that stay on disk, hidden, in segments that go later.
+    Events with `ts` before `cutoff` are expired.  `segments` go whole, once all their producers' events are expired;
+    the cutoff runs through those of `boundary`, which only a prune by hand writes anew, without what is expired.
     """
 
     policy: str
     horizon: datetime | None
     cutoff: datetime | None
     segments: tuple[PlannedSegment, ...]
-    waiting_rows: int
+    boundary: tuple[PlannedSegment, ...]
 
     @property
     def rows(self) -> int:
         """How many events would be removed."""
-        return sum(segment.rows - segment.own_rows for segment in self.segments)
+        return sum(segment.expired for segment in (*self.segments, *self.boundary))
 
     @property
     def bytes(self) -> int:
-        """How many bytes of segments would be freed."""
+        """How many bytes of whole segments would be freed; what boundary segments free is known afterwards."""
         return sum(segment.bytes for segment in self.segments)
 
     def __str__(self) -> str:
         if self.cutoff is None or self.horizon is None:
             return f"policy: {self.policy}; nothing expires"
-        removed = f"{counted(self.rows, 'event')} in {counted(len(self.segments), 'segment')}"
+        whole = sum(segment.expired for segment in self.segments)
+        removed = f"{counted(whole, 'event')} in {counted(len(self.segments), 'segment')}"
         lines = [
             f"policy: {self.policy}; horizon {_minute(self.horizon)}; expired before {_minute(self.cutoff)}",
             f"would remove {removed} ({self.bytes:,} bytes)",
+            *(_line(segment) for segment in self.segments),
         ]
-        lines += [
-            f"  seq {s.first_seq}-{s.last_seq}  {counted(s.rows, 'event')}  {_span(s)}" for s in self.segments
-        ]
-        if self.waiting_rows:
+        if self.boundary:
+            cut = sum(segment.expired for segment in self.boundary)
             lines.append(
-                f"up to {self.waiting_rows:,} expired events are hidden and wait in segments that go later"
+                f"and {counted(cut, 'event')} of {counted(len(self.boundary), 'segment')} that the cutoff runs through"
             )
+            lines += [_line(segment) for segment in self.boundary]
         return "\n".join(lines)
 
     @property
@@ -74,23 +77,21 @@ class PrunePlan:
         """The plan as a card, with the first of its segments."""
         if self.cutoff is None or self.horizon is None:
             return make_card("Prune plan", [("policy", [("says", f"{self.policy}; nothing expires")])])
+        planned = (*self.segments, *self.boundary)
         shown = [
-            (f"seq {s.first_seq:,} to {s.last_seq:,}", f"{counted(s.rows, 'event')}, {_span(s)}")
-            for s in self.segments[:_ON_CARD]
+            (f"seq {s.first_seq:,} to {s.last_seq:,}", f"{_held(s)}, {_span(s)}") for s in planned[:_ON_CARD]
         ]
-        if len(self.segments) > _ON_CARD:
-            shown.append(("and", counted(len(self.segments) - _ON_CARD, "segment more", "segments more")))
-        removed = (
-            f"{counted(self.rows, 'event')} in {counted(len(self.segments), 'segment')}, {size(self.bytes)}"
-        )
+        if len(planned) > _ON_CARD:
+            shown.append(("and", counted(len(planned) - _ON_CARD, "segment more", "segments more")))
+        removed = f"{counted(self.rows, 'event')} in {counted(len(planned), 'segment')}, {size(self.bytes)}"
         policy = [
             ("says", self.policy),
             ("horizon", _minute(self.horizon)),
             ("expired before", _minute(self.cutoff)),
         ]
         prune = [("would remove", removed)]
-        if self.waiting_rows:
-            prune.append(("hidden, waiting", f"up to {counted(self.waiting_rows, 'event')}"))
+        if self.boundary:
+            prune.append(("of them", f"in {counted(len(self.boundary), 'segment')} that the cutoff runs through"))
         sections = [("policy", policy), ("prune", prune), *([("segments", shown)] if shown else [])]
         return make_card("Prune plan", sections)
 
@@ -100,26 +101,23 @@ class PrunePlan:
 
 
 def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: int | None) -> PrunePlan:
-    """Plan the removal of every segment whose producers' events are all expired at `horizon_us`.
+    """Plan the removal of every producers' event that is expired at `horizon_us`.
 
     The bound is exclusive: an event exactly at the cutoff is kept.  Segments with none but the trail's own events
-    are never planned.
+    are never planned.  The catalog does not tell how many events of a boundary segment are expired: none may be.
     """
     cutoff = policy.cutoff_us(horizon_us)
-    expired, waiting = [], 0
+    whole, boundary = [], []
     for row in segments:
         if cutoff is None or row.producers_max_ts_us is None or row.min_ts_us >= cutoff:
             continue
-        if row.producers_max_ts_us < cutoff:
-            expired.append(row)
-        else:
-            waiting += row.rows - row.own_rows
+        (whole if row.producers_max_ts_us < cutoff else boundary).append(row)
     return PrunePlan(
         policy=str(policy),
         horizon=None if horizon_us is None else from_us(horizon_us),
         cutoff=None if cutoff is None else from_us(cutoff),
-        segments=tuple(_planned(row) for row in sorted(expired, key=lambda row: row.first_seq)),
-        waiting_rows=waiting,
+        segments=tuple(_planned(row) for row in sorted(whole, key=lambda row: row.first_seq)),
+        boundary=tuple(_planned(row) for row in sorted(boundary, key=lambda row: row.first_seq)),
     )
 
 
@@ -130,10 +128,21 @@ def _planned(row: SegmentRow) -> PlannedSegment:
         last_seq=row.last_seq,
         rows=row.rows,
         own_rows=row.own_rows,
+        expired=row.rows - row.own_rows,
         min_ts=from_us(row.min_ts_us),
         max_ts=from_us(row.max_ts_us),
         bytes=row.size_bytes,
     )
+
+
+def _line(segment: PlannedSegment) -> str:
+    return f"  seq {segment.first_seq}-{segment.last_seq}  {_held(segment)}  {_span(segment)}"
+
+
+def _held(segment: PlannedSegment) -> str:
+    held = counted(segment.rows, "event")
+    whole = segment.expired == segment.rows - segment.own_rows
+    return held if whole else f"{segment.expired:,} of {held}"
 
 
 def _span(segment: PlannedSegment) -> str:

@@ -84,6 +84,8 @@ class ActiveQueue:
         """Hears that others wrote frames which are in segments already, and that nobody told of."""
         self._header: FileHeader | None = None
         self._end = self.durable = 0
+        self._events = 0
+        """How many events the file holds: fewer than the seqs it spans, where there are jumps."""
         self._vouched = 0
         """Where the last mark ends: readers show what lies before.  The mark itself may not be durable yet."""
         self._successor: int | None = None
@@ -112,6 +114,7 @@ class ActiveQueue:
             parts.append(self._frame(kind, seq, block.count, block.payload))
             seq += block.count
         self._append_or_give_up(b"".join(parts))
+        self._events += seq - first
         self.next_seq = seq
         self._mark()
         return Commit(first_seq=first, recorded_us=self.recorded_us)
@@ -151,7 +154,7 @@ class ActiveQueue:
 
     def backlog_reached(self, events: int, size_bytes: int) -> bool:
         """Say whether the active file has grown to one of these bounds, as far as this process knows."""
-        return self.next_seq - self.first_seq >= events or self._end >= size_bytes
+        return self._events >= events or self._end >= size_bytes
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -222,6 +225,7 @@ class ActiveQueue:
         data = self._disk.read(self._open_fd, size - base, base)
         found = find(parse_frames(data, base), base, self.next_seq, self._path)
         self.recorded_us = max(self.recorded_us, found.recorded_us)
+        self._events += sum(frame.count for frame in found.batches)
         self._tell(found.batches)
         self._end, self.next_seq, self._successor = found.batch_end, found.next_seq, found.successor
         if found.last_mark is not None:
@@ -390,5 +394,6 @@ class ActiveQueue:
             self._disk.close(self._fd)
         self._fd, self._path, self._header, self._successor = fd, path, header, None
         self.first_seq = self.next_seq = first_seq
+        self._events = 0
         self.recorded_us = max(self.recorded_us, header.recorded_us)
         self._end = self.durable = self._vouched = HEADER_BYTES

@@ -32,6 +32,7 @@ from auditkit.store.records import (
     MomentRow,
     PolicyRow,
     PruneStateRow,
+    ReplacedRow,
     SegmentRow,
     TombstoneRow,
     TrailInfo,
@@ -46,6 +47,7 @@ _TABLES: dict[str, type[Any]] = {
     "flushes": FlushRow,
     "segments": SegmentRow,
     "tombstones": TombstoneRow,
+    "replaced": ReplacedRow,
     "prune_states": PruneStateRow,
     "keys": KeysRow,
 }
@@ -101,9 +103,12 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
                 raise CorruptionError(
                     path, offset=None, reason=f"catalog does not name the segment {removed}"
                 )
+        for gone in change.forget_replaced:
+            connection.execute("DELETE FROM replaced WHERE path = ?", (gone,))
         for table, rows in (
             ("segments", change.add_segments),
             ("tombstones", change.tombstones),
+            ("replaced", change.replaced),
             ("policies", change.policies),
             ("moments", change.moments),
             ("flushes", (change.flush,) if change.flush else ()),
@@ -228,6 +233,7 @@ def _view(path: Path, uri: str) -> CatalogView:
             flushes=_select(connection, path, "flushes", FlushRow, contents),
             segments=_select(connection, path, "segments", SegmentRow, contents),
             tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
+            replaced=_select(connection, path, "replaced", ReplacedRow, contents),
             prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
         )
     finally:

@@ -124,6 +124,15 @@ class TombstoneRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacedRow:
+    """A file whose events are in another segment since `replaced_us`; readers may hold it for a while."""
+
+    path: str
+    min_ts_us: int
+    replaced_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PruneStateRow:
     """The horizon at which retention was last enforced."""
 
@@ -158,6 +167,7 @@ class CatalogView:
     flushes: Sequence[FlushRow]
     segments: Sequence[SegmentRow]
     tombstones: Sequence[TombstoneRow]
+    replaced: Sequence[ReplacedRow]
     prune_states: Sequence[PruneStateRow]
 
     @property
@@ -178,6 +188,9 @@ class CatalogChange:
     add_segments: Sequence[SegmentRow] = ()
     remove_segments: Sequence[str] = ()
     tombstones: Sequence[TombstoneRow] = ()
+    replaced: Sequence[ReplacedRow] = ()
+    forget_replaced: Sequence[str] = ()
+    """Paths of replaced files that are gone."""
     policies: Sequence[PolicyRow] = ()
     moments: Sequence[MomentRow] = ()
     flush: FlushRow | None = None

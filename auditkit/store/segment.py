@@ -7,14 +7,17 @@ nothing about its events beyond the time slot of their `ts`.
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from auditkit.disk.durable import Disk, publish, write_temporary
+from auditkit.disk.durable import Disk, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
@@ -24,6 +27,7 @@ from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 4_096
 METADATA_KEY = b"auditkit.format"
+_AHEAD = 2
 FORMAT = b"1"
 _MAGIC_BYTES = 8
 
@@ -41,30 +45,41 @@ def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.
         position += rows
 
 
-def write_segment(
-    disk: Disk, layout: Layout, modes: Modes, schema: EventSchema, partition: str, events: pl.DataFrame
-) -> SegmentRow:
-    """Write the events of one partition, sorted by (ts, seq), and return the row that will name the segment.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A segment that is not on disk yet: its bytes, and the row that will name it."""
 
-    On return the file is durable under its final name and counts for nobody until the catalog names it.  If it
-    raises, a leftover may remain that the next holder of the maintenance lock removes.
+    row: SegmentRow
+    data: bytes
+
+
+def encode_segments(
+    layout: Layout, schema: EventSchema, parts: Iterable[tuple[str, pl.DataFrame]]
+) -> Iterator[Encoded]:
+    """Yield the segment of each (partition, its events sorted by (ts, seq)), in order.
+
+    Encoding runs ahead of whoever takes them, on threads of its own and by `_AHEAD` segments at most.
     """
+    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
+        ahead: deque[Future[Encoded]] = deque()
+        for partition, events in parts:
+            if len(ahead) == _AHEAD:
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(encode_segment, layout, schema, partition, events))
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def encode_segment(layout: Layout, schema: EventSchema, partition: str, events: pl.DataFrame) -> Encoded:
+    """Return the segment that holds the events of one partition, sorted by (ts, seq)."""
     data, rows = _encode(events, schema)
     digest = hashlib.sha256(data).digest()
     seqs = events.get_column("seq")
     first, last = int(_known(seqs.min())), int(_known(seqs.max()))
-    relative = layout.segment_name(partition, first, last, digest)
-    path = layout.segments / relative
-    disk.make_directory(path.parent, modes.directory)
-    disk.sync_directory(layout.segments)  # also where it was there: its maker may have died before this
-    temporary = path.with_suffix(TEMPORARY_SUFFIX)
-    disk.unlink(temporary)
-    write_temporary(disk, temporary, data, modes.file)
-    publish(disk, temporary, path)
     stamps = events.get_column("ts").to_physical()
     own = events.get_column("source").cast(pl.String).eq_missing(pl.Series([OWN_SOURCE]))
-    return SegmentRow(
-        path=relative,
+    row = SegmentRow(
+        path=layout.segment_name(partition, first, last, digest),
         partition=partition,
         first_seq=first,
         last_seq=last,
@@ -80,6 +95,29 @@ def write_segment(
         sha256=digest,
         **_described(data, rows, stamps),
     )
+    return Encoded(row=row, data=data)
+
+
+def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[Encoded]) -> list[SegmentRow]:
+    """Write segments to disk and return the rows that will name them.
+
+    On return each file is durable under its final name and counts for nobody until the catalog names it.  If it
+    raises, leftovers may remain that the next holder of the maintenance lock removes.
+    """
+    rows = []
+    for segment in segments:
+        path = layout.segments / segment.row.path
+        disk.make_directory(path.parent, modes.directory)
+        temporary = path.with_suffix(TEMPORARY_SUFFIX)
+        disk.unlink(temporary)
+        write_temporary(disk, temporary, segment.data, modes.file)
+        disk.rename(temporary, path)
+        rows.append(segment.row)
+    for partition in sorted({row.partition for row in rows}):
+        disk.sync_directory(layout.segments / partition)
+    if rows:
+        disk.sync_directory(layout.segments)  # also of what was there: its maker may have died before this
+    return rows
 
 
 def check_presence(layout: Layout, row: SegmentRow) -> Path:

@@ -46,6 +46,12 @@ def append_own(core: Core, action: str, attrs: Mapping[str, Any]) -> int:
     return seq
 
 
+def own_frame(core: Core, action: str, attrs: Mapping[str, Any]) -> pl.DataFrame:
+    """Return one of the trail's own events as a batch of row columns."""
+    given = {"action": action, "source": OWN_SOURCE, "attrs": attrs}
+    return _as_frame(core, [core.schema.row(given, _rules(core, None), own=True)])
+
+
 def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
     """Validate rows and hand them over as one batch (inputs without a length in chunks)."""
     if on_invalid not in ("raise", "dead-letter"):

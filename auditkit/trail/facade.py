@@ -13,14 +13,16 @@ from auditkit.keep.plan import PrunePlan
 from auditkit.keep.policy import Policy
 from auditkit.query import UNFILLED, Aggregations, Fill
 from auditkit.queue.receipts import Receipt
-from auditkit.trail import accepting, asking, keeping, showing, state
+from auditkit.trail import accepting, asking, keeping, pruning, showing, state
 from auditkit.trail.accepting import OnInvalid, Rows
 from auditkit.trail.asking import View
 from auditkit.trail.core import Core
 from auditkit.trail.deliveries import Terms
 from auditkit.trail.figures import Stats
 from auditkit.trail.follow import Follower, follow
-from auditkit.trail.keeping import MaintainSummary, PruneSummary
+from auditkit.trail.keeping import MaintainSummary
+from auditkit.trail.pruning import PruneSummary
+from auditkit.trail.source import retrying
 from auditkit.trail.writing import FlushSummary
 from auditkit.where import Where
 
@@ -195,9 +197,13 @@ class Trail:
         """
         return keeping.flush_and_enforce(self._writable())
 
-    def maintain(self, *, now: datetime | None = None) -> MaintainSummary:
-        """Do what is due: flush and prune.  With `now`, record that moment, so that an idle trail ages."""
-        return keeping.maintain(self._writable(), now=now)
+    def maintain(self, *, now: datetime | None = None, compact: bool = False) -> MaintainSummary:
+        """Do what is due: flush, prune, and merge the small segments of partitions that have eight of them or more.
+
+        With `now`, record that moment, so that an idle trail ages.  With `compact`, merge small segments wherever a
+        partition has two.
+        """
+        return keeping.maintain(self._writable(), now=now, thoroughly=compact)
 
     def stats(self) -> Stats:
         """Return the state of queue, segments and retention in numbers."""
@@ -338,15 +344,16 @@ class Trail:
 
     def plan_prune(self, *, now: datetime | None = None) -> PrunePlan:
         """Say what `prune` would remove and why; changes nothing.  `print` shows it."""
-        return keeping.plan_prune(self._view.snapshot(), now=now)
+        return retrying(lambda: pruning.plan_prune(self._core, self._view.snapshot(), now=now))
 
     def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
-        """Remove segments whose events are all expired, after a flush; each leaves a tombstone.
+        """Remove every expired event, to the microsecond; a tombstone for each segment says what went.
 
-        With `plan`, only what it names and is still expired.  With `now`, that moment is recorded first; one ahead
-        of the machine's clock is a `ValueError`.
+        Segments that hold nothing else go whole, those that the cutoff runs through are written anew.  With `plan`,
+        only what it names and is still expired.  With `now`, that moment is recorded first; one ahead of the
+        machine's clock is a `ValueError`.
         """
-        return keeping.prune(self._writable(), plan, now=now)
+        return pruning.prune(self._writable(), plan, now=now)
 
     def _writable(self) -> Core:
         if self._view.at is not None:

@@ -6,7 +6,8 @@ from auditkit.queue.writer import Counters
 from auditkit.timerange import from_us
 from auditkit.trail.core import Core
 from auditkit.trail.figures import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
-from auditkit.trail.keeping import plan_prune, waits_for_hand
+from auditkit.trail.keeping import waits_for_hand
+from auditkit.trail.pruning import plan_whole
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.writing import flush_is_due
 
@@ -33,12 +34,12 @@ def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
     pending = writer.pending_events if writer is not None else 0
     committed = snapshot.committed_seq
     flushed = snapshot.catalog.flushed_seq
-    oldest = snapshot.queue.oldest_recorded_us
     depth = committed - flushed
+    waiting = snapshot.tail.get_column("recorded").to_physical()
     return QueueStats(
         depth=depth,
         bytes=snapshot.queue.size_bytes,
-        oldest_age_s=max(0, core.clock.now_us() - oldest) / 1e6 if depth and oldest is not None else None,
+        oldest_age_s=max(0, core.clock.now_us() - int(waiting[0])) / 1e6 if len(waiting) else None,
         pending=pending,
         accepted=committed + pending,
         committed=committed,
@@ -66,13 +67,13 @@ def _segments(snapshot: Snapshot) -> SegmentStats:
 
 
 def _retention(snapshot: Snapshot) -> RetentionStats:
-    plan = plan_prune(snapshot)
+    plan = plan_whole(snapshot)
     stones = snapshot.catalog.tombstones
     return RetentionStats(
         policy=plan.policy,
         horizon=plan.horizon,
         cutoff=plan.cutoff,
-        prunable=plan.rows,
+        prunable=sum(segment.expired for segment in plan.segments),
         waits_for_hand=waits_for_hand(snapshot),
         pruned=sum(stone.rows for stone in stones),
         tombstones=len(stones),

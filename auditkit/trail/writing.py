@@ -6,11 +6,10 @@ transaction, and only then drop the file.  Repeating it after a crash at any poi
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from auditkit.disk.layout import TEMPORARY_SUFFIX
 from auditkit.errors import CorruptionError
 from auditkit.event import UTC_MICROSECONDS
 from auditkit.keep.horizon import Newest
@@ -19,7 +18,7 @@ from auditkit.queue.dedup import WINDOW, pack_entries
 from auditkit.queue.tail import TailView
 from auditkit.store.catalog import change_catalog, read_catalog
 from auditkit.store.records import CatalogChange, CatalogView, FlushRow, KeysRow, SegmentRow
-from auditkit.store.segment import partitions_of, write_segment
+from auditkit.store.segment import encode_segments, partitions_of, store_segments
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import control_rows, newest_of
 from auditkit.wording import counted
@@ -27,6 +26,11 @@ from auditkit.wording import counted
 FLUSH_AT_EVENTS = 128 * 1024
 FLUSH_AT_BYTES = 32 * 1024 * 1024
 FLUSH_AFTER_S = 15 * 60
+BACKLOG_EVENTS = 10_000
+BACKLOG_BYTES = 4 * 1024 * 1024
+"""A batch takes what is queued along, up to so much; more is flushed first, so that others wait less."""
+KEEP_REPLACED_US = 15 * 60 * 1_000_000
+"""Readers may hold a file that was replaced for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,21 +96,32 @@ def write_bulk(core: Core, batch: pl.DataFrame) -> int:
     On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
     just before it goes into the same transaction, so that seqs stay in order.
     """
-    flush(core)
-    with core.maintenance():
-        queue = core.active_queue()
-        with queue.locked():
-            catalog = read_catalog(core.layout.catalog)
-            view = core.source.tail.read()
-            queued = view.events.filter(pl.col("seq") >= catalog.flushed_seq)
-            first = queue.next_seq
-            _check_whole(core, queued, catalog.flushed_seq, first)
-            recorded_us = max(core.clock.now_us(), queue.recorded_us)
-            events = pl.concat([queued, _numbered(core, batch, first, recorded_us)])
-            rows = _write_segments(core, events)
-            end = first + batch.height
-            with queue.jumping(end, recorded_us):
-                change_catalog(core.layout.catalog, _change(catalog, view, events, rows, end))
+    core.check_query()
+    core.writing().commit()
+    if core.active_queue().backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
+        flush(core)
+    with core.maintenance(), core.active_queue().locked():
+        return write_directly(core, batch)
+
+
+def write_directly(core: Core, batch: pl.DataFrame, also: CatalogChange = CatalogChange()) -> int:
+    """Write events straight into segments, with `also` in the same transaction; return their first seq.
+
+    The caller holds both locks, that of maintenance and that of the queue.
+    """
+    queue = core.active_queue()
+    catalog = read_catalog(core.layout.catalog)
+    view = core.source.tail.read()
+    queued = view.events.filter(pl.col("seq") >= catalog.flushed_seq)
+    first = queue.next_seq
+    _check_whole(core, queued, catalog.flushed_seq, first)
+    recorded_us = max(core.clock.now_us(), queue.recorded_us)
+    events = pl.concat([queued, _numbered(core, batch, first, recorded_us)])
+    rows = _write_segments(core, events)
+    end = first + batch.height
+    change = _change(catalog, view, events, rows, end, also)
+    with queue.jumping(end, recorded_us):
+        change_catalog(core.layout.catalog, change)
     return first
 
 
@@ -120,19 +135,25 @@ def flush_is_due(core: Core) -> bool:
 
 
 def remove_leftovers(core: Core, catalog: CatalogView) -> None:
-    """Remove temporary and uncatalogued files of a dead flush; the caller holds the maintenance lock."""
-    named = {row.path for row in catalog.segments}
+    """Remove files that do not count: temporary and uncatalogued ones, and those replaced long enough ago.
+
+    The caller holds the maintenance lock.
+    """
+    now_us = core.clock.now_us()
+    # A clock that was set back by more than that must not keep them for longer either.
+    old = [row.path for row in catalog.replaced if abs(now_us - row.replaced_us) >= KEEP_REPLACED_US]
+    kept = {row.path for row in catalog.segments} | {row.path for row in catalog.replaced}.difference(old)
     for partition in core.layout.segments.iterdir():
         for path in partition.iterdir():
-            if path.suffix == TEMPORARY_SUFFIX or f"{partition.name}/{path.name}" not in named:
+            if f"{partition.name}/{path.name}" not in kept:
                 core.disk.unlink(path)
+    if old:
+        change_catalog(core.layout.catalog, CatalogChange(forget_replaced=old))
 
 
 def _write_segments(core: Core, events: pl.DataFrame) -> list[SegmentRow]:
-    return [
-        write_segment(core.disk, core.layout, core.modes, core.schema, name, part)
-        for name, part in partitions_of(events, core.partition)
-    ]
+    encoded = encode_segments(core.layout, core.schema, partitions_of(events, core.partition))
+    return store_segments(core.disk, core.layout, core.modes, encoded)
 
 
 def _numbered(core: Core, batch: pl.DataFrame, first: int, recorded_us: int) -> pl.DataFrame:
@@ -154,17 +175,23 @@ def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None
 
 
 def _change(
-    catalog: CatalogView, view: TailView, events: pl.DataFrame, rows: Sequence[SegmentRow], end: int
+    catalog: CatalogView,
+    view: TailView,
+    events: pl.DataFrame,
+    rows: Sequence[SegmentRow],
+    end: int,
+    also: CatalogChange = CatalogChange(),
 ) -> CatalogChange:
-    """Return the transaction that lets `rows` count, and everything before `end` be flushed."""
+    """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
     policies, moments = control_rows(events)
     newest = newest_of(events.lazy())
     if catalog.flushes:
         last = catalog.flushes[-1]
         newest = newest.joined(Newest(ts_us=last.newest_ts_us, recorded_us=last.newest_recorded_us))
     keys = [(token, seq) for token, seq in view.tokens if catalog.flushed_seq <= seq < end]
-    return CatalogChange(
-        add_segments=rows,
+    return replace(
+        also,
+        add_segments=[*rows, *also.add_segments],
         policies=policies,
         moments=moments,
         flush=FlushRow(

@@ -1,0 +1,89 @@
+"""Compaction: the small segments of a partition become one, sorted by (ts, seq), in one transaction of the catalog.
+
+No event changes, and no seq.  Readers are not disturbed: a replaced file stays on disk, named by the catalog as
+such, until none of them can hold it.
+"""
+
+import time
+from dataclasses import dataclass
+
+import polars as pl
+
+from auditkit.keep.compaction import LEAST_FILES, Merge, plan_compaction
+from auditkit.store.catalog import change_catalog, read_catalog
+from auditkit.store.records import CatalogChange, ReplacedRow, SegmentRow
+from auditkit.store.segment import encode_segment, read_segment, store_segments
+from auditkit.trail.core import Core
+from auditkit.trail.writing import remove_leftovers
+from auditkit.wording import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactSummary:
+    """What compaction made of small segments: `replaced` ones are `segments` now."""
+
+    replaced: int
+    segments: int
+    events: int
+    partitions: int
+    bytes_before: int
+    bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        if not self.replaced:
+            return "nothing to compact"
+        return (
+            f"merged {counted(self.replaced, 'segment')} of {counted(self.partitions, 'partition')} into "
+            f"{self.segments:,} ({counted(self.events, 'event')}, {self.bytes_before:,} to {self.bytes:,} bytes), "
+            f"{self.seconds:.2f} s"
+        )
+
+
+def compact(core: Core, *, least: int = LEAST_FILES) -> CompactSummary:
+    """Merge the small segments of every partition that has at least `least` of them.
+
+    The maintenance lock is held for one merge at a time, and so is at most `keep.compaction.MERGED_ROWS` events in
+    memory.  If it raises, what was merged so far is, and everything else is as it was.
+    """
+    core.check_query()
+    started = time.perf_counter()
+    done: list[tuple[Merge, SegmentRow]] = []
+    while (merged := _merge_next(core, least)) is not None:
+        done.append(merged)
+    return CompactSummary(
+        replaced=sum(len(merge.segments) for merge, _ in done),
+        segments=len(done),
+        events=sum(row.rows for _, row in done),
+        partitions=len({row.partition for _, row in done}),
+        bytes_before=sum(row.size_bytes for merge, _ in done for row in merge.segments),
+        bytes=sum(row.size_bytes for _, row in done),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _merge_next(core: Core, least: int) -> tuple[Merge, SegmentRow] | None:
+    """Carry out the first merge there is to do."""
+    with core.maintenance():
+        catalog = read_catalog(core.layout.catalog)
+        remove_leftovers(core, catalog)
+        merges = plan_compaction(catalog.segments, least=least)
+        if not merges:
+            return None
+        merge = merges[0]
+        events = pl.concat([read_segment(core.layout, row, core.schema) for row in merge.segments])
+        encoded = encode_segment(core.layout, core.schema, merge.partition, events.sort("ts", "seq"))
+        (merged,) = store_segments(core.disk, core.layout, core.modes, [encoded])
+        now_us = core.clock.now_us()
+        change_catalog(
+            core.layout.catalog,
+            CatalogChange(
+                add_segments=[merged],
+                remove_segments=[row.path for row in merge.segments],
+                replaced=[
+                    ReplacedRow(path=row.path, min_ts_us=row.min_ts_us, replaced_us=now_us)
+                    for row in merge.segments
+                ],
+            ),
+        )
+    return merge, merged

@@ -64,8 +64,9 @@ class Ledger:
             if not pruned or not set(lost.values()) <= self.may_go:
                 assert not lost, f"{word}, and gone now: {lost}"
         for batch in self.batches:
-            there = set(tags).intersection(batch.tags)
-            assert len(there) in (0, len(batch.tags)), f"part of a batch: {there} of {batch.tags}"
+            whole = set(batch.tags) - (self.may_go if pruned else frozenset())
+            there = set(tags) & whole
+            assert there in (set(), whole), f"part of a batch: {there} of {whole}"
 
 
 class Run:

@@ -8,6 +8,7 @@ counts as one step between two operations: what happens inside one is `test_faul
 import copy
 import errno
 import itertools
+import json
 import os
 import shutil
 import sys
@@ -22,7 +23,9 @@ import pytest
 from auditkit.event import Rules
 from auditkit.timerange import from_us
 from auditkit.trail.accepting import _as_frame
+from auditkit.trail.compacting import compact
 from auditkit.trail.opening import create, open_trail
+from auditkit.trail.snapshot import PRUNED
 from auditkit.trail.writing import write_bulk
 from tests.crashing import PAD, Batch, Ledger, Run, Step, digest, quiet_threads, shown
 from tests.fakes import ManualClock
@@ -76,6 +79,24 @@ def bulk(run: Run) -> None:
     run.clock.advance(hours=-1)
 
 
+def crossed(run: Run) -> None:
+    """Put two events into one segment, and go on so far that the first of them expires."""
+    batch = Batch(("goes", "stays"))
+    run.ledger.batches.append(batch)
+    run.ledger.may_go |= {"goes"}
+    now_us = run.clock.now_us()
+    moments = [from_us(now_us - 3_600_000_000), from_us(now_us)]
+    rows = [{"action": tag, "attrs": PAD, "ts": ts} for tag, ts in zip(batch.tags, moments, strict=True)]
+    batch.first = run.trail("one").extend(rows).wait()
+    run.trail("one").flush()
+    run.clock.advance(days=2)
+
+
+def merged(run: Run) -> None:
+    """Merge what has gathered."""
+    compact(run.trail("one").core, least=2)
+
+
 def appending(tag: str) -> Step:
     """Return the step that appends one event."""
     return lambda run: run.append("one", tag)
@@ -114,6 +135,29 @@ WORKLOADS = {
         ],
         retention="2d",
         later=timedelta(days=10),
+    ),
+    "prune through a segment": Workload(
+        [
+            crossed,
+            lambda run: run.append("one", "p0"),
+            lambda run: run.trail("one").prune(),
+            lambda run: run.append("two", "p1"),
+        ],
+        history=False,
+        retention="2d",
+    ),
+    "compaction": Workload(
+        [
+            lambda run: run.append("two", "a0"),
+            lambda run: run.trail("two").flush(),
+            merged,
+            Run.look,
+            lambda run: run.append("two", "a1"),
+            lambda run: run.clock.advance(minutes=16),
+            lambda run: run.trail("one").flush(),
+            merged,
+            Run.look,
+        ]
     ),
     "a bulk": Workload(
         [
@@ -244,6 +288,10 @@ def recover(bench: Bench, image: Path, case: Case) -> Recovered:
     with open_trail(work, maintain=False) as trail, trail.core.active_queue().locked():
         assert digest(work) == settled, "a second recovery changed something"
     stored = read_trail(work)
+    recorded = [event for event in stored.events.values() if event["action"] == PRUNED]
+    assert sum(json.loads(event["attrs"])["events"] for event in recorded) == stored.pruned, (
+        "not recorded once"
+    )
     after = tags_of(stored)
     with open_trail(work, maintain=False) as trail:
         assert shown(trail) == after or case.expires, "a reader is not shown what is there"

@@ -107,7 +107,8 @@ def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: in
     are never planned.  The catalog does not tell how many events of a boundary segment are expired: none may be.
     """
     cutoff = policy.cutoff_us(horizon_us)
-    whole, boundary = [], []
+    whole: list[SegmentRow] = []
+    boundary: list[SegmentRow] = []
     for row in segments:
         if cutoff is None or row.producers_max_ts_us is None or row.min_ts_us >= cutoff:
             continue

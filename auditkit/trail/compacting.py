@@ -14,7 +14,6 @@ from auditkit.store.catalog import change_catalog, read_catalog
 from auditkit.store.records import CatalogChange, ReplacedRow, SegmentRow
 from auditkit.store.segment import encode_segment, read_segment, store_segments
 from auditkit.trail.core import Core
-from auditkit.trail.writing import remove_leftovers
 from auditkit.wording import counted
 
 
@@ -48,9 +47,8 @@ def compact(core: Core, *, least: int = LEAST_FILES) -> CompactSummary:
     """
     core.check_query()
     started = time.perf_counter()
-    done: list[tuple[Merge, SegmentRow]] = []
-    while (merged := _merge_next(core, least)) is not None:
-        done.append(merged)
+    merges = plan_compaction(read_catalog(core.layout.catalog).segments, least=least)
+    done = [(merge, row) for merge in merges if (row := _merge(core, merge)) is not None]
     return CompactSummary(
         replaced=sum(len(merge.segments) for merge, _ in done),
         segments=len(done),
@@ -62,15 +60,12 @@ def compact(core: Core, *, least: int = LEAST_FILES) -> CompactSummary:
     )
 
 
-def _merge_next(core: Core, least: int) -> tuple[Merge, SegmentRow] | None:
-    """Carry out the first merge there is to do."""
+def _merge(core: Core, merge: Merge) -> SegmentRow | None:
+    """Carry out a merge, unless others have changed what it is about."""
     with core.maintenance():
-        catalog = read_catalog(core.layout.catalog)
-        remove_leftovers(core, catalog)
-        merges = plan_compaction(catalog.segments, least=least)
-        if not merges:
+        live = {row.path for row in read_catalog(core.layout.catalog).segments}
+        if not live.issuperset(row.path for row in merge.segments):
             return None
-        merge = merges[0]
         events = pl.concat([read_segment(core.layout, row, core.schema) for row in merge.segments])
         encoded = encode_segment(core.layout, core.schema, merge.partition, events.sort("ts", "seq"))
         (merged,) = store_segments(core.disk, core.layout, core.modes, [encoded])
@@ -86,4 +81,4 @@ def _merge_next(core: Core, least: int) -> tuple[Merge, SegmentRow] | None:
                 ],
             ),
         )
-    return merge, merged
+    return merged

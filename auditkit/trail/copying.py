@@ -15,7 +15,7 @@ from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.queue.failure import FailureNote, pack_note
-from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, unpack_header
+from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
 from auditkit.store.catalog import copy_catalog, read_catalog, replace_info
 from auditkit.store.records import SegmentRow
 from auditkit.trail.core import Core, open_core
@@ -132,10 +132,10 @@ class _Copy:
         )
 
     def _write_queue(self, files: dict[int, bytes], flushed_seq: int) -> None:
-        """Write the queue's files under the copy's own id; what the catalog has already is left out."""
+        """Write the queue's files under the copy's own id; those that the catalog has whole are left out."""
         for stale in self._layout.queue_files():
             self._disk.unlink(self._layout.queue_file(stale))
-        kept = {first: data for first, data in files.items() if first >= flushed_seq}
+        kept = {first: data for first, data in files.items() if _end_seq(data, first) >= flushed_seq}
         if not kept:
             recorded_us = self._last_recorded(files)
             header = FileHeader(trail_id=bytes(16), first_seq=flushed_seq, recorded_us=recorded_us)
@@ -181,3 +181,11 @@ class _Copy:
         self._disk.unlink(temporary)
         write_temporary(self._disk, temporary, data, self._modes.file)
         self._disk.rename(temporary, target)
+
+
+def _end_seq(data: bytes, first_seq: int) -> int:
+    """Return the exclusive end of the seqs that the bytes of a queue file go up to."""
+    end = first_seq
+    for frame in parse_frames(data[HEADER_BYTES:], HEADER_BYTES):
+        end = frame.seq + frame.count
+    return end

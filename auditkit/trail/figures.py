@@ -44,6 +44,10 @@ class SegmentStats:
     rows: int
     bytes: int
     partitions: int
+    mergeable: int
+    """Small segments that maintenance would merge now."""
+    replaced: int
+    """Files of merged segments that stay for readers for a while."""
     first_ts: datetime | None
     last_ts: datetime | None
 
@@ -156,9 +160,13 @@ def _queue_rows(queue: QueueStats) -> list[tuple[str, str]]:
 def _segment_rows(segments: SegmentStats) -> list[tuple[str, str]]:
     held = f"{counted(segments.rows, 'event')} in {counted(segments.count, 'segment')}"
     each = f", {segments.bytes / segments.rows:.0f} B per event" if segments.rows else ""
+    merge = counted(segments.mergeable, "small segment")
+    if segments.replaced:
+        merge += f"; {counted(segments.replaced, 'merged file')} kept for readers a while"
     return [
         ("held", f"{held} of {counted(segments.partitions, 'partition')}"),
         ("size", size(segments.bytes) + each),
+        ("to merge", merge),
         ("first ts", minute(segments.first_ts)),
         ("last ts", minute(segments.last_ts)),
     ]

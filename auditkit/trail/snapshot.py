@@ -104,11 +104,11 @@ class Snapshot:
             raise pruned_error(self.doubt, self.as_of)
         cutoff = self.cutoff_us
         for stone in self.catalog.tombstones:
-            hidden_then = cutoff is not None and stone.max_ts_us < cutoff
+            oldest_us = stone.min_ts_us if cutoff is None else max(stone.min_ts_us, cutoff)
             if (
-                not hidden_then
-                and stone.end_seq > self.as_of > stone.first_seq
-                and window.overlaps(stone.min_ts_us, stone.max_ts_us)
+                stone.end_seq > self.as_of > stone.first_seq
+                and oldest_us <= stone.max_ts_us
+                and window.overlaps(oldest_us, stone.max_ts_us)
             ):
                 raise pruned_error(stone, self.as_of)
 

@@ -1,5 +1,6 @@
 """The state of a trail in numbers: queue, segments, retention."""
 
+from auditkit.keep.compaction import plan_compaction
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import count_letters
 from auditkit.queue.writer import Counters
@@ -61,6 +62,8 @@ def _segments(snapshot: Snapshot) -> SegmentStats:
         rows=sum(row.rows for row in rows),
         bytes=sum(row.size_bytes for row in rows),
         partitions=len({row.partition for row in rows}),
+        mergeable=sum(len(merge.segments) for merge in plan_compaction(rows)),
+        replaced=len(snapshot.catalog.replaced),
         first_ts=from_us(min(row.min_ts_us for row in rows)) if rows else None,
         last_ts=from_us(max(row.max_ts_us for row in rows)) if rows else None,
     )

@@ -31,6 +31,7 @@ BACKLOG_BYTES = 4 * 1024 * 1024
 """A batch takes what is queued along, up to so much; more is flushed first, so that others wait less."""
 KEEP_REPLACED_US = 15 * 60 * 1_000_000
 """Readers may hold a file that was replaced for so long."""
+_NOTHING = CatalogChange()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def write_bulk(core: Core, batch: pl.DataFrame) -> int:
         return write_directly(core, batch)
 
 
-def write_directly(core: Core, batch: pl.DataFrame, also: CatalogChange = CatalogChange()) -> int:
+def write_directly(core: Core, batch: pl.DataFrame, also: CatalogChange = _NOTHING) -> int:
     """Write events straight into segments, with `also` in the same transaction; return their first seq.
 
     The caller holds both locks, that of maintenance and that of the queue.
@@ -180,7 +181,7 @@ def _change(
     events: pl.DataFrame,
     rows: Sequence[SegmentRow],
     end: int,
-    also: CatalogChange = CatalogChange(),
+    also: CatalogChange = _NOTHING,
 ) -> CatalogChange:
     """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
     policies, moments = control_rows(events)

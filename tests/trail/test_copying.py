@@ -8,6 +8,7 @@ import pytest
 import auditkit as ak
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.queue.dead_letters import read_letters
+from auditkit.trail import accepting
 from auditkit.trail.facade import Trail
 
 
@@ -51,6 +52,19 @@ def test_a_copy_that_is_appended_to_is_a_branch(used: Trail, tmp_path: Path) -> 
     with ak.open(again) as second:
         second.append(action="x").wait()
     assert ak.open(again).core.info.epoch == 2
+
+
+def test_a_copy_has_what_was_appended_after_a_bulk(
+    trail: Trail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that wait in a queue file from before a batch that went straight into segments are copied, too."""
+    monkeypatch.setattr(accepting, "BULK_ROWS", 3)
+    trail.append(action="before").wait()
+    trail.extend([{"action": "bulk"}] * 3).wait()
+    trail.append(action="after").wait()
+    summary = ak.backup(trail, tmp_path / "copy")
+    assert summary.end_seq == trail.end_seq
+    assert ak.open(tmp_path / "copy").range().equals(trail.range())
 
 
 def test_keys_stay_known_in_a_copy(used: Trail, tmp_path: Path) -> None:

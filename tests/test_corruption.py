@@ -237,6 +237,7 @@ TABLES = (
     "flushes",
     "segments",
     "tombstones",
+    "replaced",
     "prune_states",
     "keys",
     "contents",

@@ -78,6 +78,7 @@ def flush(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     examples="""
 auditkit maintain
 auditkit maintain --now now
+auditkit maintain --compact
 auditkit maintain --every 1m
 */15 * * * *  auditkit maintain --trail /srv/audit        (in a crontab)
 """,
@@ -88,10 +89,17 @@ auditkit maintain --every 1m
     metavar="DURATION",
     help="Go on until SIGTERM or Ctrl-C, looking this often; flush once the queue is large or 15 minutes old.",
 )
+@click.option("--compact", is_flag=True, help="Merge small segments wherever a partition has two, not eight.")
 @_now_option
 @_json_option
-def maintain(trail_path: Path | None, every: str | None, now: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Do what is due: flush what is queued, and enforce the retention policy.
+def maintain(
+    trail_path: Path | None,
+    every: str | None,
+    compact: bool,  # noqa: FBT001
+    now: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Do what is due: flush what is queued, enforce the retention policy, and merge small segments.
 
     For a timer, or with --every as a process beside writers that leave maintenance to it (maintain=False).  Other
     writers do so by themselves; a trail that nobody writes to expires nothing unless --now records that time has
@@ -102,12 +110,14 @@ def maintain(trail_path: Path | None, every: str | None, now: str | None, as_jso
 
         if now not in (None, "now"):
             raise click.UsageError("With --every, --now takes 'now' only.")
+        if compact:
+            raise click.UsageError("Give --every or --compact, not both.")
         maintain_every(
             trail_path, every, record_now=now is not None, tell=lambda done: _tell(done, as_json=as_json)
         )
         return
     with opened(trail_path, maintain=True) as trail:
-        done = trail.maintain(now=_moment(trail, now))
+        done = trail.maintain(now=_moment(trail, now), compact=compact)
     _tell(done, as_json=as_json)
 
 
@@ -134,8 +144,8 @@ def prune(
 ) -> None:
     """Remove what the retention policy no longer keeps, after showing the plan and asking.
 
-    Segments go whole, once all their events are expired; each leaves a tombstone that says what it held.  What is
-    removed is gone.
+    Every expired event leaves the disk: segments go whole or are written anew without them, and each leaves a
+    tombstone that says what went.  What is removed is gone.
     """
     with opened(trail_path) as trail:
         moment = _moment(trail, now)
@@ -151,7 +161,7 @@ def prune(
             return
         if not as_json:
             click.echo(_plan_text(plan))
-        if plan.segments and not yes and not _agreed(plan):
+        if plan.rows and not yes and not _agreed(plan):
             click.echo("Nothing was pruned.")
             raise click.exceptions.Exit(1)
         done = trail.prune(plan, now=moment)
@@ -189,8 +199,8 @@ def _plan_row(plan: PrunePlan) -> dict[str, Any]:
 
 def _plan_text(plan: PrunePlan) -> str:
     lines = str(plan).splitlines()
-    if len(lines) > _PLANNED + 3:
-        left_out = len(plan.segments) - _PLANNED
+    left_out = len(plan.segments) - _PLANNED
+    if left_out > 0:
         lines[_PLANNED + 2 :] = [f"  and {left_out:,} segments more", *lines[len(plan.segments) + 2 :]]
     return "\n".join(lines)
 

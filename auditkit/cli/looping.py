@@ -41,7 +41,7 @@ def maintain_every(
                     raise
                 warn(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}: {exc}; trying again in {every}")
             else:
-                if done.flush is not None or done.prune is not None:
+                if done != MaintainSummary(flush=None, prune=None, compact=None):
                     tell(done)
             first = False
             ended.wait(max(0.0, seconds - (monotonic() - began)))

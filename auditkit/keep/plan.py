@@ -91,7 +91,9 @@ class PrunePlan:
         ]
         prune = [("would remove", removed)]
         if self.boundary:
-            prune.append(("of them", f"in {counted(len(self.boundary), 'segment')} that the cutoff runs through"))
+            prune.append(
+                ("of them", f"in {counted(len(self.boundary), 'segment')} that the cutoff runs through")
+            )
         sections = [("policy", policy), ("prune", prune), *([("segments", shown)] if shown else [])]
         return make_card("Prune plan", sections)
 

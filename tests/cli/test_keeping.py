@@ -48,6 +48,19 @@ def test_flush(filled: Run) -> None:
     assert json.loads(filled("flush", "--json").stdout)["events"] == 0
 
 
+def test_compact(filled: Run) -> None:
+    """`maintain --compact` merges what a partition has in two small segments, which stats shows before and after."""
+    filled("flush")
+    filled("append", "--action", "one")
+    filled("flush")
+    filled("append", "--action", "two")
+    assert "merged 4 segments of 2 partitions into 2 (7 events" in filled("maintain", "--compact").stdout
+    shown = filled("stats").stdout
+    assert "0 small segments; 4 merged files kept for readers a while" in shown
+    assert filled("maintain", "--compact").stdout == "Nothing was due.\n"
+    assert filled("maintain", "--compact", "--every", "1m", code=2).stdout == ""
+
+
 def test_maintain(filled: Run) -> None:
     """`maintain` does what is due and says so; --now records the moment as an event of the trail."""
     before = json.loads(filled("stats", "--json").stdout)["queue"]["committed"]

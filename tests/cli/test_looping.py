@@ -92,8 +92,7 @@ def test_a_moment_is_recorded_once_a_partition(make_trail: Callable[..., Trail],
         (3, 0),  # due a quarter of an hour later
         (1, 0),  # the first and the second midnight
         (1, 0),
-        (0, 3),  # the third: two days after the events
-        (1, 0),
+        (0, 3),  # the third, two days after the events: the record of the prune takes along what is queued
         (1, 0),
     ]
     assert trail.range().is_empty()

@@ -28,6 +28,7 @@ from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedErr
 from auditkit.queue import batches, blocks
 from auditkit.timerange import from_us
 from auditkit.trail import accepting
+from auditkit.trail.compacting import compact
 from auditkit.trail.facade import Trail
 from auditkit.trail.opening import create, open_trail
 from tests.fakes import ManualClock
@@ -126,6 +127,7 @@ def build(root: Path) -> int:
         clock.advance(hours=2)
         trail.append(action="before.bulk", id="key").wait()
         trail.extend(events(trail, 40)).wait()  # leaves a jump in the queue
+        compact(trail.core, least=2)
         for number in range(3):
             trail.append(action="single", id=f"single {number}", value=number).wait()
         trail.extend(events(trail, 20, keyed=True)).wait()  # in two parts

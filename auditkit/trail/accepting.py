@@ -146,7 +146,13 @@ def _writer(core: Core) -> Writer:
                 f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
             )
         started = time.perf_counter()
-        flush(core)
+        try:
+            flush(core)
+        except Exception as exc:
+            exc.add_note(
+                "the backlog is full and cannot be flushed: this was not taken, what came before it is kept"
+            )
+            raise
         writer.counters.blocked_s += time.perf_counter() - started
     return writer
 

@@ -14,6 +14,7 @@ import pytest
 import auditkit as ak
 from auditkit.errors import ClosedError, InvalidEventError, TrailExistsError, TrailNotFoundError
 from auditkit.queue.dead_letters import read_letters
+from auditkit.queue.writer import Limits
 from auditkit.trail import keeping, writing
 from auditkit.trail.facade import Trail
 from tests.fakes import FailingDisk, ManualClock
@@ -243,6 +244,29 @@ def test_a_failed_flush_keeps_every_event(tmp_path: Path, operation: str) -> Non
     assert again.stats().segments.rows == 3
     assert not list((tmp_path / "audit").rglob("*.tmp"))
     again.close()
+
+
+def test_a_full_backlog_that_cannot_be_flushed_grows_no_more(tmp_path: Path) -> None:
+    """Where segments find no room the queue stays whole and bounded: appends raise saying so, until there is room."""
+    disk = FailingDisk()
+    trail = ak.create(tmp_path / "audit", disk=disk, limits=Limits(backlog_events=10))
+    disk.fail["rename"] = OSError(errno.ENOSPC, "injected")
+    for _ in range(10):
+        trail.append(action="a").wait()
+    for _ in range(5):
+        with pytest.raises(OSError, match="injected") as caught:
+            trail.append(action="b")
+        assert any("backlog is full" in note for note in caught.value.__notes__)
+    kept = files(trail)
+    for _ in range(5):
+        with pytest.raises(OSError, match="injected"):
+            trail.extend([{"action": "b"}] * 3)
+    assert files(trail) == kept
+    assert (trail.stats().queue.depth, trail.range().height) == (10, 10)
+    disk.fail.clear()
+    assert trail.append(action="c").wait() == 10
+    assert trail.stats().queue.flushed == 10
+    trail.close()
 
 
 def test_use_after_close_is_refused(trail: Trail) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import auditkit
+from auditkit.query.sheet import csv_line
 from tests.reporting.material import PAYLOADS, Rendered
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -18,6 +20,7 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+TABLES = Path(auditkit.__file__).parent / "reporting/templates/auditreport/tables.js"
 WIDE, PHONE = {"width": 1180, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -132,6 +135,20 @@ def test_hostile_events_are_seen_and_not_obeyed(browser: Any, overview: Rendered
     assert len(drawn(opened.page)) == 5
     assert (opened.requests, opened.dialogs, opened.messages) == ([], [], [])
     assert opened.navigations == [(tmp_path / "hostile.html").as_uri()]
+
+
+def test_a_saved_table_is_safe_in_a_spreadsheet(browser: Any) -> None:
+    """The page writes a text into CSV as the library does: nothing in it is a formula, whatever separates cells."""
+    page = browser.new_page()
+    page.add_script_tag(path=str(TABLES))
+    texts = [
+        "ann", "=1+1", "-5", "  @SUM(A1)", "\uff1d1", "\ufe63cmd", "a;=1", "a; +1", 'a\n"=1', "a\t-1", "\t=1", "\n", "x=1",
+        "a;b", "a,b", 'say "no"', " a", "", "\u3000=1", "'=1",
+    ]  # fmt: skip
+    for text in texts:
+        assert page.evaluate("text => csvCell(text, 'text')", text) + ",0\n" == csv_line([text, 0]), text
+    assert page.evaluate("csvCell('-1,234.5', 'number')") == "-1234.5"
+    page.close()
 
 
 def test_print_is_on_white_and_leaves_folds_out(browser: Any, firm_week: Rendered, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 const PAGE_ROWS = 25;
 const PRINTED_ROWS = 100; // as the style sheet has it
 const NUMBER = /^-?[\d,]+(\.\d+)?(e[+-]?\d+)?$/;
-const FORMULA = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]/;
+const SIGNS = "[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20\\ufe66\\ufe62\\ufe63\\ufe6b]"; // as auditkit.query.to_csv has them
+const FORMULA = new RegExp(`^(?=\\s*${SIGNS}|[\\t\\r\\n])|(?<=[;\\t\\r\\n])(?=(?:[^\\S\\t\\r\\n]|")*${SIGNS})`, "g");
 const alphabet = new Intl.Collator("en", { numeric: true });
 const grouped = new Intl.NumberFormat("en");
 
@@ -152,12 +153,12 @@ function comparison(column, kind) {
   };
 }
 
-/** One cell of a CSV file: numbers as they are, text that a spreadsheet would run as a formula behind an apostrophe. */
+/** One cell of a CSV file: numbers as they are, what a spreadsheet would run as a formula behind an apostrophe. */
 function csvCell(text, kind) {
   if (kind === "number" && NUMBER.test(text)) return text.replaceAll(",", "");
   const stored = /^".*"$/.test(text) ? text.slice(1, -1) : text; // quotes mark text that could pass for something else
-  const safe = FORMULA.test(stored) ? `'${stored}` : stored;
-  return /[",\r\n]|^$|^\s|\s$/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  const safe = stored.replaceAll(FORMULA, "'");
+  return /[",;\r\n\t]|^$|^\s|\s$/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 function fileName(title) {

@@ -55,6 +55,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "report": _Entry(
             "auditkit.cli.publishing:report", "Run a notebook on a trail and write an HTML report."
         ),
+        "reviewed": _Entry("auditkit.cli.publishing:reviewed", "Record that somebody has reviewed a report."),
         "demo": _Entry("auditkit.cli.demo:demo", "See all of it, on events of this machine."),
     },
 }

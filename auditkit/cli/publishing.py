@@ -1,27 +1,53 @@
-"""The command that runs a notebook into a report: report."""
+"""The commands around reports: report runs notebooks into them, reviewed records who has read one."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from auditkit.cli.failing import FAILED_REPORT, complain
 from auditkit.cli.options import Command, opened, read_conditions, read_pairs, trail_option, window_options
+from auditkit.cli.progress import progress_bar
 from auditkit.where import compile_where
+
+_NAMED_FAILURES = 20
+
+
+def _list_notebooks(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 -- click's
+    if not wanted:
+        return
+    from auditkit.reporting.gallery import introductions
+
+    formatter = ctx.make_formatter()
+    formatter.write_dl(list(introductions().items()))
+    click.echo(formatter.getvalue(), nl=False)
+    ctx.exit()
 
 
 @click.command(
     "report",
     cls=Command,
     examples="""
+auditkit report --list
 auditkit report overview --start -7d
 auditkit report overview --start 2026-11-01 --end +1mo --where source=app -o november.html
-auditkit report operations --trail /srv/audit -o operations.html
+auditkit report actor --each actor --start -30d -o actors
+auditkit report overview --each 1d --start 2026-11-01 --end +1mo -o november
 auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
 """,
 )
 @click.argument("notebook")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_notebooks,
+    help="Name our notebooks.",
+)
 @trail_option
 @window_options
 @click.option("--at", type=click.IntRange(min=0), metavar="SEQ", help="As the trail was before this seq.")
@@ -29,11 +55,30 @@ auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A further parameter, JSON or else text."
 )
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the report goes."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the report goes; with --each a folder.",
 )
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Bound of each cell."
 )
+@click.option(
+    "--record", is_flag=True, help="Append report.rendered to the trail, with the SHA-256 of the file."
+)
+@click.option(
+    "--each",
+    metavar="COLUMN|DURATION",
+    help="Many reports: one for each value of a column, or for each stretch of time (1d, 1w, 1mo).  Run again, it "
+    "keeps those that are whole and makes the others.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="With --each: at most so many, by number of events."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="With --each: so many at a time [default: cores]."
+)
+@click.option("--force", is_flag=True, help="With --each: make all anew.")
 def report(
     notebook: str,
     trail_path: Path | None,
@@ -45,32 +90,82 @@ def report(
     params: Sequence[str],
     output: Path | None,
     timeout_s: float | None,
+    record: bool,  # noqa: FBT001 -- click's way to hand over a flag
+    each: str | None,
+    limit: int | None,
+    workers: int | None,
+    force: bool,  # noqa: FBT001
 ) -> None:
-    """Run a notebook on a trail and write one HTML file, which needs no network and no script.
+    """Run a notebook on a trail and write one HTML file, which needs no network.
 
-    NOTEBOOK is a path, or `overview` (who did what, when) or `operations` (queue, segments, retention).  It runs
-    Python code: run only notebooks that you trust.  If a cell fails, the report is written all the same, marked
-    FAILED, and the exit code is 3.
+    NOTEBOOK is a path, or one of those that --list names.  It runs Python code: run only notebooks that you trust.
+    If a cell fails, the report is written all the same, marked FAILED, and the exit code is 3.
     """
+    if each is None and (limit or workers or force):
+        raise click.UsageError("--limit, --workers and --force belong to --each.")
     where = read_conditions(conditions)
-    more = {name: _json_or_text(text) for name, text in read_pairs("--param", params)}
+    asked: dict[str, Any] = {
+        "start": start,
+        "end": end,
+        "where": where,
+        "tz": tz,
+        "parameters": {name: _json_or_text(text) for name, text in read_pairs("--param", params)},
+        "timeout_s": timeout_s,
+        "record": record,
+    }
     with opened(trail_path, tz=tz, at=at) as trail:
         compile_where(where, trail.schema)  # a condition that cannot be is misuse, not a FAILED report
-        from auditkit.reporting.run import report as run_report  # nbconvert and its kin load only here
+        if each is None:
+            from auditkit.reporting.run import report as run_report  # nbconvert and its kin load only here
 
-        click.echo(click.style(f"running {notebook} ...", dim=True), err=True)
-        written = run_report(
-            notebook,
-            trail=trail,
-            start=start,
-            end=end,
-            where=where,
-            tz=tz,
-            parameters=more,
-            output=output,
-            timeout_s=timeout_s,
-        )
-    click.echo(str(written))
+            click.echo(click.style(f"running {notebook} ...", dim=True), err=True)
+            click.echo(str(run_report(notebook, trail=trail, output=output, **asked)))
+            return
+        folder = output or Path(f"{Path(notebook).stem}-{trail.name}-by-{each}")
+        _report_each(notebook, each, folder, trail=trail, limit=limit, workers=workers, force=force, **asked)
+
+
+def _report_each(notebook: str, each: str, folder: Path, **asked: Any) -> None:
+    """Make a batch, drawing its progress, and tell what failed."""
+    from auditkit.reporting.batch import report_each
+
+    words = f"{Path(notebook).stem} for each {each}"
+    bar = partial(progress_bar, words, counts_bytes=False)
+    batch = report_each(notebook, each, folder, progress=lambda total: bar(total=total), **asked)
+    made = len(batch.parts) - batch.kept - len(batch.failures)
+    told = f"{made:,} made, {batch.kept:,} kept, {len(batch.failures):,} failed"
+    click.echo(click.style(told, dim=True), err=True)
+    click.echo(str(batch.index))
+    if batch.failures:
+        names = {part.file: part.name for part in batch.parts}
+        lines = [f"{names[file]} ({file}): {why}" for file, why in sorted(batch.failures.items())]
+        more = len(lines) - _NAMED_FAILURES
+        hints = lines[:_NAMED_FAILURES] + ([f"and {more:,} more"] if more > 0 else [])
+        complain(f"{len(lines):,} of {len(batch.parts):,} reports failed", *hints)
+        raise click.exceptions.Exit(FAILED_REPORT)
+
+
+@click.command(
+    "reviewed",
+    cls=Command,
+    examples="""
+auditkit report compliance --trail audit -o november.html --record
+auditkit reviewed november.html --trail audit --by 'Ann Bell'
+""",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@trail_option
+@click.option("--by", required=True, metavar="NAME", help="Who has reviewed it.")
+def reviewed(file: Path, trail_path: Path | None, by: str) -> None:
+    """Append to a trail that somebody has reviewed a report.
+
+    FILE is a report that was rendered with --record: the trail knows its bytes, and a file that was changed since is
+    refused.
+    """
+    with opened(trail_path) as trail:
+        from auditkit.reporting.filing import file_reviewed
+
+        click.echo(f"report.reviewed, seq {file_reviewed(trail, file, by=by)}")
 
 
 def _json_or_text(text: str) -> Any:

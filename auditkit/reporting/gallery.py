@@ -5,6 +5,7 @@ one.
 """
 
 import ast
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from auditkit.errors import ReportError
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_SENTENCE = re.compile(r".*?(?:[.](?=\s|\Z)|\Z)")
 _HERE = Path(__file__).resolve().parent
 _PLACES = (_HERE / "notebooks", _HERE.parents[1] / "notebooks")
 
@@ -28,18 +30,33 @@ def shipped() -> dict[str, Path]:
 
 
 def find_notebook(notebook: str | Path) -> Path:
-    """Return the path of a notebook given by its path or by the name of one of ours; else `ReportError`."""
+    """Return the path of a notebook given by its path or by the name of one of ours; else `ReportError`.
+
+    In names `-` and `_` are the same.
+    """
     path = Path(notebook)
     if path.suffix == ".ipynb":
         if path.is_file():
             return path
         raise ReportError(f"{path}: no such notebook")
     ours = shipped()
-    if isinstance(notebook, str) and _NAME.fullmatch(notebook) and notebook in ours:
-        return ours[notebook]
+    if isinstance(notebook, str) and _NAME.fullmatch(notebook) and notebook.replace("-", "_") in ours:
+        return ours[notebook.replace("-", "_")]
     raise ReportError(
         f"{notebook}: no such notebook (expected a path ending in .ipynb or one of {', '.join(ours)})"
     )
+
+
+def introductions() -> dict[str, str]:
+    """Return what each of our notebooks says it shows, by name: the first sentence under its title."""
+    return {name: _introduction(path) for name, path in shipped().items()}
+
+
+def _introduction(path: Path) -> str:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    prose = next(("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"), "")
+    words = " ".join(line for line in prose.splitlines() if not line.startswith("#"))
+    return _SENTENCE.match(words.strip())[0]  # type: ignore[index]  # it matches anything
 
 
 def declared_parameters(cells: Sequence[Any]) -> frozenset[str]:

@@ -5,24 +5,23 @@ at its head.  The notebook that was run is never changed.
 """
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat.v4 import new_output
 from papermill.parameterize import parameterize_notebook
-from traitlets.config import Config
 
 from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import ReportError
 from auditkit.plaintext import visible
 from auditkit.reporting.exporter import AuditReportExporter
+from auditkit.reporting.filing import Rendered, describe, file_rendered
 from auditkit.reporting.gallery import declared_parameters, find_notebook
+from auditkit.reporting.kernels import run_cells
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.timerange import SystemClock, from_us, resolve
 from auditkit.trail.facade import Trail
@@ -44,13 +43,16 @@ def report(
     parameters: Mapping[str, object] | None = None,
     output: str | Path | None = None,
     timeout_s: float | None = None,
+    record: bool = False,
 ) -> Path:
     """Run a notebook over a trail and write the report; return its path.
 
-    `notebook` is a path, or the name of one of ours ("overview", "operations"); it runs in a kernel of its own, in
-    the current directory.  `trail` is open, or a path, or left out for the one in AUDITKIT_TRAIL; a view `at(seq)`
+    `notebook` is a path, or the name of one of ours ("overview", "access_review"); it runs in a kernel of its own,
+    in the current directory.  The first report of a process takes longest: what it loads is kept for the following
+    ones.  `trail` is open, or a path, or left out for the one in AUDITKIT_TRAIL; a view `at(seq)`
     sets `as_of`.  Bounds, `where` (a mapping) and `tz` are as in the trail's queries; `parameters` are further
     ones of the notebook.  `output` defaults to a new file in the current directory.  `timeout_s` bounds each cell.
+    With `record` the trail is told: `report.rendered`, an event of its own with the SHA-256 of the file.
 
     On return `output` holds the report, whole and durable, readable by its owner only.  Raises `ReportError`
     before anything is run for a notebook that does not exist or does not take these parameters, and what opening
@@ -58,13 +60,15 @@ def report(
     `*.failed.ipynb`, and `ReportError` is raised with `.output`.
     """
     path = find_notebook(notebook)
-    given = _parameters(trail, start, end, where, tz, as_of, parameters or {})
+    given = parameters_of(trail, start, end, where, tz, as_of, parameters or {})
     target = _target(output, path.stem, Path(str(given["trail"])).name)
-    document = _read(path)
-    _refuse_unknown(path, document, given)
-    document = _prepare(document, given, str(notebook))
-    _execute(document, timeout_s)
-    return _publish(document, path.stem, target, keep=target.with_suffix(".failed.ipynb"))
+    made = make_report(str(notebook), given, target, timeout_s=timeout_s)
+    if record:
+        with nullcontext(trail) if isinstance(trail, Trail) else open_trail(trail, maintain=False) as opened:
+            file_rendered(opened, target, made.rendered)
+    if made.failure is not None:
+        raise made.failure
+    return target
 
 
 def render(executed: str | Path, output: str | Path | None = None) -> Path:
@@ -75,10 +79,39 @@ def render(executed: str | Path, output: str | Path | None = None) -> Path:
     """
     path = find_notebook(Path(executed))
     target = path.with_suffix(".html") if output is None else _target(output, path.stem, "")
-    return _publish(_read(path), path.stem, target, keep=None)
+    made = _publish(read_notebook(path), path.stem, path.stem, target, keep=None)
+    if made.failure is not None:
+        raise made.failure
+    return target
 
 
-def _parameters(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A report that lies at its path; `failure` says why it is not complete, if it is not."""
+
+    rendered: Rendered
+    failure: ReportError | None
+
+
+def make_report(notebook: str, given: Mapping[str, Any], target: Path, *, timeout_s: float | None) -> Made:
+    """Run a notebook with what `parameters_of` returned, and write the report to `target`.
+
+    Raises `ReportError` before anything is run for a notebook that is none or does not take these parameters.
+    """
+    path = find_notebook(notebook)
+    document = read_notebook(path)
+    refuse_unknown(path, document, given)
+    document = _prepare(document, given, notebook)
+    run_cells(document, Path.cwd(), timeout_s=timeout_s)
+    return _publish(document, path.stem, notebook, target, keep=failed_notebook(target))
+
+
+def failed_notebook(target: Path) -> Path:
+    """Return where the notebook of a report is saved if it fails."""
+    return target.with_suffix(".failed.ipynb")
+
+
+def parameters_of(
     trail: Trail | str | Path | None,
     start: object,
     end: object,
@@ -93,7 +126,7 @@ def _parameters(
     """
     if not isinstance(trail, Trail):
         with open_trail(trail, tz=tz, maintain=False) as opened:
-            return _parameters(opened, start, end, where, tz, as_of, others)
+            return parameters_of(opened, start, end, where, tz, as_of, others)
     if where is not None and not isinstance(where, Mapping):
         raise TypeError(
             f"where: not a mapping, which a report needs to be repeatable (found {type(where).__name__})"
@@ -122,14 +155,16 @@ def _time_text(moment: object) -> object:
     return moment.isoformat() if isinstance(moment, date | datetime) else moment
 
 
-def _refuse_unknown(path: Path, document: Any, given: Mapping[str, object]) -> None:
+def refuse_unknown(path: Path, document: Any, given: Mapping[str, object]) -> None:
+    """Raise `ReportError` where a notebook does not take one of these parameters."""
     declared = declared_parameters(document.cells)
     if unknown := sorted(given.keys() - declared):
         known = ", ".join(sorted(declared)) or "no cell tagged parameters"
         raise ReportError(f"{path.name}: takes no parameter {unknown[0]} (expected one of {known})")
 
 
-def _read(path: Path) -> Any:
+def read_notebook(path: Path) -> Any:
+    """Return a notebook that lies on disk; raises `ReportError` for what is none."""
     try:
         return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except (ValueError, KeyError, AttributeError) as exc:
@@ -165,44 +200,23 @@ def _prepare(document: Any, given: Mapping[str, object], name: str) -> Any:
     return prepared
 
 
-def _execute(document: Any, timeout_s: float | None) -> None:
-    """Run the cells in their order up to the first that fails, which then holds its error."""
-    running: list[Any] = []
-    # Events go from kernel to client: through a socket file of this user, not through a port of the machine.
-    local = Config({"KernelManager": {"transport": "ipc"}})
-    client = NotebookClient(
-        document,
-        timeout=timeout_s,
-        config=local,
-        resources={"metadata": {"path": os.getcwd()}},  # noqa: PTH109 -- nbclient takes text
-        on_cell_start=lambda cell, cell_index: running.append(cell),  # noqa: ARG005 -- nbclient's names
-    )
-    try:
-        client.execute()
-    except CellExecutionError:
-        return  # the cell holds the error
-    except (CellTimeoutError, DeadKernelError) as exc:
-        words = str(exc).splitlines()[0]
-        error = {"ename": type(exc).__name__, "evalue": words, "traceback": [words]}
-        marked = new_output("error", **error)  # type: ignore[no-untyped-call]
-        # In place of the KeyboardInterrupt by which a cell was stopped: that is not the reason.
-        kept = [output for output in running[-1].outputs if output.output_type != "error"]
-        running[-1].outputs = [*kept, marked]
-
-
-def _publish(document: Any, name: str, target: Path, *, keep: Path | None) -> Path:
-    """Write the report, and raise if it is not complete."""
+def _publish(document: Any, name: str, notebook: str, target: Path, *, keep: Path | None) -> Made:
+    """Write the report; of a failed notebook also the notebook itself, where `keep` says."""
     exporter = AuditReportExporter()  # type: ignore[no-untyped-call]
     html, _ = exporter.from_notebook_node(document, {"metadata": {"name": name}})
     failure = find_failure(document)
-    if failure is not None and keep is not None:
+    if keep is not None and failure is not None:
         _write(keep, nbformat.writes(document))  # type: ignore[no-untyped-call]
     _write(target, html)
+    if keep is not None and failure is None:
+        PosixDisk().unlink(keep)  # of an earlier run that failed
+    error, status = None, "complete"
     if failure is not None:
-        raise _failed(name, failure, target, keep)
-    if unfinished(document):
-        raise ReportError(f"{name}: some cells were not run", output=target)
-    return target
+        error, status = _failed(name, failure, target, keep), "failed"
+    elif unfinished(document):
+        error, status = ReportError(f"{name}: some cells were not run", output=target), "unfinished"
+    rendered = describe(document, target, notebook=notebook, status=status)
+    return Made(rendered=rendered, failure=error)
 
 
 def _write(path: Path, text: str) -> None:

@@ -38,9 +38,16 @@ def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
     return _writer(core).append(core.schema.row(given, _rules(core, tz)))
 
 
-def append_own(core: Core, action: str, attrs: Mapping[str, Any]) -> int:
+def append_own(
+    core: Core,
+    action: str,
+    attrs: Mapping[str, Any],
+    *,
+    actor: str | None = None,
+    resource: str | None = None,
+) -> int:
     """Append one of the trail's own events and return its seq once it is durable."""
-    given = {"action": action, "source": OWN_SOURCE, "attrs": attrs}
+    given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
     seq = core.writing().submit([core.schema.row(given, _rules(core, None), own=True)]).wait()
     assert seq is not None  # noqa: S101 -- one event has a seq
     return seq

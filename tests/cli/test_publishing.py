@@ -2,11 +2,13 @@
 
 import html
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run
+from auditkit.reporting.gallery import find_notebook, shipped
+from tests.cli.conftest import Run, rows
 
 
 @pytest.fixture
@@ -72,3 +74,44 @@ def test_what_cannot_be_reported_runs_nothing(
     output = tmp_path / "out.html"
     assert said in filled("report", str(notebook), *options, "-o", str(output), code=code).stderr
     assert not output.exists()
+
+
+def test_our_notebooks_are_listed(run: Run) -> None:
+    """`--list` names each with a line about it, needing neither notebook nor trail; hyphens name them as well."""
+    said = run("report", "--list").stdout
+    for name in shipped():
+        assert re.search(rf"^ *{name} +[A-Z]", said, re.MULTILINE)
+    assert find_notebook("access-review") == find_notebook("access_review")
+
+
+def test_a_batch_ends_with_3_if_one_of_it_failed(filled: Run, notebook: Path, tmp_path: Path) -> None:
+    """The page of contents is named on standard output, what failed and why on standard error; again, it goes on."""
+    document = notebook.read_text().replace("assert not fail", "assert where != {'actor': ['bob']}")
+    notebook.write_text(document)
+    folder = tmp_path / "out"
+    failed = filled("report", str(notebook), "--each", "actor", "-o", str(folder), code=3)
+    assert failed.stdout == f"{folder / 'index.html'}\n"
+    assert "3 made, 0 kept, 1 failed" in failed.stderr
+    assert "1 of 4 reports failed" in failed.stderr
+    assert re.search(r"bob \(00\d\.html\): own: cell 3 raised AssertionError: as asked", failed.stderr)
+    again = filled("report", str(notebook), "--each", "actor", "-o", str(folder), code=3)
+    assert "0 made, 3 kept, 1 failed" in again.stderr
+
+
+def test_options_of_a_batch_need_one(filled: Run, notebook: Path) -> None:
+    """`--limit`, `--workers` and `--force` without `--each` are misuse."""
+    assert "belong to --each" in filled("report", str(notebook), "--force", code=2).stderr
+    assert "each: neither" in filled("report", str(notebook), "--each", "nonsense", code=2).stderr
+
+
+def test_a_recorded_report_can_be_reviewed(filled: Run, notebook: Path, tmp_path: Path) -> None:
+    """What was rendered with `--record` can be reviewed, and nothing else."""
+    output = tmp_path / "out.html"
+    filled("report", str(notebook), "-o", str(output))
+    assert "no report.rendered" in filled("reviewed", str(output), "--by", "Ann", code=1).stderr
+    filled("report", str(notebook), "-o", str(output), "--record")
+    assert filled("reviewed", str(output), "--by", "Ann").stdout == "report.reviewed, seq 7\n"
+    assert [row["action"] for row in rows(filled("tail", "-n", "2", "--json"))] == [
+        "report.rendered",
+        "report.reviewed",
+    ]

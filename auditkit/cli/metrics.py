@@ -66,7 +66,7 @@ def _metrics(stats: Stats, labels: Mapping[str, str], trail_id: str) -> Iterator
     )
     yield Metric(
         "auditkit_maintenance_due", "gauge", "1 where maintenance is due.",
-        [({**labels, "task": task}, task in stats.due) for task in ("flush", "prune")],
+        [({**labels, "task": task}, task in stats.due) for task in ("flush", "prune", "compact")],
     )  # fmt: skip
     yield one("retention_horizon_timestamp_seconds", "What retention measures from.", retention.horizon)
     yield one("last_prune_timestamp_seconds", "When retention last removed events.", retention.last_prune)

@@ -97,7 +97,7 @@ class Stats:
     unrecorded: int = 0
     """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
     due: tuple[str, ...] = ()
-    """What `maintain()` or, for "prune" where it waits for a hand, `prune()` would do now: "flush", "prune"."""
+    """What `maintain()` or, for "prune" where it waits for a hand, `prune()` would do now: "flush", "prune", "compact"."""
     maintenance_failure: str | None = None
     """Why the last flush or prune that this object began by itself failed; it is tried again."""
 

@@ -15,11 +15,15 @@ from auditkit.trail.writing import flush_is_due
 
 def stats(core: Core, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
-    retention = _retention(snapshot)
-    due = {"flush": flush_is_due(core), "prune": retention.prunable > 0}
+    segments, retention = _segments(snapshot), _retention(snapshot)
+    due = {
+        "flush": flush_is_due(core),
+        "prune": retention.prunable > 0,
+        "compact": segments.mergeable > 0,
+    }
     return Stats(
         queue=_queue(core, snapshot),
-        segments=_segments(snapshot),
+        segments=segments,
         retention=retention,
         dead_letters=count_letters(core.layout),
         consumers=_consumers(core, snapshot.committed_seq),

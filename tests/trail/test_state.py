@@ -60,7 +60,7 @@ def test_the_card_says_what_there_is(make_trail: Callable[..., Trail]) -> None:
 
 
 def test_what_is_due_is_told(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
-    """A flush is due once the queue is old, a prune once whole segments are expired, and neither when it is done."""
+    """A flush is due once the queue is old, a prune once whole segments are expired, a merge of eight small segments."""
     trail = make_trail(retention="1d", maintain=False)
     trail.append(action="a").wait()
     assert trail.stats().due == ()
@@ -75,6 +75,12 @@ def test_what_is_due_is_told(make_trail: Callable[..., Trail], clock: ManualCloc
     clock.advance(minutes=15)
     assert "flush, prune" in str(trail.stats())
     trail.prune()
+    assert trail.stats().due == ()
+    for _ in range(8):
+        trail.append(action="c").wait()
+        trail.flush()
+    assert trail.stats().due == ("compact",)
+    trail.maintain()
     assert trail.stats().due == ()
 
 

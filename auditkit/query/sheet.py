@@ -54,13 +54,20 @@ def csv_pieces(frame: Frame) -> Iterator[str]:
     """Give a frame's CSV piece by piece: the header, then many lines at a time."""
     yield csv_line(frame.collect_schema().names())
     for batch in _batches(frame):
-        yield "".join(map(csv_line, batch.iter_rows()))
+        yield "".join(",".join(cells) + "\n" for cells in zip(*map(_column, batch), strict=True))
 
 
 def _batches(frame: Frame) -> Iterator[pl.DataFrame]:
     if isinstance(frame, pl.DataFrame):
         return frame.iter_slices(_ROWS)
     return iter(frame.collect_batches(maintain_order=True, chunk_size=_ROWS))
+
+
+def _column(values: pl.Series) -> Iterable[str]:
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return map(_cell, values.to_list())
+    known = {value: _cell(value) for value in values.unique().to_list()}  # texts repeat, and cost most
+    return [known[value] for value in values.to_list()]
 
 
 def csv_line(values: Iterable[Any]) -> str:
@@ -92,5 +99,6 @@ def _json(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    safe = visible_lines(_FORMULA.sub("'", text))
+    safe = _FORMULA.sub("'", text)
+    safe = safe if safe.isprintable() else visible_lines(safe)
     return '"' + safe.replace('"', '""') + '"' if _QUOTED.search(safe) else safe

@@ -28,6 +28,7 @@ _MOST_OPEN = 64
 _SHARE = 8
 """The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
 _MOST_READERS = 3
+_MOST_RESIDENT = 1 << 20
 
 _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
@@ -95,9 +96,13 @@ class OpenSegment:
         parts = self.row.parts
         self._check(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
         self._check(_FOOT, parts[-1].end, self.row.size_bytes, self.row.foot_crc)
-        for number in numbers:
+        new = [number for number in numbers if not self.flags[_FIRST_BATCH + number]]
+        for number in new:
             part = parts[number]
             self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
+        if sum(parts[number].end - parts[number].start for number in new) > _MOST_RESIDENT:
+            # Checking has touched all columns; what is needed of them comes back from the page cache.
+            self.view.madvise(mmap.MADV_DONTNEED)
 
     def batches(self, numbers: Sequence[int], columns: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Yield the batches with these numbers, with these columns in the order of the schema."""

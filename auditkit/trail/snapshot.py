@@ -1,13 +1,11 @@
-"""A query's view of a trail: queue tail first, catalog second, then the segments they name.
+"""A query's view of a trail: the events with seqs before some end that retention has not hidden.
 
-In this order nothing is lost or shown twice while others append, flush and prune: what leaves the queue between
-the two reads is already in the catalog.  The horizon and the policy in force are part of the view, so that what is
-expired is decided by the trail and never by the reader's clock.
+The horizon and the policy in force are part of the view, so that what is expired is decided by the trail and never by the
+reader's clock.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 import polars as pl
@@ -24,9 +22,7 @@ POLICY_SET = "retention.set"
 NOW_RECORDED = "retention.now"
 PRUNED = "retention.pruned"
 
-_ATTEMPTS = 20
 _IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from auditkit.errors import InvalidEventError
-from auditkit.event.attrs import AnyObject
+from auditkit.event.attrs import SURELY_FLAT, AnyObject
 from auditkit.event.rows import EventSchema, Rules, token_of
 from auditkit.event.schema import (
     FIRST_US,
@@ -167,19 +167,24 @@ def _doubtful_attrs(attrs: pl.Series) -> Iterator[pl.Expr]:
 
     A value that goes over several lines is not vouched for.
     """
-    present = attrs.drop_nulls().to_list()
-    joined = "\n".join(present)
+    present = attrs.drop_nulls()
     try:
-        objects = len(_lines.decode_lines(joined)) if present else 0
+        objects = len(_lines.decode_lines(_joined(present))) if len(present) else 0
     except (msgspec.DecodeError, RecursionError):
         objects = -1
-    if objects != len(present) or joined.count("\n") != max(0, len(present) - 1):
+    if objects != len(present) or present.str.contains("\n", literal=True).any():
         yield pl.col("attrs").is_not_null()
         return
-    if attrs.estimated_size() > MAX_ATTRS_BYTES:
+    longest = present.str.len_bytes().max()
+    if isinstance(longest, int) and longest > SURELY_FLAT:
         yield pl.col("attrs").str.len_bytes() > MAX_ATTRS_BYTES
-    if joined.count("{") + joined.count("[") - objects >= MAX_ATTRS_DEPTH:  # each has a level of its own
         yield pl.col("attrs").str.count_matches(r"[{\[]") > MAX_ATTRS_DEPTH
+
+
+def _joined(texts: pl.Series) -> bytes | memoryview:
+    """Return texts as UTF-8, one to a line."""
+    _, _, data = texts.str.join("\n").to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
+    return b"" if data is None else memoryview(data)
 
 
 def _tokens(frame: pl.DataFrame, normal: pl.DataFrame) -> pl.Series:

@@ -137,8 +137,8 @@ def newest_of(events: pl.LazyFrame) -> Newest:
 
 def own_events(events: pl.DataFrame) -> Iterator[tuple[int, str, dict[str, object]]]:
     """Yield (seq, action, attrs) of the trail's own events in a frame."""
-    chosen = events.filter(_IS_OWN).select("seq", pl.col("action").cast(pl.String), "attrs")
-    for seq, action, attrs in chosen.iter_rows():
+    chosen = events.select("seq", pl.col("action").cast(pl.String), "attrs", "source").filter(_IS_OWN)
+    for seq, action, attrs, _ in chosen.iter_rows():
         yield seq, action, msgspec.json.decode(attrs or "{}")
 
 

@@ -117,7 +117,10 @@ def write_directly(core: Core, batch: pl.DataFrame, also: CatalogChange = _NOTHI
     first = queue.next_seq
     _check_whole(core, queued, catalog.flushed_seq, first)
     recorded_us = max(core.clock.now_us(), queue.recorded_us)
-    events = pl.concat([queued, _numbered(core, batch, first, recorded_us)])
+    text = pl.Schema(
+        core.schema.columns
+    )  # what is stored as dictionaries is told apart partition by partition
+    events = pl.concat([part.cast(text) for part in (queued, _numbered(core, batch, first, recorded_us))])
     rows = _write_segments(core, events)
     end = first + batch.height
     change = _change(catalog, view, events, rows, end, also)
@@ -158,12 +161,10 @@ def _write_segments(core: Core, events: pl.DataFrame) -> list[SegmentRow]:
 
 
 def _numbered(core: Core, batch: pl.DataFrame, first: int, recorded_us: int) -> pl.DataFrame:
-    """Return a batch with seqs and the moment of acceptance, in the stored form."""
+    """Return a batch with seqs and the moment of acceptance."""
     seqs = pl.int_range(first, first + batch.height, dtype=pl.UInt64, eager=True).alias("seq")
     recorded = pl.lit(recorded_us, dtype=pl.Int64).cast(UTC_MICROSECONDS).alias("recorded")
-    return batch.with_columns(seqs, recorded).select(
-        pl.col(name).cast(dtype) for name, dtype in core.schema.stored.items()
-    )
+    return batch.with_columns(seqs, recorded).select(list(core.schema.columns))
 
 
 def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None:

@@ -1,42 +1,54 @@
 """The benchmark counts right; what it measures is never a test."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.stores import made_events
-from tests.benchmarks.throughput import Bench, Figures, Taken, latencies, ratios
+from tests.benchmarks.throughput import TURNS, Contestant, Figures, latencies, ratios, take_turns
+from tests.benchmarks.workloads import (
+    Taken,
+    Work,
+    batches,
+    dict_batches,
+    durable,
+    group,
+    in_processes,
+    in_threads,
+)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """Return a bench of a few events in an empty place."""
-    (tmp_path / "stores").mkdir()
-    return Bench(tmp_path / "stores", made_events(2_005), singles=16)
+def test_stores_take_turns_and_hold_what_they_were_given(tmp_path: Path) -> None:
+    """Every workload runs in every turn, its waits are counted once, and nothing is left behind."""
+    figures = Figures()
+    works: list[Work] = [group, durable, batches, dict_batches, partial(in_threads, threads=8)]
+    contestants = [
+        Contestant(str(number), store, work)
+        for number, work in enumerate(works)
+        for store in ("auditkit", "SQLite")[: 1 if isinstance(work, partial) else 2]
+    ]
+    take_turns(tmp_path, contestants, made_events(203), figures)
+    assert {len(rates) for rates in figures.rates.values()} == {TURNS}
+    assert [len(figures.waits[str(number), "auditkit"]) for number in range(5)] == [0, 203, TURNS, TURNS, 203]
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_every_workload_stores_what_it_says(bench: Bench) -> None:
-    """Each workload's number of events is what its store holds afterwards, and each wait is counted once."""
-    for store in ("auditkit", "SQLite"):
-        assert bench.run(store, bench.group).events == 2_005
-        assert len(bench.run(store, bench.durable).waits) == 16
-        assert len(bench.run(store, bench.batches).waits) == 3
-        assert len(bench.run(store, bench.dict_batches).waits) == 3
-    threads = bench.run("auditkit", lambda store: bench.threads(8, store))
-    assert (threads.events, len(threads.waits)) == (128, 128)
-    processes = bench.processes(2, "auditkit")
-    assert (processes.events, len(processes.waits)) == (14, 14)
-    assert list(bench.root.iterdir()) == []
+def test_processes_store_what_they_say(tmp_path: Path) -> None:
+    """Each process's waits are counted, and the store holds the events of all."""
+    taken = in_processes("auditkit", tmp_path / "trail", 16, processes=2)
+    assert (taken.events, len(taken.waits)) == (16, 16)
 
 
-def test_a_store_that_holds_less_is_found_out(bench: Bench) -> None:
-    """A workload that says more than its store holds ends the run."""
-    with pytest.raises(AssertionError, match="expected 3 events, found 0"):
-        bench.run("SQLite", lambda _: Taken(3, 1.0))
+def test_a_store_that_holds_less_is_found_out(tmp_path: Path) -> None:
+    """A workload that leaves events out ends the run."""
+    idle = Contestant("idle", "SQLite", lambda _store, events: Taken(len(events), 1.0))
+    with pytest.raises(AssertionError, match="expected 20 events, found 0"):
+        take_turns(tmp_path, [idle], made_events(20), Figures())
 
 
 def test_the_tables_say_medians_ratios_and_tails() -> None:
-    """Rates are medians over rounds, ratios are of medians, and waits are those of all rounds in order."""
+    """Rates are medians over turns, ratios are of medians, and waits are those of all turns in order."""
     figures = Figures()
     for seconds in (1.0, 2.0, 4.0):
         figures.add("batches", "auditkit", Taken(3_000, seconds, [seconds / 1_000]))

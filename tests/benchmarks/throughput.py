@@ -1,44 +1,39 @@
 """How fast events become durable: a trail beside other stores, in one run, interleaved, as ratios.
 
-    python -m tests.benchmarks.throughput [--events 100000] [--rounds 5] [--dir DIRECTORY]
+    python -m tests.benchmarks.throughput [--events 100000] [--rounds 3] [--dir DIRECTORY]
 
-Every measure makes fresh stores, one after the other within each round, and counts what they hold afterwards.
-Rates are medians over the rounds; latencies are those of all rounds together.
+Stores take turns every few milliseconds or seconds, so that whatever else the machine does meets all of them alike;
+what they hold is counted afterwards.  Rates are medians over the turns; latencies are those of all turns together.
 """
 
 import argparse
-import multiprocessing
-import shutil
 import statistics
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
-from time import perf_counter
-from typing import Any, TypeVar
 
-import pyarrow as pa
+from tests.benchmarks.stores import STORES, Event, made_events
+from tests.benchmarks.workloads import (
+    Taken,
+    Work,
+    batches,
+    check_count,
+    dict_batches,
+    durable,
+    group,
+    in_processes,
+    in_threads,
+)
 
-from tests.benchmarks.stores import SCHEMA, STORES, Event, Store, made_events
-
-Part = TypeVar("Part")
 THREADS = 64
 PROCESSES = 4
-BATCH = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """One run of one measure: how many events within how many seconds, and what each wait took."""
-
-    events: int
-    seconds: float
-    waits: Sequence[float] = ()
+TURNS = 10
+SINGLES = 20
+"""One event of so many is measured where each waits for its own sync."""
 
 
 @dataclass(slots=True)
@@ -89,142 +84,56 @@ CLAIMS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The events of a run, and where its stores lie."""
+class Contestant:
+    """A store and what it is to do, under the name of its measure."""
 
-    root: Path
-    events: Sequence[Event]
-    singles: int
-    """How many events are measured where each waits for its own sync."""
-    numbers: Iterator[int] = field(default_factory=count)
+    measure: str
+    store: str
+    work: Work
 
-    def place(self) -> Path:
-        """Return where nothing lies yet."""
-        return self.root / f"store-{next(self.numbers)}"
 
-    def run(self, name: str, work: Callable[[Store], Taken]) -> Taken:
-        """Let a fresh store do its work, count what it holds, and remove it."""
-        store = STORES[name](self.place())
-        try:
-            taken = work(store)
-            if store.count() != taken.events:
-                raise AssertionError(f"{name}: expected {taken.events} events, found {store.count()}")
-        finally:
-            store.close()
-            shutil.rmtree(self.root)
-            self.root.mkdir()
-        return taken
-
-    def group(self, store: Store) -> Taken:
-        """Hand over events one at a time, waiting only for the last."""
-        started = perf_counter()
-        for event in self.events:
-            store.accept(event)
-        store.settle()
-        return Taken(len(self.events), perf_counter() - started)
-
-    def durable(self, store: Store) -> Taken:
-        """Store events one at a time, each durable before the next."""
-        return _each(store, self.events[: self.singles])
-
-    def threads(self, threads: int, store: Store) -> Taken:
-        """Store events from several threads, each of which waits for its own."""
-        share = max(1, self.singles * min(threads, 8) // threads)
-        waits: list[float] = []
-        barrier = threading.Barrier(threads + 1)
-
-        def work(events: Sequence[Event]) -> None:
-            barrier.wait()
-            waits.extend(_each(store, events).waits)
-
-        workers = [threading.Thread(target=work, args=[self.events[:share]]) for _ in range(threads)]
-        for worker in workers:
-            worker.start()
-        barrier.wait()
-        started = perf_counter()
-        for worker in workers:
-            worker.join()
-        return Taken(share * threads, perf_counter() - started, waits)
-
-    def processes(self, processes: int, name: str) -> Taken:
-        """Store events from several processes, each of which waits for its own."""
-        place, share = self.place(), max(2, self.singles // processes)
-        STORES[name](place).close()
-        spawn = multiprocessing.get_context("spawn")
-        barrier, results = spawn.Barrier(processes), spawn.SimpleQueue()
-        workers = [
-            spawn.Process(target=_process, args=(name, place, share, barrier, results))
-            for _ in range(processes)
+def take_turns(
+    root: Path, contestants: Sequence[Contestant], events: Sequence[Event], figures: Figures
+) -> None:
+    """Let every contestant work through the events in a new store, a slice each in turn."""
+    slices = [events[len(events) * n // TURNS : len(events) * (n + 1) // TURNS] for n in range(TURNS)]
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        stores = [
+            STORES[one.store](Path(folder) / f"{number}-{one.measure}")
+            for number, one in enumerate(contestants)
         ]
-        for worker in workers:
-            worker.start()
-        spans = [results.get() for _ in workers]
-        for worker in workers:
-            worker.join()
-        store = STORES[name](place)
-        if store.count() != share * processes:
-            raise AssertionError(f"{name}: expected {share * processes} events, found {store.count()}")
-        store.close()
-        shutil.rmtree(place)
-        seconds = max(end for _, end, _ in spans) - min(start for start, _, _ in spans)
-        return Taken((share - 1) * processes, seconds, [wait for *_, waits in spans for wait in waits])
-
-    def batches(self, store: Store) -> Taken:
-        """Store Arrow tables, each as one commit."""
-        tables = [pa.Table.from_pylist(part, schema=SCHEMA) for part in self._parts()]
-        return _each_of(store.write, tables, len(self.events))
-
-    def dict_batches(self, store: Store) -> Taken:
-        """Store lists of dicts, each as one commit."""
-        return _each_of(store.write_dicts, list(self._parts()), len(self.events))
-
-    def _parts(self) -> Iterator[Sequence[Event]]:
-        for start in range(0, len(self.events), BATCH):
-            yield self.events[start : start + BATCH]
+        for part in slices:
+            for one, store in zip(contestants, stores, strict=True):
+                figures.add(one.measure, one.store, one.work(store, part))
+        for one, store in zip(contestants, stores, strict=True):
+            check_count(one.store, store, len(events))
+            store.close()
 
 
-def _each(store: Store, events: Sequence[Event]) -> Taken:
-    return _each_of(store.append, events, len(events))
+def run_processes(root: Path, events: int, figures: Figures) -> None:
+    """Let one process and several append to a trail of their own."""
+    for measure, processes in (("one process", 1), ("processes", PROCESSES)):
+        with tempfile.TemporaryDirectory(dir=root) as folder:
+            taken = in_processes("auditkit", Path(folder) / "trail", events, processes=processes)
+        figures.add(measure, "auditkit", taken)
 
 
-def _each_of(act: Callable[[Part], None], parts: Sequence[Part], events: int) -> Taken:
-    waits = []
-    begun = started = perf_counter()
-    for part in parts:
-        act(part)
-        done = perf_counter()
-        waits.append(done - started)
-        started = done
-    return Taken(events, started - begun, waits)
-
-
-def _process(name: str, place: Path, share: int, barrier: Any, results: Any) -> None:
-    """Append from a process of one's own, beginning together with the others."""
-    store = STORES[name](place)
-    events = made_events(share)
-    store.append(events[0])  # the first one opens the queue
-    barrier.wait()
-    started = perf_counter()
-    waits = _each(store, events[1:]).waits
-    results.put((started, perf_counter(), waits))
-    store.close()
-
-
-def measure(bench: Bench, stores: Sequence[str], rounds: int) -> Figures:
-    """Run every measure once per round, the stores in turn."""
+def run(root: Path, events: Sequence[Event], stores: Sequence[str], rounds: int) -> Figures:
+    """Take every measure `rounds` times."""
     figures = Figures()
     few = [name for name in ("auditkit", "JSON lines", "SQLite") if name in stores]
+    singles = events[: len(events) // SINGLES]
+    threads = [
+        Contestant("one thread", "auditkit", durable),
+        Contestant("threads", "auditkit", partial(in_threads, threads=THREADS)),
+    ]
     for _ in range(rounds):
-        for name in few:
-            figures.add("group", name, bench.run(name, bench.group))
-            figures.add("durable", name, bench.run(name, bench.durable))
-            figures.add("dict batches", name, bench.run(name, bench.dict_batches))
-        for name in stores:
-            figures.add("batches", name, bench.run(name, bench.batches))
-        for label, workers in (("one thread", 1), ("threads", THREADS)):
-            figures.add(label, "auditkit", bench.run("auditkit", partial(bench.threads, workers)))
-        for label, workers in (("one process", 1), ("processes", PROCESSES)):
-            figures.add(label, "auditkit", bench.processes(workers, "auditkit"))
+        take_turns(root, [Contestant("group", name, group) for name in few], events, figures)
+        take_turns(root, [Contestant("durable", name, durable) for name in few], singles, figures)
+        take_turns(root, threads, singles, figures)
+        take_turns(root, [Contestant("batches", name, batches) for name in stores], events, figures)
+        take_turns(root, [Contestant("dict batches", name, dict_batches) for name in few], events, figures)
+        run_processes(root, len(singles), figures)
     return figures
 
 
@@ -266,15 +175,11 @@ def main() -> None:
     """Measure and print both tables."""
     parser = argparse.ArgumentParser(description="Throughput of a trail beside other stores.")
     parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", type=Path, help="where the stores lie (default: the system's place)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.dir) as root:
-        bench = Bench(
-            Path(root) / "stores", made_events(given.events), singles=max(PROCESSES, given.events // 50)
-        )
-        bench.root.mkdir()
-        figures = measure(bench, installed(), given.rounds)
+        figures = run(Path(root), made_events(given.events), installed(), given.rounds)
     for line in (*ratios(figures), "", *latencies(figures)):
         sys.stdout.write(line + "\n")
 

@@ -149,12 +149,13 @@ class Writer:
                 self._refuse()
             if limits.on_full == "raise" and gathered.pending and gathered.reach(limits, count, weight):
                 raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
+            # Whoever brings many events mostly waits for them: only those that gathered before are overdue.
+            due = not self._called or (self._napping and gathered.events >= COMMIT_AT_EVENTS)
             gathered.pending.append((receipt, rows, keep_refused))
             gathered.events += count
             gathered.bytes += weight
             if keyed:
                 gathered.keyed = True
-            due = not self._called or (self._napping and gathered.events >= COMMIT_AT_EVENTS)
             alone = due and not self._call_thread()
             full = gathered.reach(limits)
         if alone or full:

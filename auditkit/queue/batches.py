@@ -26,7 +26,8 @@ def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
     """Return about how many bytes a batch takes, and whether any of its events has an id."""
     if isinstance(batch, pl.DataFrame):
         return int(batch.estimated_size()), batch.get_column(TOKEN).null_count() < batch.height
-    return sum(weigh_row(row, attrs_at) for row in batch), any(row[-1] is not None for row in batch)
+    attrs = sum([len(row[attrs_at] or "") for row in batch])
+    return _ROW_BYTES * len(batch) + attrs, any(row[-1] is not None for row in batch)
 
 
 def as_rows(batch: Batch) -> Sequence[Row]:

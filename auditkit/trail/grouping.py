@@ -168,7 +168,7 @@ def _bucket_numbers(stamps: Numbers, starts: Numbers) -> Numbers:
     first = int(np.searchsorted(starts, stamps[0], side="right")) - 1
     end = int(np.searchsorted(starts, stamps[-1], side="right"))
     edges = np.searchsorted(stamps, starts[first + 1 : end])
-    return np.repeat(np.arange(first, end), np.diff(edges, prepend=0, append=len(stamps)))
+    return np.repeat(np.arange(first, end, dtype=np.int64), np.diff(edges, prepend=0, append=len(stamps)))
 
 
 def _key_numbers(decoded: Decoded, name: str, mask: Numbers, codes: _Codes) -> Numbers:

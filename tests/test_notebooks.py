@@ -182,7 +182,12 @@ def test_two_renderings_show_the_same(name: str, tmp_path: Path) -> None:
         seq = trail.end_seq
         given = {"as_of": seq, "start": "2026-10-19", "tz": "Europe/Stockholm"}
         first = run_here(ROOT / "notebooks" / f"{name}.ipynb", trail=str(tmp_path / "busy"), **given)
-        late = {"action": "role.grant", "actor": "hedda.ekman", "outcome": "failure", "ts": "2026-10-21T08:00Z"}
+        late = {
+            "action": "role.grant",
+            "actor": "hedda.ekman",
+            "outcome": "failure",
+            "ts": "2026-10-21T08:00Z",
+        }
         trail.extend([late] * 50).wait()
         clock.advance(minutes=1)
         assert trail.prune().events > 0

@@ -1,0 +1,50 @@
+"""The wheel: what is in it, and that reports work from it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BUILD = "from hatchling.builders.wheel import WheelBuilder; import sys; print(*WheelBuilder(sys.argv[1]).build(directory=sys.argv[2]))"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-c", BUILD, str(ROOT), str(folder)]
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def test_it_holds_the_package_and_the_notebooks(wheel: Path) -> None:
+    """Every file of the package is in it, each notebook beside the code that looks for it, and nothing else."""
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    package = {path for path in (ROOT / "auditkit").rglob("*") if path.is_file()}
+    expected = {str(path.relative_to(ROOT)) for path in package if "__pycache__" not in path.parts}
+    expected |= {f"auditkit/reporting/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert names == expected
+
+
+def test_reports_work_from_it(wheel: Path, tmp_path: Path) -> None:
+    """Installed somewhere, without the repository, it finds and runs a notebook of ours by name."""
+    site = tmp_path / "site"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+    ]
+    subprocess.run([*pip, str(wheel)], check=True)
+    command = [sys.executable, "-m", "auditkit", "report", "compliance", "-o", "out.html"]
+    environment = {**os.environ, "PYTHONPATH": str(site), "AUDITKIT_TRAIL": str(ROOT / "data" / "recording")}
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True)
+    assert "compliance, as shipped with auditkit" in (tmp_path / "out.html").read_text()

@@ -152,7 +152,7 @@ def chart(lines: Sequence[Line]) -> Any:
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("measure:N", sort=None, title=None))
     scale = alt.Scale(type="log")
     ratios = alt.layer(
-        base.mark_rule(strokeWidth=8).encode(x=alt.X("ratio:Q", scale=scale, title="times as good as the best peer"), x2=alt.datum(1)),
+        base.mark_rule(strokeWidth=9, color="#94a3b8").encode(x=alt.X("ratio:Q", scale=scale, title="times as good as the best peer (orange: floor, green: aim)"), x2=alt.datum(1)),
         base.mark_tick(color="#c2410c", thickness=2).encode(x="floor:Q"),
         base.mark_tick(color="#15803d", thickness=2).encode(x="aim:Q"),
     ).properties(width=420).facet(row=alt.Row("events:N", title=None))  # fmt: skip

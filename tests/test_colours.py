@@ -99,4 +99,4 @@ def test_the_style_sheet_has_the_dark_colours() -> None:
     sheet = (
         files("auditkit.reporting").joinpath("templates/auditreport/style.css").read_text(encoding="utf-8")
     )
-    assert dict(re.findall(r'svg \[fill="(#\w+)"\] \{ fill: (#\w+); \}', sheet)) == DARK
+    assert dict(re.findall(r'svg \[fill="(#\w+)"\] \{ fill: light-dark\(\1, (#\w+)\); \}', sheet)) == DARK

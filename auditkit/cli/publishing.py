@@ -73,7 +73,9 @@ auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
     "keeps those that are whole and makes the others.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), help="With --each: at most so many, by number of events."
+    "--limit",
+    type=click.IntRange(min=1),
+    help="With --each: only the most frequent values, or the first stretches.",
 )
 @click.option(
     "--workers", type=click.IntRange(min=1), help="With --each: so many at a time [default: cores]."

@@ -52,6 +52,7 @@ class _Plan(msgspec.Struct, frozen=True):
     version: int
     question: Question
     as_of: int
+    found: int
     parts: tuple[Part, ...]
 
 
@@ -86,10 +87,10 @@ def report_each(
 ) -> Batch:
     """Write one report for each value of a column, or for each stretch of time, into the folder `output`.
 
-    `each` is a column ("actor"), whose values in the window are taken by their number of events, at most `limit` of
-    them; or a duration ("1d"), which divides the window.  The other arguments are those of `ak.report`.  `workers`
-    processes work at the same time (default: one for each core, at most eight).  `progress` is called with the
-    number of reports to make, and what it returns is entered and hears how many are done, and which was the last.
+    `each` is a column ("actor"), whose values in the window are taken by their number of events; or a duration
+    ("1d"), which divides the window; `limit` takes the first of them.  The other arguments are those of `ak.report`.
+    `workers` processes work at the same time (default: one for each core, at most eight).  `progress` is called with
+    the number of reports to make; what it returns is entered and hears how many are done, and which was the last.
 
     A folder that holds this batch already is completed: whole reports are kept, missing and FAILED ones are made,
     as of the same seq; `force` makes all anew, as of now.  A report that fails stops no other.  Raises `ReportError`
@@ -102,7 +103,8 @@ def report_each(
                 parameters=parameters, limit=limit, workers=workers, timeout_s=timeout_s, record=record,
                 force=force, progress=progress,
             )  # fmt: skip
-    document = read_notebook(find_notebook(notebook))
+    path = find_notebook(notebook)
+    document = read_notebook(path)
     given = parameters_of(trail, start, end, where, tz, as_of, parameters or {})
     question = Question(
         notebook=str(notebook),
@@ -122,22 +124,36 @@ def report_each(
     declared = declared_parameters(document.cells)
     jobs = {part.file: _job(plan, part, trail, folder, declared, timeout_s) for part in plan.parts}
     for job in jobs.values():
-        refuse_unknown(find_notebook(notebook), document, job.given)
+        refuse_unknown(path, document, job.given)
     _settle(folder, plan, force=force)
-    waiting = {file: job for file, job in jobs.items() if _state(folder / file) != "complete"}
-    names = {part.file: part.name for part in plan.parts}
-    failures: dict[str, str] = {}
+    missing = {file: job for file, job in jobs.items() if _state(folder / file) != "complete"}
     try:
-        with progress(len(waiting)) as tell, closing(work(waiting, workers)) as results:
-            for done, (file, result) in enumerate(results, 1):
-                if result.failure is not None:
-                    failures[file] = result.failure
-                if record and result.rendered is not None:
-                    file_rendered(trail, folder / file, result.rendered)
-                tell(done, names[file])
+        failures = _make(plan, missing, trail, workers=workers, record=record, progress=progress)
     finally:
         index = _write_index(folder, plan, trail.name)
-    return Batch(index=index, parts=plan.parts, kept=len(jobs) - len(waiting), failures=failures)
+    return Batch(index=index, parts=plan.parts, kept=len(jobs) - len(missing), failures=failures)
+
+
+def _make(
+    plan: _Plan,
+    jobs: Mapping[str, Job],
+    trail: Trail,
+    *,
+    workers: int | None,
+    record: bool,
+    progress: Progress,
+) -> dict[str, str]:
+    """Do the jobs, tell how far they are and, where asked, the trail; return by file why one failed."""
+    names = {part.file: part.name for part in plan.parts}
+    failures: dict[str, str] = {}
+    with progress(len(jobs)) as tell, closing(work(jobs, workers)) as results:
+        for done, (file, result) in enumerate(results, 1):
+            if result.failure is not None:
+                failures[file] = result.failure
+            if record and result.rendered is not None:
+                file_rendered(trail, Path(jobs[file].target), result.rendered)
+            tell(done, names[file])
+    return failures
 
 
 def _plan(folder: Path, trail: Trail, question: Question, *, force: bool) -> _Plan:
@@ -154,10 +170,14 @@ def _plan(folder: Path, trail: Trail, question: Question, *, force: bool) -> _Pl
     if not folder.is_dir() and (folder.exists() or not folder.parent.is_dir()):
         raise ReportError(f"{folder}: cannot be a folder for reports")
     pinned = trail.at(trail.end_seq if question.as_of is None else question.as_of)
-    parts = plan_parts(
-        pinned, question.each, question.start, question.end, question.where, limit=question.limit
+    parts = plan_parts(pinned, question.each, question.start, question.end, question.where)
+    return _Plan(
+        version=_VERSION,
+        question=question,
+        as_of=pinned.end_seq,
+        found=len(parts),
+        parts=parts[: question.limit],
     )
-    return _Plan(version=_VERSION, question=question, as_of=pinned.end_seq, parts=parts)
 
 
 def _read_plan(folder: Path) -> _Plan | None:
@@ -208,6 +228,9 @@ def _write_index(folder: Path, plan: _Plan, trail: str) -> Path:
     page = contents(
         plan.parts,
         states,
+        found=plan.found,
+        where=question.where,
+        zone=question.tz,
         notebook=Path(question.notebook).stem,
         trail=trail,
         each=question.each,

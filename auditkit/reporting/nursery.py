@@ -1,7 +1,7 @@
 """A process that has imported what reports need, and forks a kernel off itself for each one.
 
 A report so runs in a process of its own, which no other report has run in: variables, patched modules, the folder,
-the environment and what is bound end with it.  This process itself only imports: it asks no trail and runs no cell,
+the environment and what is bound end with it; files that it writes and programs that it starts do not.  This process itself only imports: it asks no trail and runs no cell,
 so that Polars' threads, which a fork would not take along, start in the kernels.  It ends, and ends its kernels,
 when whoever started it closes the connection or is gone.
 """
@@ -49,8 +49,6 @@ def main(descriptor: str) -> None:
     for name in _PRELOADED:
         import_module(name)
     gc.freeze()  # what all kernels share stays shared: no collection of theirs writes to these pages
-    # Python warns of forks beside threads; these are the allocators', which know of forks.
-    warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
     connection = Connection(int(descriptor))
     order = _serve(connection)
     connection.close()
@@ -66,7 +64,7 @@ def _serve(connection: Connection) -> Order | None:
             order = msgspec.json.decode(connection.recv_bytes(), type=Order)
             # Only now: until its next order the parent may signal a kernel that has ended.
             children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
-            pid = os.fork()
+            pid = _fork()
             if pid == 0:
                 children.clear()
                 return order
@@ -81,6 +79,13 @@ def _serve(connection: Connection) -> Order | None:
                 os.killpg(pid, signal.SIGKILL)
 
 
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads; these are the allocators', which know of forks.
+        warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+        return os.fork()
+
+
 def _become_kernel(order: Order) -> None:
     """Run IPython's kernel as if this process had been started for it."""
     from ipykernel.kernelapp import IPKernelApp
@@ -91,7 +96,6 @@ def _become_kernel(order: Order) -> None:
     os.environ.update(order.environment)
     time.tzset()
     os.chdir(order.folder)
-    warnings.resetwarnings()
     sys.argv = ["ipykernel_launcher", *order.arguments]
     kernel = IPKernelApp.instance(parent_handle=os.getppid())  # a kernel ends with its parent
     kernel.initialize(order.arguments)  # type: ignore[no-untyped-call]

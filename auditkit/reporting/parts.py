@@ -38,19 +38,19 @@ class Part:
 
 
 def plan_parts(
-    trail: Trail, each: str, start: object, end: object, where: dict[str, Any] | None, *, limit: int | None
+    trail: Trail, each: str, start: object, end: object, where: dict[str, Any] | None
 ) -> tuple[Part, ...]:
     """Return the parts of what a view of the trail shows, as it is now.
 
     `each` is a column of text, whole numbers or truth values: its values in the window, the most frequent first,
-    then by value, at most `limit` of them; or a duration such as "1d": the stretches of the window, which begin as
+    then by value; or a duration such as "1d": the stretches of the window, which begin as
     the buckets of `downsample` do.  Raises `ValueError` for anything else.
     """
     window = resolve(start, end, now_us=to_us(trail.now()), tz=trail.tz)
     if each in trail.schema:
-        found = _values(trail, each, window, where)[:limit]
+        found = _values(trail, each, window, where)
     else:
-        found = _stretches(trail, each, window, where)[:limit]
+        found = _stretches(trail, each, window, where)
     width = max(_DIGITS, len(str(len(found))))
     return tuple(
         Part(file=f"{number:0{width}}.html", name=name, value=value, start=first, end=last, events=events)

@@ -56,22 +56,21 @@ def modified(folder: Path) -> dict[str, int]:
 
 
 def test_values_are_planned_by_their_number_of_events(trail: ak.Trail) -> None:
-    """The most frequent comes first, equals by value, a missing one last, and `limit` cuts; files are numbers."""
-    parts = plan_parts(trail, "actor", None, None, None, limit=None)
+    """The most frequent comes first, equals by value, a missing one last; files are numbers."""
+    parts = plan_parts(trail, "actor", None, None, None)
     assert [(part.file, part.value, part.events) for part in parts] == [
         ("001.html", "ann", 3),
         ("002.html", "*", 1),
         ("003.html", PAYLOADS[0], 1),
         ("004.html", None, 1),
     ]
-    assert plan_parts(trail, "actor", None, None, None, limit=2) == parts[:2]
-    narrowed = plan_parts(trail, "actor", "2026-10-25", None, {"actor": "*"}, limit=None)
+    narrowed = plan_parts(trail, "actor", "2026-10-25", None, {"actor": "*"})
     assert [part.value for part in narrowed] == ["*", PAYLOADS[0]]
 
 
 def test_stretches_are_planned_by_the_calendar(trail: ak.Trail) -> None:
     """Days follow the trail's zone, silent ones and one of 25 hours too, and end where the window does."""
-    parts = plan_parts(trail, "1d", "2026-10-24", "2026-10-26T12:00", None, limit=None)
+    parts = plan_parts(trail, "1d", "2026-10-24", "2026-10-26T12:00", None)
     assert [(part.start, part.end, part.events) for part in parts] == [
         ("2026-10-24T00:00:00+02:00", "2026-10-25T00:00:00+02:00", 3),
         ("2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00", 0),
@@ -83,7 +82,7 @@ def test_stretches_are_planned_by_the_calendar(trail: ak.Trail) -> None:
 def test_what_divides_nothing_is_refused(trail: ak.Trail, each: str) -> None:
     """Only columns with values to tell apart, and durations, make parts."""
     with pytest.raises(ValueError, match="each"):
-        plan_parts(trail, each, None, None, None, limit=None)
+        plan_parts(trail, each, None, None, None)
 
 
 def test_one_report_for_each_value(trail: ak.Trail, show: Path, tmp_path: Path) -> None:
@@ -166,7 +165,8 @@ def test_an_interrupted_batch_goes_on(trail: ak.Trail, show: Path, tmp_path: Pat
 def test_a_folder_is_one_batch(trail: ak.Trail, show: Path, tmp_path: Path) -> None:
     """Another question, or a folder with something else in it, is refused; `force` makes all anew, as of now."""
     folder = tmp_path / "out"
-    report_each(show, "actor", folder, trail=trail, limit=2)
+    first = report_each(show, "actor", folder, trail=trail, limit=2)
+    assert "2 of 4 that there are" in text_of(first.index.read_text())
     with pytest.raises(ReportError, match="holds the reports of another question"):
         report_each(show, "actor", folder, trail=trail)
     trail.append(action="doc.read", actor="ann", ts="2026-10-26T11:00:00Z").wait()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +201,15 @@ def _prepare(document: Any, given: Mapping[str, object], name: str) -> Any:
     return prepared
 
 
+@cache
+def _exporter() -> AuditReportExporter:
+    """Return the exporter of this process, whose templates are compiled once."""
+    return AuditReportExporter()  # type: ignore[no-untyped-call]
+
+
 def _publish(document: Any, name: str, notebook: str, target: Path, *, keep: Path | None) -> Made:
     """Write the report; of a failed notebook also the notebook itself, where `keep` says."""
-    exporter = AuditReportExporter()  # type: ignore[no-untyped-call]
-    html, _ = exporter.from_notebook_node(document, {"metadata": {"name": name}})
+    html, _ = _exporter().from_notebook_node(document, {"metadata": {"name": name}})
     failure = find_failure(document)
     if keep is not None and failure is not None:
         _write(keep, nbformat.writes(document))  # type: ignore[no-untyped-call]

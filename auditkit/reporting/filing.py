@@ -4,7 +4,6 @@ A report is named by the SHA-256 of its file, so that what was reviewed is known
 unless the caller asks for it.
 """
 
-import getpass
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from auditkit.errors import ReportError
 from auditkit.reporting.facts import MIME, Facts, read_facts
+from auditkit.reporting.front import user
 from auditkit.reporting.logic import code_digest
 from auditkit.trail.accepting import append_own
 from auditkit.trail.facade import Trail
@@ -71,14 +71,6 @@ def file_reviewed(trail: Trail, path: Path, *, by: str) -> int:
         raise error
     seq, name = known.row(-1)
     return append_own(trail.core, REVIEWED, {"sha256": digest, "rendered_seq": seq}, actor=by, resource=name)
-
-
-def user() -> str:
-    """Return the name of the account that runs this."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # an account without a name, as in some containers
-        return "unknown"
 
 
 def _digest(path: Path) -> str:

@@ -189,13 +189,17 @@ def _json_mapping(where: Where) -> dict[str, Any] | None:
     return copied
 
 
-def _prepared(trail: Trail) -> Prepared:
+def user() -> str:
+    """Return the name of the account that runs this."""
     try:
-        by = getpass.getuser()
+        return getpass.getuser()
     except (OSError, KeyError):  # an account without a name, as in some containers
-        by = "unknown"
+        return "unknown"
+
+
+def _prepared(trail: Trail) -> Prepared:
     at = from_us(SystemClock().now_us() // US_PER_SECOND * US_PER_SECOND).isoformat()
-    return Prepared(by=by, at=at, host=platform.node(), version=auditkit.__version__, path=str(trail.path))
+    return Prepared(by=user(), at=at, host=platform.node(), version=auditkit.__version__, path=str(trail.path))
 
 
 def _answer(found: Population, groups: pl.DataFrame) -> str:

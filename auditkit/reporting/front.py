@@ -199,7 +199,9 @@ def user() -> str:
 
 def _prepared(trail: Trail) -> Prepared:
     at = from_us(SystemClock().now_us() // US_PER_SECOND * US_PER_SECOND).isoformat()
-    return Prepared(by=user(), at=at, host=platform.node(), version=auditkit.__version__, path=str(trail.path))
+    return Prepared(
+        by=user(), at=at, host=platform.node(), version=auditkit.__version__, path=str(trail.path)
+    )
 
 
 def _answer(found: Population, groups: pl.DataFrame) -> str:

@@ -54,13 +54,14 @@ def main() -> None:
     options.add_argument("--ours", type=int, default=50)
     options.add_argument("--theirs", type=int, default=50)
     asked = options.parse_args()
+    theirs_made = min(asked.theirs, asked.ours)
     with tempfile.TemporaryDirectory() as folder:
         our_s = ours(asked.ours, Path(folder))
-        their_s = theirs(min(asked.theirs, asked.ours), Path(folder))
-    our_each, their_each = our_s / asked.ours, their_s / min(asked.theirs, asked.ours)
+        their_s = theirs(theirs_made, Path(folder))
+    our_each, their_each = our_s / asked.ours, their_s / theirs_made
     sys.stdout.write(
-        f"| {asked.ours} of ours: {our_s:.0f} s | {our_each:.2f} s each "
-        f"| {asked.theirs} of theirs: {their_s:.0f} s | {their_each:.2f} s each | {their_each / our_each:.1f} times |\n"
+        f"| {asked.ours} in {our_s:.0f} s | {our_each:.2f} s "
+        f"| {theirs_made} in {their_s:.0f} s | {their_each:.2f} s | {their_each / our_each:.1f} |\n"
     )
 
 

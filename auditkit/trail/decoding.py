@@ -181,11 +181,10 @@ class Decoded:
         frame = _polars(pa.Table.from_arrays(arrays, names=list(columns)))
         if (mask := self.mask) is not None:
             frame = frame.filter(pl.Series(mask))
-        return frame.with_columns(
-            _texts(dictionary, frame.get_column(name)).alias(name)
-            for name, (_, dictionary) in columns.items()
-            if dictionary is not None
-        )
+        for place, (name, (_, dictionary)) in enumerate(columns.items()):
+            if dictionary is not None:
+                frame.replace_column(place, _texts(dictionary, frame.get_column(name)).alias(name))
+        return frame
 
 
 def wanted(

@@ -107,9 +107,11 @@ class OpenSegment:
     def batches(self, numbers: Sequence[int], columns: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Yield the batches with these numbers, with these columns in the order of the schema."""
         self.check(numbers)
+        with self._explained(), self.reading:
+            reader = self._reader(columns)
         for number in numbers:
             with self._explained(), self.reading:
-                batch = self._reader(columns).get_batch(number)
+                batch = reader.get_batch(number)
             yield batch
 
     def candidates(self, wanted: Mapping[str, Any]) -> Collection[int]:

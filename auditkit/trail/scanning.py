@@ -11,7 +11,7 @@ from itertools import chain
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from auditkit.store.reading import OpenSegment
+from auditkit.errors import AuditError
 from auditkit.timerange import TimeRange
 from auditkit.trail.decoding import Stretch, Wanted, stretches, wanted
 from auditkit.trail.reading import events_of_tail, side_by_side
@@ -35,7 +35,7 @@ def scan_events(source: Source, window: TimeRange, *, at: int, allow_pruned: boo
         # With a limit Polars wants the first rows, and of these the ones for which the predicate holds.
         bounds = None if n_rows is not None or predicate is None else implied(predicate)
 
-        def plan() -> tuple[Wanted, list[tuple[OpenSegment, Stretch]]]:
+        def plan() -> tuple[Wanted, list[Stretch]]:
             snapshot = source.snapshot(at, allow_pruned=allow_pruned)
             snapshot.refuse_pruned(window)
             reading = wanted(
@@ -45,20 +45,30 @@ def scan_events(source: Source, window: TimeRange, *, at: int, allow_pruned: boo
                 columns=needed,
                 texts=None if bounds is None else bounds.texts,
             )
-            found = stretches(snapshot, reading.window, own=own)
-            return reading, [(source.files.open(stretch.row), stretch) for stretch in found]
+            return reading, stretches(snapshot, reading.window, own=own)
 
-        reading, opened = retrying(plan)  # what is open stays readable when others remove the file
-        decoded = side_by_side(lambda one: reading.decoded(*one), opened)
-        tail = events_of_tail(reading)
+        def begin() -> Iterator[pl.DataFrame]:
+            reading, found = plan()
+            decoded = side_by_side(lambda one: reading.decoded(source.files.open(one.row), one), found)
+            first = next(decoded, None)  # what is gone by now is planned anew
+            read = chain(() if first is None else (first,), decoded)
+            frames = (frame for one in read if (frame := one.frame()) is not None)
+            return chain(frames, (events_of_tail(reading),))
+
         left = n_rows
-        for frame in chain((frame for one in decoded if (frame := one.frame()) is not None), (tail,)):
-            if left is not None:
-                frame = frame.head(left)
-                left -= frame.height
-            yield (frame if predicate is None else frame.filter(predicate)).select(chosen)
-            if left == 0:
-                return
+        try:
+            for frame in retrying(begin):
+                if left is not None:
+                    frame = frame.head(left)
+                    left -= frame.height
+                yield (frame if predicate is None else frame.filter(predicate)).select(chosen)
+                if left == 0:
+                    return
+        except FileNotFoundError as exc:
+            plan()  # says so where the events that are missing now were pruned
+            error = AuditError(f"{exc.filename}: replaced while it was being read")
+            error.add_note("collect the scan again")
+            raise error from exc
 
     return register_io_source(
         batches,

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
 _MOST_OPEN = 64
 _SHARE = 8
 """The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
+_STEADY = 8
 _MOST_READERS = 3
 _MOST_RESIDENT = 1 << 20
 
@@ -44,6 +46,7 @@ class SegmentFiles:
     checked: dict[_Key, bytearray] = field(default_factory=dict)
     """A flag for each part of a file."""
     recent: OrderedDict[_Key, "OpenSegment"] = field(default_factory=OrderedDict)
+    misses: Iterator[int] = field(default_factory=count)
     taking: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, row: SegmentRow) -> "OpenSegment":
@@ -60,11 +63,24 @@ class SegmentFiles:
                 flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + len(row.parts)))
                 with path.open("rb") as file:
                     view = mmap.mmap(file.fileno(), row.size_bytes, access=mmap.ACCESS_READ)
-                segment = self.recent[key] = OpenSegment(path, row, self.names, view, flags)
-            self.recent.move_to_end(key)
-            while len(self.recent) > _most_open():
-                self.recent.popitem(last=False)
+                segment = OpenSegment(path, row, self.names, view, flags)
+                self._keep(key, segment)
+            else:
+                self.recent.move_to_end(key)
         return segment
+
+    def _keep(self, key: _Key, segment: "OpenSegment") -> None:
+        """Keep a segment open where there is room, and now and then in the place of the one used longest ago.
+
+        Whoever goes through more segments than are kept, again and again, finds most of them kept: if each took the
+        place of another, none would be there when its turn comes.
+        """
+        most = _most_open()
+        if len(self.recent) >= most and next(self.misses) % _STEADY:
+            return
+        self.recent[key] = segment
+        while len(self.recent) > most:
+            self.recent.popitem(last=False)
 
     def whole(self, row: SegmentRow) -> Path:
         """Return the path of a segment all of whose bytes are those that were written."""

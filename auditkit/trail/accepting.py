@@ -218,13 +218,25 @@ def _chunks(rows: Rows) -> Iterator[Chunk]:
     elif isinstance(rows, pl.LazyFrame):
         yield from rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
     elif isinstance(rows, pa.RecordBatchReader):
-        yield from map(_from_arrow, rows)
+        yield from _gathered(rows)
     elif isinstance(rows, Mapping | str | bytes):
         raise TypeError(f"extend: expected rows, found one {type(rows).__name__}")
     else:
         yield rows
 
 
-def _from_arrow(data: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+def _gathered(reader: pa.RecordBatchReader) -> Iterator[pl.DataFrame]:
+    """Yield what a reader gives in chunks, however small its batches are."""
+    batches: list[pa.RecordBatch] = []
+    for batch in reader:
+        batches.append(batch)
+        if sum(len(part) for part in batches) >= CHUNK_ROWS:
+            yield _from_arrow(pa.Table.from_batches(batches))
+            batches = []
+    if batches:
+        yield _from_arrow(pa.Table.from_batches(batches))
+
+
+def _from_arrow(data: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(data)
     return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 import auditkit as ak
@@ -47,6 +48,15 @@ def test_a_large_batch_never_touches_the_queue(trail: Trail, shape: str) -> None
     assert events["action"].to_list() == ["before", *["bulk"] * 60, "after"]
     assert trail.range()["ts"].is_sorted()
     assert events["recorded"].is_sorted()
+
+
+def test_small_batches_of_a_reader_are_gathered(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader's small batches go straight into segments in large ones, the rest as the few events that it is."""
+    monkeypatch.setattr(accepting, "CHUNK_ROWS", 100)
+    reader = pa.Table.from_batches(frame(7).to_arrow().to_batches() * 18).to_reader()
+    assert trail.extend(reader).count == 126
+    assert (trail.stats().segments.rows, trail.stats().queue.depth) == (105, 21)
+    assert trail.range().height == 126
 
 
 def test_others_follow_a_bulk(trail: Trail) -> None:

@@ -17,7 +17,7 @@ from auditkit.reporting.blocks import Block, CoverBlock, blocks
 from auditkit.reporting.facts import Facts, Prepared
 from auditkit.reporting.figures import FigureBlock
 from auditkit.reporting.logic import Logic, has_tag, logic_of
-from auditkit.reporting.prose import highlighted, written
+from auditkit.reporting.prose import anchored, highlighted, written
 from auditkit.reporting.screen import Check, checks
 
 Status = Literal["complete", "failed", "unfinished"]
@@ -39,9 +39,13 @@ class Code:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A stretch of the notebook: prose, or outputs and the code that led to them."""
+    """A stretch of the notebook: prose, or outputs and the code that led to them.
+
+    `headings` are identifiers and texts of what the prose is divided by.
+    """
 
     prose: Markup | None = None
+    headings: tuple[tuple[str, str], ...] = ()
     blocks: tuple[Block, ...] = ()
     code: tuple[Code, ...] = ()
     failed: bool = False
@@ -70,6 +74,13 @@ class Page:
     steps: tuple[Step, ...]
     parameters: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
+
+    @property
+    def contents(self) -> tuple[tuple[str, str], ...]:
+        """Identifiers and texts of the parts that the table of contents names."""
+        summary = (("summary", "Summary"),) if self.facts and self.facts.summary else ()
+        parts = (heading for step in self.steps for heading in step.headings)
+        return (("first-screen", "First screen"), *summary, *parts, ("provenance", "Provenance"))
 
     @property
     def live(self) -> bool:
@@ -165,13 +176,14 @@ def _steps(
     """
     opening = next((cell for cell in cells if cell.cell_type == "markdown"), None)
     waiting: list[Code] = []
-    for cell, found in zip(cells, made, strict=True):
+    for number, (cell, found) in enumerate(zip(cells, made, strict=True)):
         if cell.cell_type == "markdown":
             heading = _TITLE.match(cell.source)
             repeats = heading is not None and (cell is opening or visible(heading[1]) == title)
             prose = written(cell.source[heading.end() :] if heading and repeats else cell.source)
             if prose.strip():
-                yield Step(prose=prose)
+                prose, headings = anchored(prose, f"h{number}")
+                yield Step(prose=prose, headings=headings)
         elif cell.cell_type == "code":
             waiting.append(_code(cell, language))
             shown = tuple(block for block in found if not isinstance(block, CoverBlock))

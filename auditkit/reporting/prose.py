@@ -28,6 +28,8 @@ _DROPPED = {"script", "style", "title", "template", "noscript", "iframe", "objec
 _PLUGINS = ["table", "strikethrough"]
 _TOP_HEADING = re.compile(r"(</?)h1(?=[\s>])", re.IGNORECASE)
 
+_HEADING = re.compile("<h2>(.*?)</h2>", re.DOTALL)
+
 
 class _Literal(mistune.HTMLRenderer):
     """Renders text that events may have got into: links and images stay text."""
@@ -70,6 +72,18 @@ def clean(html: str, *, links: bool) -> Markup:
 
 def _shown(found: re.Match[str]) -> str:
     return found[0] if found[0] in "\t\n\r" else escape(visible(found[0]))
+
+
+def anchored(html: Markup, prefix: str) -> tuple[Markup, tuple[tuple[str, str], ...]]:
+    """Return cleaned HTML whose second-level headings have identifiers, and these with the headings' text."""
+    found: list[tuple[str, str]] = []
+
+    def anchor(heading: re.Match[str]) -> str:
+        name = f"{prefix}-{len(found)}"
+        found.append((name, Markup(heading[1]).striptags()))  # noqa: S704 -- cleaned, and its tags are taken off
+        return f'<h2 id="{name}">{heading[1]}</h2>'
+
+    return Markup(_HEADING.sub(anchor, html)), tuple(found)  # noqa: S704 -- cleaned, and identifiers of ours
 
 
 def highlighted(source: str, language: str) -> Markup:

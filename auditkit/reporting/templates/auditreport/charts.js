@@ -9,6 +9,7 @@ async function drawChart(figure) {
   const told = JSON.parse(figure.querySelector("script").textContent);
   const place = figure.querySelector(".live");
   const phone = matchMedia("(max-width: 46rem)").matches && told.narrow;
+  const spoken = ["role", "aria-label"].map((name) => [name, place.getAttribute(name)]);
   place.hidden = false;
   try {
     const { view } = await vegaEmbed(place, phone ? patched(told.spec, told.narrow) : told.spec, {
@@ -22,6 +23,10 @@ async function drawChart(figure) {
       patch: datesAsParts,
       config: { aria: false },
     });
+    // Words for who does not see it are the figure's, not one for each of its marks.
+    spoken.forEach(([name, words]) => place.setAttribute(name, words));
+    place.removeAttribute("aria-roledescription");
+    place.firstElementChild.setAttribute("aria-hidden", "true");
     figure.classList.add("drawn");
     return told.clock ? selectable(figure, view, told) : null;
   } catch {

@@ -1,9 +1,11 @@
 """What the report tests share: a trail full of hostile text, and reports rendered once."""
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import auditkit as ak
 from auditkit import Trail
 from auditkit.errors import ReportError
+from tests.reporting.browsing import ARGUMENTS, CHROMIUM
 from tests.reporting.material import PAYLOADS, ROOT, Rendered, code, exported, notebook, prose
 
 START = datetime(2026, 11, 16, tzinfo=UTC)
@@ -82,3 +85,19 @@ def open_hostile(hostile_trail: Path) -> Iterator[Trail]:
     """The hostile trail, open for reading."""
     with ak.open(hostile_trail, maintain=False) as trail:
         yield trail
+
+
+@pytest.fixture(scope="module")
+def browser(overview: Rendered, firm_week: Rendered, failed: object) -> Iterator[Any]:  # noqa: ARG001
+    """Chromium, started after the reports: its event loop and a kernel's would be in each other's way."""
+    if not CHROMIUM.exists():
+        reason = f"no Chromium at {CHROMIUM}: reports are not opened in a browser"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield launched
+        launched.close()

@@ -3,9 +3,6 @@
 Scripts are allowed in these pages, so that a payload which got through would be seen to run.
 """
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,84 +10,10 @@ import pytest
 
 import auditkit
 from auditkit.query.sheet import csv_line
+from tests.reporting.browsing import PHONE, drawn, open_report
 from tests.reporting.material import PAYLOADS, Rendered
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 TABLES = Path(auditkit.__file__).parent / "reporting/templates/auditreport/tables.js"
-WIDE, PHONE = {"width": 1180, "height": 900}, {"width": 390, "height": 844}
-
-
-@dataclass(slots=True)
-class Opened:
-    """A page and what happened while it was open."""
-
-    page: Any
-    requests: list[str] = field(default_factory=list)
-    dialogs: list[str] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    navigations: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser(overview: Rendered, firm_week: Rendered, failed: object) -> Iterator[Any]:  # noqa: ARG001
-    """Chromium, started after the reports: its event loop and a kernel's would be in each other's way."""
-    if not CHROMIUM.exists():
-        reason = f"no Chromium at {CHROMIUM}: reports are not opened in a browser"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield launched
-        launched.close()
-
-
-def open_report(browser: Any, html: str, path: Path, **context: Any) -> Opened:
-    """Open a report from disk in a context where every request but for the file itself is refused and noted."""
-    path.write_text(html, encoding="utf-8")
-    page = browser.new_context(**{"viewport": WIDE, **context}).new_page()
-    opened = Opened(page=page)
-
-    def answer(route: Any) -> None:
-        if route.request.url == path.as_uri():
-            route.continue_()
-        else:
-            opened.requests.append(route.request.url)
-            route.abort()
-
-    def refuse(dialog: Any) -> None:
-        opened.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-    page.route("**/*", answer)
-    page.on(
-        "request",
-        lambda request: opened.requests.append(request.url) if request.url != path.as_uri() else None,
-    )
-    page.on("dialog", refuse)
-    page.on("console", lambda message: opened.messages.append(message.text))
-    page.on("pageerror", lambda error: opened.messages.append(str(error)))
-    page.on("framenavigated", lambda frame: opened.navigations.append(frame.url))
-    page.goto(path.as_uri())
-    page.wait_for_load_state("networkidle")
-    return opened
-
-
-def drawn(page: Any) -> list[int]:
-    """Return how many marks each visible drawing has."""
-    sizes = []
-    for svg in page.locator("svg").all():
-        box = svg.bounding_box()
-        if box is not None and box["width"] > 100 and box["height"] > 30:
-            sizes.append(svg.locator("path").count() + svg.locator("text").count())
-    return sizes
-
 
 def test_the_watcher_sees_what_it_looks_for(browser: Any, tmp_path: Path) -> None:
     """A page that does obey is noticed: its dialog, its request, its message and its navigation."""

@@ -15,21 +15,27 @@ function addThemeButton() {
 }
 
 /** Narrow a chart's own data, and every table of the page that is not behind a chart, to the selected stretch. */
-function narrow(chart, others, tables, span, words) {
-  if (span) others.filter((other) => other !== chart).forEach((other) => other.clear());
-  for (const table of tables) {
-    const own = table.figure.closest("figure.chart");
-    if (table.timed && (own === null || own === chart.figure)) table.within(span, words);
+function narrow(chart, page, span, words) {
+  const own = (table) => chart.figure.contains(table.figure);
+  const common = (table) => table.figure.closest("figure.chart") === null;
+  const leads = span !== null || page.leading === chart;
+  if (span) {
+    const before = page.leading;
+    page.leading = chart;
+    if (before && before !== chart) before.clear();
+  } else if (leads) {
+    page.leading = null;
   }
+  for (const table of page.tables) if (own(table) || (leads && common(table))) table.within(span, words);
 }
 
 async function start() {
   addThemeButton();
-  const tables = [...document.querySelectorAll("figure.data[data-extent]")].map(enhanceTable);
+  const all = [...document.querySelectorAll("figure.data[data-extent]")].map(enhanceTable);
+  const page = { tables: all.filter((table) => table.timed), leading: null };
   const charts = [];
   for (const figure of document.querySelectorAll("figure.chart:has(> script)")) charts.push(await drawChart(figure));
-  const timed = charts.filter(Boolean);
-  for (const chart of timed) chart.picked = (span, words) => narrow(chart, timed, tables, span, words);
+  for (const chart of charts.filter(Boolean)) chart.picked = (span, words) => narrow(chart, page, span, words);
   root.classList.add("ready");
 }
 

@@ -63,8 +63,8 @@ function enhanceTable(figure) {
     kept.forEach((row, place) => (row.element.hidden = place < first || place >= first + PAGE_ROWS));
     body.replaceChildren(...kept.map((row) => row.element));
     const asked = state.query || state.span;
-    status.textContent = asked ? `${grouped.format(kept.length)} found in ${within()}${state.words}` : extent;
-    where.textContent = `Page ${grouped.format(state.page + 1)} of ${grouped.format(pages)}`;
+    status.textContent = asked ? `${grouped.format(kept.length)} found in ${within()}${state.words}` : "";
+    where.textContent = `Page ${grouped.format(state.page + 1)} of ${grouped.format(pages)}, ${asked ? "of what is found" : extent}`;
     back.disabled = state.page === 0;
     next.disabled = state.page === pages - 1;
     pager.hidden = pages === 1;

@@ -1,0 +1,346 @@
+"""Live reports in Chromium: charts are drawn and selected in, tables searched, sorted, paged and saved, nothing is asked for."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+from auditkit import charts
+from auditkit.reporting import table
+from tests.reporting.browsing import PHONE, Opened, open_report
+from tests.reporting.material import code, display, exported, notebook, prose, shown
+
+START = datetime(2026, 10, 19, tzinfo=UTC)
+ZONE = "Europe/Stockholm"
+ROWS, TOTAL = 2_000, 41_230
+EVENTS = "figure.data[data-title='The events']"
+
+
+def events() -> pl.DataFrame:
+    """Return one event every five minutes, in a zone; some cells would be formulas in a spreadsheet."""
+    actors = ["ann", "bo", "=HYPERLINK(1)", None, "svc-mail", ""]
+    return pl.DataFrame(
+        {
+            "seq": range(TOTAL),
+            "ts": [START + timedelta(minutes=5 * at) for at in range(TOTAL)],
+            "actor": [actors[at % 6] for at in range(TOTAL)],
+            "action": [f"doc.action-{at % 97}" for at in range(TOTAL)],
+            "resource": [f"doc/{at * 7919 % 10_007}" for at in range(TOTAL)],
+            "outcome": ["failure" if at % 11 == 0 else "success" for at in range(TOTAL)],
+            "source": ["app"] * TOTAL,
+            "origin": [f"10.0.{at % 256}.{at % 7}" for at in range(TOTAL)],
+        }
+    ).with_columns(pl.col("ts").dt.convert_time_zone(ZONE))
+
+
+def counted(frame: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Return the number of events per group."""
+    return frame.group_by(by).agg(count=pl.len().cast(pl.Int64)).sort(by, nulls_last=True)
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    """A notebook with six charts, and the first 2,000 of 41,230 events as a table."""
+    all_events = events()
+    first = all_events.head(2_000)
+    hourly = counted(first.with_columns(pl.col("ts").dt.truncate("1h")), "ts", "outcome")
+    figures = [
+        charts.over_time(hourly, every="1h", by="outcome", start=START, end=START + timedelta(days=7)),
+        charts.heat_map(hourly),
+        charts.top(counted(first, "actor", "outcome"), "actor", split="outcome"),
+        charts.top(counted(first, "action"), "action", title="Top actions"),
+        charts.share(counted(first, "outcome"), "outcome"),
+        charts.timeline(first.head(300), "actor", detail=["action"]),
+    ]
+    return notebook(
+        prose("# A week\n\n## Charts\n\nSix of them."),
+        *(code("figure", shown(figure), number=at) for at, figure in enumerate(figures)),
+        prose("## Events"),
+        code("events", shown(table(all_events, "The events")), number=7),
+        papermill={"parameters": {"case": 42}},
+    )
+
+
+@pytest.fixture(scope="module")
+def report(document: Any) -> str:
+    """The report of that notebook."""
+    return exported(document)
+
+
+def quiet(opened: Opened) -> None:
+    """Check that nothing was asked for, said or left."""
+    assert (opened.requests, opened.dialogs, opened.messages) == ([], [], [])
+    assert len(opened.navigations) == 1
+
+
+def texts(page: Any, figure: int) -> list[str]:
+    """Return the texts that a live chart shows."""
+    return page.locator("figure.chart").nth(figure).locator(".live svg text").all_text_contents()  # type: ignore[no-any-return]
+
+
+def column(page: Any, number: int) -> list[str]:
+    """Return the visible cells of a column of the events."""
+    return page.locator(f"{EVENTS} tbody tr:visible td:nth-child({number})").all_inner_texts()  # type: ignore[no-any-return]
+
+
+def seqs(page: Any) -> list[int]:
+    """Return the visible seqs."""
+    return [int(text.replace(",", "")) for text in column(page, 1)]
+
+
+def status(page: Any) -> str:
+    """Return what the table of events says of itself."""
+    return page.locator(f"{EVENTS} output").inner_text()  # type: ignore[no-any-return]
+
+
+def test_budget(report: str) -> None:
+    """Six charts and a table of 2,000 rows fit into 2.5 MB, Vega included."""
+    assert report.count("<tr data-at") >= ROWS
+    assert len(report.encode()) < 2_500_000
+
+
+@pytest.mark.parametrize("context", [{}, {"viewport": PHONE}, {"color_scheme": "dark"}])
+def test_every_chart_is_drawn_by_vega(
+    browser: Any, report: str, tmp_path: Path, context: dict[str, Any]
+) -> None:
+    """Wide, on a phone and in the dark: Vega draws all six in place of their pictures, and no page scrolls sideways."""
+    opened = open_report(browser, report, tmp_path / "report.html", **context)
+    page = opened.page
+    assert page.locator("figure.chart.drawn").count() == 6
+    for live in page.locator(".live").all():
+        box = live.bounding_box()
+        assert box["width"] > 250
+        assert box["height"] > 40
+        assert live.locator("svg path").count() > 5
+    assert not page.locator(".drawing").filter(visible=True).count()
+    assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
+    quiet(opened)
+
+
+def test_the_readers_zone_does_not_matter(browser: Any, report: str, tmp_path: Path) -> None:
+    """Axes and tooltips say the same to a reader in New York as to one in UTC."""
+    said = []
+    for zone in ("UTC", "America/New_York"):
+        opened = open_report(browser, report, tmp_path / "report.html", timezone_id=zone)
+        live = opened.page.locator(".live").first
+        live.scroll_into_view_if_needed()
+        bar = live.locator("g.mark-rect.marks path").nth(30)
+        bar.hover(force=True)
+        opened.page.wait_for_selector(".tip:visible")
+        said.append((texts(opened.page, 0), texts(opened.page, 5), opened.page.locator(".tip").inner_text()))
+    assert said[0] == said[1]
+    assert any("Europe/Stockholm" in text for text in said[0][0])
+    assert any("Europe/Stockholm" in text for text in said[0][1])
+    assert "2026-10-" in said[0][2]
+
+
+def test_tables_search_sort_and_page(browser: Any, report: str, tmp_path: Path) -> None:
+    """The first 2,000 rows are paged, found by any of their text, and sorted by their values; missing ones come last."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    assert seqs(page) == list(range(25))
+    pager = page.locator(f"{EVENTS} .pager")
+    assert pager.inner_text().split("\n")[1] == "Page 1 of 80, first 2,000 of 41,230 rows"
+    pager.get_by_role("button", name="Next").click()
+    assert seqs(page) == list(range(25, 50))
+    heading = page.locator(f"{EVENTS} thead th").first
+    heading.get_by_role("button").click()
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert seqs(page) == list(range(1999, 1974, -1))
+    page.locator(f"{EVENTS} thead th").nth(2).get_by_role("button").click()
+    search = page.get_by_label("Search in The events")
+    search.fill("ACTION-13")
+    assert status(page) == "21 found in the first 2,000 of 41,230 rows"
+    actors = column(page, 3)
+    assert actors == sorted(actors, key=lambda actor: (actor == "(none)", actor)) != []
+    search.fill("no such thing")
+    assert status(page) == "0 found in the first 2,000 of 41,230 rows"
+    assert column(page, 1) == []
+    quiet(opened)
+
+
+def test_csv_is_safe_and_names_what_it_holds(browser: Any, report: str, tmp_path: Path) -> None:
+    """A file has all rows that are found, numbers as numbers, null apart from empty, no formula, and says of how many."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    with page.expect_download() as download:
+        page.get_by_label("Save as CSV: The events").click()
+    assert download.value.suggested_filename == "The events (first 2,000 of 41,230 rows).csv"
+    text = download.value.path().read_text(encoding="utf-8-sig")
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows[0][:3] == ["seq", f"ts ({ZONE})", "actor"]
+    assert [int(row[0]) for row in rows[1:]] == list(range(ROWS))
+    assert rows[3][2] == "'=HYPERLINK(1)"
+    lines = text.splitlines()
+    assert ",,doc.action-3," in lines[4]
+    assert ',"",doc.action-5,' in lines[6]
+    page.get_by_label("Search in The events").fill("action-13")
+    with page.expect_download() as download:
+        page.get_by_label("Save as CSV: The events").click()
+    assert download.value.suggested_filename == "The events (21 found in first 2,000 of 41,230 rows).csv"
+    quiet(opened)
+
+
+def test_a_brush_narrows_the_tables(browser: Any, report: str, tmp_path: Path) -> None:
+    """A stretch drawn on a time axis is said in its zone, and its own data and the events show what lies in it."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    chart = page.locator("figure.chart").first
+    live = chart.locator(".live")
+    live.scroll_into_view_if_needed()
+    box = live.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 120)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 260, box["y"] + 125, steps=4)
+    page.mouse.up()
+    picked = chart.locator(".picked")
+    picked.wait_for()
+    first, last = picked.inner_text().removeprefix("Selected: ").split(",")[0].split(" to ")
+    instants = [datetime.fromisoformat(f"{at}+02:00") for at in (first, last)]
+    inside = [at for at in range(ROWS) if instants[0] <= START + timedelta(minutes=5 * at) < instants[1]]
+    assert len(inside) > 30
+    assert status(page).startswith(
+        f"{len(inside)} found in the first 2,000 of 41,230 rows, from {first} to {last}"
+    )
+    assert seqs(page) == inside[:25]
+    chart.locator("summary").click()
+    own = chart.locator("tbody tr:visible td:first-child").all_inner_texts()
+    assert own[0] == f"{first}:00"
+    assert all(before <= after for before, after in pairwise(own))
+    picked.get_by_role("button").click()
+    picked.wait_for(state="hidden")
+    assert status(page) == ""
+    quiet(opened)
+
+
+def test_a_brush_can_be_moved_by_keys(browser: Any, report: str, tmp_path: Path) -> None:
+    """Arrow keys select one bar after the other, with Shift more of them, and Escape none."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    chart = opened.page.locator("figure.chart").first
+    chart.locator(".live").focus()
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowRight"):
+        opened.page.keyboard.press(key)
+    chart.get_by_text("Selected: 2026-10-19 03:00 to 2026-10-19 05:00").wait_for()
+    assert status(opened.page).startswith("24 found in the first 2,000 of 41,230 rows")
+    opened.page.keyboard.press("Escape")
+    chart.locator(".picked").wait_for(state="hidden")
+    quiet(opened)
+
+
+def test_a_second_brush_takes_the_place_of_the_first(browser: Any, report: str, tmp_path: Path) -> None:
+    """Only one chart at a time narrows the tables of the page."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    for number in (0, 5):
+        chart = opened.page.locator("figure.chart").nth(number)
+        chart.locator(".live").focus()
+        opened.page.keyboard.press("ArrowRight")
+        chart.locator(".picked").wait_for()
+    opened.page.locator("figure.chart").first.locator(".picked").wait_for(state="hidden")
+    assert status(opened.page).startswith("1 found in")
+
+
+def test_light_and_dark_can_be_chosen(browser: Any, report: str, tmp_path: Path) -> None:
+    """A button turns the page dark and light again, its charts with it."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    paper = "getComputedStyle(document.documentElement).backgroundColor"
+    bar = "getComputedStyle(document.querySelector('.live [fill=\"#0072b2\"]')).fill"
+    light = page.evaluate(paper), page.evaluate(bar)
+    page.get_by_role("button", name="Dark").click()
+    dark = page.evaluate(paper), page.evaluate(bar)
+    assert light[0] == "rgb(255, 255, 255)"
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]
+    page.get_by_role("button", name="Light").click()
+    assert (page.evaluate(paper), page.evaluate(bar)) == light
+    quiet(opened)
+
+
+def test_contents_and_data_are_one_click_away(browser: Any, report: str, tmp_path: Path) -> None:
+    """The table of contents leads to the notebook's headings, and each chart opens the rows behind it."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    page.get_by_role("navigation", name="Contents").get_by_role("link", name="Events").click()
+    assert page.locator("h2", has_text="Events").last.bounding_box()["y"] < 60
+    for chart in page.locator("figure.chart").all():
+        chart.get_by_text("Data behind this chart").click()
+        assert chart.locator("tbody tr:visible").count() > 0
+    assert "Parameter case" in page.locator("#provenance").inner_text()
+    assert (opened.requests, opened.messages) == ([], [])
+
+
+def test_paper(browser: Any, report: str, tmp_path: Path) -> None:
+    """Printed, the pictures stand where the live charts were, a table has its first 100 rows, and both are said."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    page.emulate_media(media="print")
+    assert not page.locator(".live, .tools, .pager, .theme").filter(visible=True).count()
+    assert page.locator(".drawing.wide").filter(visible=True).count() == 6
+    assert seqs(page) == list(range(100))
+    printed = page.locator(f"{EVENTS} .printed")
+    assert printed.inner_text() == "On paper: 100 of 2,000 rows, the first 2,000 of 41,230 rows."
+    assert page.pdf().startswith(b"%PDF")
+    quiet(opened)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_without_scripts(browser: Any, document: Any, tmp_path: Path, static: bool) -> None:
+    """Where no script runs, or the file has none, its charts are pictures and its tables show every row they have."""
+    opened = open_report(
+        browser, exported(document, static=static), tmp_path / "report.html", java_script_enabled=static
+    )
+    page = opened.page
+    assert page.locator(".drawing.wide svg").filter(visible=True).count() == 6
+    assert seqs(page) == list(range(ROWS))
+    assert not page.locator(".live, .tools, .pager, .picked, .theme").filter(visible=True).count()
+    assert (page.locator("script").count() == 0) == static
+    quiet(opened)
+
+
+@pytest.mark.parametrize("context", [{}, {"viewport": PHONE}, {"color_scheme": "dark"}])
+def test_axe_finds_nothing(browser: Any, report: str, tmp_path: Path, context: dict[str, Any]) -> None:
+    """axe-core names no violation, with everything unfolded and a table searched and sorted."""
+    page = open_report(browser, report, tmp_path / "report.html", **context).page
+    page.evaluate("document.querySelectorAll('details').forEach((folded) => (folded.open = true))")
+    page.get_by_label("Search in The events").fill("action-13")
+    page.locator(f"{EVENTS} thead button").first.click()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("mime", ["application/vnd.vegalite.v5+json", "application/vnd.vegalite.v6+json"])
+def test_a_stock_altair_notebook(browser: Any, tmp_path: Path, mime: str) -> None:
+    """Charts that Altair made elsewhere are drawn live too, with their data, a date as domain and a calculated field."""
+    frame = pl.DataFrame({"day": [START + timedelta(days=at) for at in range(5)], "n": [3, 1, 4, 1, 5]})
+    lines = (
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(
+            alt.X("day:T", scale=alt.Scale(domain=["2026-10-18", "2026-10-25"])), y="twice:Q", tooltip=["n:Q"]
+        )
+        .transform_calculate(twice="datum.n * 2")
+        .add_params(alt.selection_interval())
+    )
+    both = lines | alt.Chart(frame).mark_bar().encode(x="n:O", y="count()")
+    outputs = [display({mime: chart.to_dict(), "text/plain": "alt.Chart(...)"}) for chart in (lines, both)]
+    opened = open_report(browser, exported(notebook(code("chart", *outputs))), tmp_path / "altair.html")
+    page = opened.page
+    assert page.locator("figure.chart.drawn .live svg").count() == 2
+    marks = (
+        page.locator(".live")
+        .first.locator("g.mark-symbol path")
+        .evaluate_all("all => all.map((one) => one.getAttribute('transform'))")
+    )
+    assert len(marks) == 5
+    assert not any("NaN" in mark for mark in marks)
+    page.get_by_text("Data behind this chart").first.click()
+    assert page.locator("figure.chart").first.locator("tbody tr:visible").count() == 5
+    quiet(opened)

@@ -34,6 +34,7 @@ def _list_notebooks(ctx: click.Context, _option: click.Parameter, wanted: bool) 
 auditkit report --list
 auditkit report overview --start -7d
 auditkit report overview --start 2026-11-01 --end +1mo --where source=app -o november.html
+auditkit report overview --start -1mo --static --pdf -o month.html
 auditkit report actor --each actor --start -30d -o actors
 auditkit report overview --each 1d --start 2026-11-01 --end +1mo -o november
 auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
@@ -63,6 +64,8 @@ auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Bound of each cell."
 )
+@click.option("--static", is_flag=True, help="Write no script at all, for mail gateways.")
+@click.option("--pdf", is_flag=True, help="Also print it through Chromium, beside the report.")
 @click.option(
     "--record", is_flag=True, help="Append report.rendered to the trail, with the SHA-256 of the file."
 )
@@ -92,6 +95,8 @@ def report(
     params: Sequence[str],
     output: Path | None,
     timeout_s: float | None,
+    static: bool,  # noqa: FBT001
+    pdf: bool,  # noqa: FBT001
     record: bool,  # noqa: FBT001 -- click's way to hand over a flag
     each: str | None,
     limit: int | None,
@@ -105,6 +110,8 @@ def report(
     """
     if each is None and (limit or workers or force):
         raise click.UsageError("--limit, --workers and --force belong to --each.")
+    if each is not None and pdf:
+        raise click.UsageError("--pdf prints one report: it does not go with --each.")
     where = read_conditions(conditions)
     asked: dict[str, Any] = {
         "start": start,
@@ -114,6 +121,7 @@ def report(
         "parameters": {name: _json_or_text(text) for name, text in read_pairs("--param", params)},
         "timeout_s": timeout_s,
         "record": record,
+        "static": static,
     }
     with opened(trail_path, tz=tz, at=at) as trail:
         compile_where(where, trail.schema)  # a condition that cannot be is misuse, not a FAILED report
@@ -121,7 +129,10 @@ def report(
             from auditkit.reporting.run import report as run_report  # nbconvert and its kin load only here
 
             click.echo(click.style(f"running {notebook} ...", dim=True), err=True)
-            click.echo(str(run_report(notebook, trail=trail, output=output, **asked)))
+            written = run_report(notebook, trail=trail, output=output, pdf=pdf, **asked)
+            click.echo(str(written))
+            if pdf:
+                click.echo(str(written.with_suffix(".pdf")))
             return
         folder = output or Path(f"{Path(notebook).stem}-{trail.name}-by-{each}")
         _report_each(notebook, each, folder, trail=trail, limit=limit, workers=workers, force=force, **asked)

@@ -46,6 +46,7 @@ class Question(msgspec.Struct, frozen=True):
     as_of: int | None
     parameters: dict[str, Any]
     limit: int | None
+    static: bool = False
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -83,6 +84,7 @@ def report_each(
     timeout_s: float | None = None,
     record: bool = False,
     force: bool = False,
+    static: bool = False,
     progress: Progress = lambda _total: nullcontext(lambda _done, _beside: None),
 ) -> Batch:
     """Write one report for each value of a column, or for each stretch of time, into the folder `output`.
@@ -101,7 +103,7 @@ def report_each(
             return report_each(
                 notebook, each, output, trail=opened, start=start, end=end, where=where, tz=tz, as_of=as_of,
                 parameters=parameters, limit=limit, workers=workers, timeout_s=timeout_s, record=record,
-                force=force, progress=progress,
+                force=force, static=static, progress=progress,
             )  # fmt: skip
     path = find_notebook(notebook)
     document = read_notebook(path)
@@ -118,6 +120,7 @@ def report_each(
         as_of=given.get("as_of"),
         parameters={name: given[name] for name in parameters or {}},
         limit=limit,
+        static=static,
     )
     folder = Path(output)
     plan = _plan(folder, trail, question, force=force)
@@ -213,7 +216,13 @@ def _job(
         where[question.each] = None if part.value is None else [part.value]
     as_of = plan.as_of if "as_of" in declared else None
     given = parameters_of(trail, part.start, part.end, where or None, question.tz, as_of, question.parameters)
-    return Job(notebook=question.notebook, given=given, target=str(folder / part.file), timeout_s=timeout_s)
+    return Job(
+        notebook=question.notebook,
+        given=given,
+        target=str(folder / part.file),
+        timeout_s=timeout_s,
+        static=question.static,
+    )
 
 
 def _state(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A report on paper: Chromium prints its file to a PDF, without a network and without running a script.
+"""A report on paper: Chromium prints its file to a PDF, without a network.
 
 Chromium is a program of the machine, not of ours: where there is none, the error says so and what would help.
 """
@@ -22,7 +22,6 @@ _OPTIONS = (
     "--disable-extensions",
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--blink-settings=scriptEnabled=false",
     "--no-pdf-header-footer",
 )
 _TIMEOUT_S = 120.0

@@ -24,6 +24,7 @@ from auditkit.reporting.filing import Rendered, describe, file_rendered
 from auditkit.reporting.gallery import declared_parameters, find_notebook
 from auditkit.reporting.kernels import run_cells
 from auditkit.reporting.page import Failure, find_failure, unfinished
+from auditkit.reporting.paper import find_chromium, print_pdf
 from auditkit.timerange import SystemClock, from_us, resolve
 from auditkit.trail.facade import Trail
 from auditkit.trail.opening import open_trail
@@ -45,6 +46,8 @@ def report(
     output: str | Path | None = None,
     timeout_s: float | None = None,
     record: bool = False,
+    static: bool = False,
+    pdf: bool = False,
 ) -> Path:
     """Run a notebook over a trail and write the report; return its path.
 
@@ -53,17 +56,22 @@ def report(
     ones.  `trail` is open, or a path, or left out for the one in AUDITKIT_TRAIL; a view `at(seq)`
     sets `as_of`.  Bounds, `where` (a mapping) and `tz` are as in the trail's queries; `parameters` are further
     ones of the notebook.  `output` defaults to a new file in the current directory.  `timeout_s` bounds each cell.
-    With `record` the trail is told: `report.rendered`, an event of its own with the SHA-256 of the file.
+    With `record` the trail is told: `report.rendered`, an event of its own with the SHA-256 of the file.  `static`
+    leaves every script out, `pdf` also prints the report beside `output`, with the ending `.pdf`.
 
     On return `output` holds the report, whole and durable, readable by its owner only.  Raises `ReportError`
     before anything is run for a notebook that does not exist or does not take these parameters, and what opening
-    the trail raises.  If a cell fails, `output` holds the report marked FAILED, the notebook is saved beside it as
+    the trail raises, or with `pdf` where there is no Chromium.  If a cell fails, `output` holds the report marked FAILED, the notebook is saved beside it as
     `*.failed.ipynb`, and `ReportError` is raised with `.output`.
     """
+    if pdf:
+        find_chromium()  # before a kernel works for nothing
     path = find_notebook(notebook)
     given = parameters_of(trail, start, end, where, tz, as_of, parameters or {})
     target = _target(output, path.stem, Path(str(given["trail"])).name)
-    made = make_report(str(notebook), given, target, timeout_s=timeout_s)
+    made = make_report(str(notebook), given, target, timeout_s=timeout_s, static=static)
+    if pdf:
+        print_pdf(target, target.with_suffix(".pdf"))
     if record:
         with nullcontext(trail) if isinstance(trail, Trail) else open_trail(trail, maintain=False) as opened:
             file_rendered(opened, target, made.rendered)
@@ -72,15 +80,20 @@ def report(
     return target
 
 
-def render(executed: str | Path, output: str | Path | None = None) -> Path:
+def render(
+    executed: str | Path, output: str | Path | None = None, *, static: bool = False, pdf: bool = False
+) -> Path:
     """Write the report of a notebook that was run elsewhere, by papermill or in JupyterLab; return its path.
 
-    `output` defaults to the notebook's path with the ending `.html`.  Runs nothing.  Raises `ReportError` with
+    `output` defaults to the notebook's path with the ending `.html`; `static` and `pdf` are those of `report`.  Runs
+    nothing.  Raises `ReportError` with
     `.output` where a cell failed or was not run; the report there says so at its head.
     """
     path = find_notebook(Path(executed))
     target = path.with_suffix(".html") if output is None else _target(output, path.stem, "")
-    made = _publish(read_notebook(path), path.stem, path.stem, target, keep=None)
+    made = _publish(read_notebook(path), path.stem, path.stem, target, keep=None, static=static)
+    if pdf:
+        print_pdf(target, target.with_suffix(".pdf"))
     if made.failure is not None:
         raise made.failure
     return target
@@ -94,7 +107,9 @@ class Made:
     failure: ReportError | None
 
 
-def make_report(notebook: str, given: Mapping[str, Any], target: Path, *, timeout_s: float | None) -> Made:
+def make_report(
+    notebook: str, given: Mapping[str, Any], target: Path, *, timeout_s: float | None, static: bool
+) -> Made:
     """Run a notebook with what `parameters_of` returned, and write the report to `target`.
 
     Raises `ReportError` before anything is run for a notebook that is none or does not take these parameters.
@@ -104,7 +119,7 @@ def make_report(notebook: str, given: Mapping[str, Any], target: Path, *, timeou
     refuse_unknown(path, document, given)
     document = _prepare(document, given, notebook)
     run_cells(document, Path.cwd(), timeout_s=timeout_s)
-    return _publish(document, path.stem, notebook, target, keep=failed_notebook(target))
+    return _publish(document, path.stem, notebook, target, keep=failed_notebook(target), static=static)
 
 
 def failed_notebook(target: Path) -> Path:
@@ -202,14 +217,14 @@ def _prepare(document: Any, given: Mapping[str, object], name: str) -> Any:
 
 
 @cache
-def _exporter() -> AuditReportExporter:
+def _exporter(*, static: bool) -> AuditReportExporter:
     """Return the exporter of this process, whose templates are compiled once."""
-    return AuditReportExporter()  # type: ignore[no-untyped-call]
+    return AuditReportExporter(static=static)  # type: ignore[no-untyped-call]
 
 
-def _publish(document: Any, name: str, notebook: str, target: Path, *, keep: Path | None) -> Made:
+def _publish(document: Any, name: str, notebook: str, target: Path, *, keep: Path | None, static: bool) -> Made:
     """Write the report; of a failed notebook also the notebook itself, where `keep` says."""
-    html, _ = _exporter().from_notebook_node(document, {"metadata": {"name": name}})
+    html, _ = _exporter(static=static).from_notebook_node(document, {"metadata": {"name": name}})
     failure = find_failure(document)
     if keep is not None and failure is not None:
         _write(keep, nbformat.writes(document))  # type: ignore[no-untyped-call]

@@ -22,6 +22,7 @@ class Job(msgspec.Struct, frozen=True):
     given: dict[str, Any]
     target: str
     timeout_s: float | None
+    static: bool
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -42,7 +43,9 @@ def main() -> None:
 
 def _do(job: Job) -> Result:
     try:
-        made = make_report(job.notebook, job.given, Path(job.target), timeout_s=job.timeout_s)
+        made = make_report(
+            job.notebook, job.given, Path(job.target), timeout_s=job.timeout_s, static=job.static
+        )
     except (AuditError, OSError) as exc:
         return Result(rendered=None, failure=str(exc))
     return Result(rendered=made.rendered, failure=None if made.failure is None else str(made.failure))

@@ -15,6 +15,7 @@ from tests.reporting.material import PAYLOADS, Rendered
 
 TABLES = Path(auditkit.__file__).parent / "reporting/templates/auditreport/tables.js"
 
+
 def test_the_watcher_sees_what_it_looks_for(browser: Any, tmp_path: Path) -> None:
     """A page that does obey is noticed: its dialog, its request, its message and its navigation."""
     obeying = "<script>alert(1); console.error(2); location.hash = '#3'</script><img src=https://evil.example/x.png>"

@@ -35,7 +35,7 @@ OWN = "".join((TEMPLATE / name).read_text() for name in ("tables.js", "charts.js
 OURS = f'(function () {{\n"use strict";\n{OWN}}})();\n'
 INERT = {
     "a", "article", "b", "body", "br", "button", "code", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption", "figure",
-    "footer", "g", "h1", "h2", "h3", "head", "header", "html", "img", "li", "line", "main", "meta", "ol", "p", "path",
+    "footer", "g", "h1", "h2", "h3", "head", "header", "html", "img", "li", "line", "main", "meta", "nav", "ol", "p", "path",
     "pre", "s", "script", "section", "small", "span", "strong", "style", "summary", "svg", "table", "tbody", "td", "text", "th",
     "thead", "title", "tr", "ul",
 }  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.reporting.browsing import ARGUMENTS, CHROMIUM
 from tests.reporting.material import ROOT, text_of
-from tests.reporting.test_browser import ARGUMENTS, CHROMIUM
 
 TOKEN = secrets.token_hex()
 PATIENCE_MS = 120_000

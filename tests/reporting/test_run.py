@@ -16,6 +16,7 @@ import pytest
 import auditkit as ak
 from auditkit.errors import ReportError, TrailNotFoundError
 from auditkit.reporting.gallery import declared_parameters, find_notebook, shipped
+from auditkit.reporting.paper import print_pdf
 from auditkit.timerange import InvalidTimeError
 from tests.reporting.material import PAYLOADS, ROOT, Rendered, code, elements, notebook, prose, text_of
 from tests.reporting.test_exporter import assert_inert
@@ -266,3 +267,40 @@ def test_what_was_accepted_is_in_the_report(tmp_path: Path) -> None:
         trail.append(action="a")
         report = ak.report(path, trail=trail, tz="Asia/Kolkata", output=tmp_path / "probe.html")
     assert "1 Asia/Kolkata" in text_of(report.read_text())
+
+
+def test_a_report_for_mail_gateways_and_on_paper(executed: Path, tmp_path: Path) -> None:
+    """`static` leaves out every script, and `pdf` prints the report beside it, private to its owner."""
+    written = ak.render(executed, tmp_path / "mail.html", static=True, pdf=True)
+    assert "<script" not in written.read_text(encoding="utf-8")
+    printed = tmp_path / "mail.pdf"
+    assert printed.read_bytes().startswith(b"%PDF")
+    assert printed.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mail.html", "mail.pdf"]
+
+
+def test_without_chromium_there_is_no_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is said before anything is run, and nothing is written."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ReportError, match="a PDF needs Chromium: none is found") as caught:
+        ak.report("overview", trail=ROOT / "data" / "firm-week", pdf=True)
+    assert "prints the same from any browser" in caught.value.__notes__[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pdf_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser that fails is quoted, and no file appears."""
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\necho no display >&2\nexit 3\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ReportError, match=r"out\.pdf: not printed by chromium \(no display\)"):
+        print_pdf(tmp_path / "report.html", tmp_path / "out.pdf")
+    assert [path.name for path in tmp_path.iterdir()] == ["chromium"]
+
+
+@pytest.fixture(scope="module")
+def executed() -> Path:
+    """A notebook that was run."""
+    return ROOT / "notebooks" / "overview.ipynb"

@@ -222,7 +222,9 @@ def _exporter(*, static: bool) -> AuditReportExporter:
     return AuditReportExporter(static=static)  # type: ignore[no-untyped-call]
 
 
-def _publish(document: Any, name: str, notebook: str, target: Path, *, keep: Path | None, static: bool) -> Made:
+def _publish(
+    document: Any, name: str, notebook: str, target: Path, *, keep: Path | None, static: bool
+) -> Made:
     """Write the report; of a failed notebook also the notebook itself, where `keep` says."""
     html, _ = _exporter(static=static).from_notebook_node(document, {"metadata": {"name": name}})
     failure = find_failure(document)

@@ -123,7 +123,7 @@ def test_a_failed_report_stops_no_other_and_is_made_again(
     """The failed one is there, marked, and named; run again, only it is made, as of the same events."""
     folder, broken = tmp_path / "out", tmp_path / "broken"
     broken.touch()
-    batch = report_each(show, "actor", folder, trail=trail, parameters={"broken": str(broken)})
+    batch = report_each(show, "actor", folder, trail=trail, workers=1, parameters={"broken": str(broken)})
     assert list(batch.failures) == ["002.html"]
     assert "as asked" in batch.failures["002.html"]
     assert "FAILED" in (folder / "002.html").read_text()
@@ -132,7 +132,7 @@ def test_a_failed_report_stops_no_other_and_is_made_again(
     before = modified(folder)
     trail.append(action="doc.read", actor="*", ts="2026-10-26T11:00:00Z").wait()
     broken.unlink()
-    again = report_each(show, "actor", folder, trail=trail, parameters={"broken": str(broken)})
+    again = report_each(show, "actor", folder, trail=trail, workers=1, parameters={"broken": str(broken)})
     assert (again.kept, again.failures) == (3, {})
     assert shows(again)["*"].startswith("shows 1 ")
     after = modified(folder)
@@ -165,12 +165,12 @@ def test_an_interrupted_batch_goes_on(trail: ak.Trail, show: Path, tmp_path: Pat
 def test_a_folder_is_one_batch(trail: ak.Trail, show: Path, tmp_path: Path) -> None:
     """Another question, or a folder with something else in it, is refused; `force` makes all anew, as of now."""
     folder = tmp_path / "out"
-    first = report_each(show, "actor", folder, trail=trail, limit=2)
+    first = report_each(show, "actor", folder, trail=trail, limit=2, workers=1)
     assert "2 of 4 that there are" in text_of(first.index.read_text())
     with pytest.raises(ReportError, match="holds the reports of another question"):
         report_each(show, "actor", folder, trail=trail)
     trail.append(action="doc.read", actor="ann", ts="2026-10-26T11:00:00Z").wait()
-    batch = report_each(show, "actor", folder, trail=trail, limit=1, force=True)
+    batch = report_each(show, "actor", folder, trail=trail, limit=1, workers=1, force=True)
     assert shows(batch)["ann"].startswith("shows 4 ")
     assert {path.name for path in folder.iterdir()} == {"001.html", "batch.json", "index.html"}
     (tmp_path / "other").mkdir()
@@ -196,7 +196,9 @@ def test_a_worker_that_dies_is_replaced(trail: ak.Trail, show: Path, tmp_path: P
 
 def test_each_report_of_a_batch_can_be_recorded(trail: ak.Trail, show: Path, tmp_path: Path) -> None:
     """With `record`, the trail gets one event for each file, FAILED ones too."""
-    report_each(show, "actor", tmp_path / "out", trail=trail, record=True, parameters={"broken": str(show)})
+    report_each(
+        show, "actor", tmp_path / "out", trail=trail, record=True, workers=1, parameters={"broken": str(show)}
+    )
     events = trail.range(where={"action": "report.rendered"}, own=True).sort("resource")
     assert events["resource"].to_list() == ["001.html", "002.html", "003.html", "004.html"]
     states = events["attrs"].str.json_path_match("$.status")

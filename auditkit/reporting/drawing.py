@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import vl_convert
 
 from auditkit.errors import ReportError
+from auditkit.plaintext import visible_lines
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _ELEMENTS = (
@@ -44,12 +45,24 @@ def draw(spec: Mapping[str, Any], *, prefix: str, label: str, major: int = 5) ->
     if _asks_outside(spec):
         raise ReportError("chart: not drawn, it refers to data outside the notebook")
     try:
-        drawn = vl_convert.vegalite_to_svg(dict(spec), vl_version=_version(major), allowed_base_urls=[])
+        drawn = vl_convert.vegalite_to_svg(readable(spec), vl_version=_version(major), allowed_base_urls=[])
         # Expat resolves no external entity, and the text was written by vl-convert.
         root = ET.fromstring(drawn)  # noqa: S314
     except (ValueError, ET.ParseError) as exc:
         raise ReportError(f"chart: not drawn, {str(exc).splitlines()[0]}") from exc
     return "".join(_element(root, prefix, label))
+
+
+def readable(part: Any) -> Any:
+    """Return a specification in whose texts and names every character can be seen; line breaks and tabs stay.
+
+    What vl-convert makes of some of the others, a null among them, ends the process.
+    """
+    if isinstance(part, str):
+        return visible_lines(part)
+    if isinstance(part, Mapping):
+        return {visible_lines(str(key)): readable(value) for key, value in part.items()}
+    return [readable(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def _version(major: int) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from auditkit.charts.figure import WIDTH, Clock, Told
 from auditkit.grid import Table, records
 from auditkit.plaintext import visible
-from auditkit.reporting.drawing import draw
+from auditkit.reporting.drawing import draw, readable
 
 NARROW = 340
 """Width in pixels of the drawing for a narrow window."""
@@ -101,7 +101,9 @@ def _data(value: object) -> Markup | None:
     """Return JSON for inside a script element, or None for what JSON cannot hold."""
     try:
         # Sorted, as a notebook that was saved has its keys in another order.
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            readable(value), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+        )
     except (ValueError, TypeError, RecursionError):
         return None
     return Markup(text.translate(_HARMFUL))  # noqa: S704 -- no character is left that HTML knows

@@ -115,3 +115,10 @@ def test_the_renderers_zone_does_not_matter() -> None:
     }
     assert len(drawn) == 1
     assert "01:00" in drawn.pop()
+
+
+def test_no_character_ends_the_process() -> None:
+    """Control characters in a specification that is not ours are written out before it is drawn."""
+    text = "null\x00bell\x07line\u2028over\u202e"
+    svg = draw(bars(title=text, data={"values": [{"a": text, "b": 1}]}), prefix="p-", label="x")
+    assert "null<U+0000>bell<U+0007>line<U+2028>over<U+202E>" in text_of(svg)

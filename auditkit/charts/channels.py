@@ -54,7 +54,16 @@ def colour_channels(groups: Groups, *, legend: bool) -> Spec:
 
 def tooltip(*fields: tuple[str, str]) -> list[Spec]:
     """Return tooltip channels for pairs of a field and the title that it is shown with."""
-    return [{"field": field, "type": "nominal", "title": visible(title)} for field, title in fields]
+    return [{"field": field, "type": "nominal", "title": _quotable(title)} for field, title in fields]
+
+
+def _quotable(title: str) -> str:
+    r"""Return a title for the expression into which Vega-Lite puts it, quoting quotes but no backslashes.
+
+    >>> print(_quotable("a\\b"))
+    a\\b
+    """
+    return visible(title).replace("\\", "\\\\")
 
 
 def nothing(title: str, subtitle: str, frame: pl.DataFrame) -> Figure:

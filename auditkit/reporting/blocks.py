@@ -4,7 +4,6 @@ An output is taken in the richest form that is safe; what has no safe form is na
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -159,7 +158,7 @@ def _picture(data: Mapping[str, Any]) -> Block | None:
         if mime in data:
             try:
                 content = base64.b64decode("".join(str(data[mime]).split()), validate=True)
-            except binascii.Error:
+            except ValueError:  # text beyond ASCII, or no base64
                 return NoteBlock(text=f"A picture is left out, its {mime} cannot be read.")
             return ImageBlock(uri=f"data:{mime};base64,{base64.b64encode(content).decode()}", alt=alt)
     if "image/svg+xml" in data:

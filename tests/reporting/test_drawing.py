@@ -122,3 +122,10 @@ def test_no_character_ends_the_process() -> None:
     text = "null\x00bell\x07line\u2028over\u202e"
     svg = draw(bars(title=text, data={"values": [{"a": text, "b": 1}]}), prefix="p-", label="x")
     assert "null<U+0000>bell<U+0007>line<U+2028>over<U+202E>" in text_of(svg)
+
+
+def test_a_column_name_ends_no_quotation() -> None:
+    """Backslashes in a column's name, which Vega-Lite quotes in an expression, stay part of the name."""
+    for name in (r"\href \unicode{x}", r'\", "count": datum.rank, "x": "', "\\"):
+        figure = charts.top(pl.DataFrame({name: ["a"], "count": [1]}), name)
+        assert draw(figure.to_dict(), prefix="p-", label="x")

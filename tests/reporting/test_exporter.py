@@ -209,6 +209,7 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
     [
         ({"image/png": PIXEL}, f'<img src="data:image/png;base64,{PIXEL}"'),
         ({"image/png": "'><script>"}, "cannot be read"),
+        ({"image/png": "gpj\u202eexe"}, "cannot be read"),
         ({"image/svg+xml": "<svg onload='alert(1)'/>"}, '<img src="data:image/svg+xml;base64,'),
         ({"application/javascript": "alert(1)"}, "no form that a report shows (application/javascript)"),
         ({"application/vnd.jupyter.widget-view+json": {}, "text/plain": "Slider()"}, "Slider()"),

@@ -33,6 +33,8 @@ from auditkit.queue.frames import (
     parse_frames,
 )
 
+_PIECE_BYTES = 8 * 1024 * 1024
+"""A queue that nobody has read yet is taken in pieces, each of so many bytes in memory."""
 _READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
 
 
@@ -163,15 +165,15 @@ class QueueTail:
         size = self._disk.status(fd).st_size
         if durable_end is not None:
             size = min(size, durable_end)
-        data = self._disk.read(fd, max(0, size - file.offset), file.offset)
-        frames = list(parse_frames(data, file.offset))
-        parsed = frames[-1].end if frames else file.offset
-        vouched = len(frames)
-        while vouched and frames[vouched - 1].kind not in (MARK, SEAL):
-            vouched -= 1
-        if vouched:  # decoded at once: a frame of its own for every commit would cost a hundred times as much
-            self._take(file, frames[:vouched], path, frames[vouched - 1].end)
-            file.sealed = frames[vouched - 1].kind == SEAL
+        frames: list[Frame] = []
+        vouched, parsed, piece = 0, file.offset, _PIECE_BYTES
+        while not file.sealed:
+            whole = size - file.offset <= piece
+            frames, vouched = self._read_piece(file, fd, path, min(piece, size - file.offset))
+            parsed = frames[-1].end if frames else file.offset
+            if whole:
+                break
+            piece = _PIECE_BYTES if vouched else 2 * piece  # a batch may be larger than a piece
         if durable_end is not None:
             if parsed < durable_end:
                 raise CorruptionError(path, offset=parsed, reason="damaged frame among durable ones")
@@ -179,6 +181,18 @@ class QueueTail:
             file.sealed = True
         elif file.offset < size and not file.sealed:
             self._unmarked(file, fd, path)
+
+    def _read_piece(self, file: _File, fd: int, path: Path, count: int) -> tuple[list[Frame], int]:
+        """Take what marks vouch for among the next bytes; return the valid frames there, and how many were taken."""
+        data = self._disk.read(fd, max(0, count), file.offset)
+        frames = list(parse_frames(data, file.offset))
+        vouched = len(frames)
+        while vouched and frames[vouched - 1].kind not in (MARK, SEAL):
+            vouched -= 1
+        if vouched:  # decoded at once: a frame of its own for every commit would cost a hundred times as much
+            self._take(file, frames[:vouched], path, frames[vouched - 1].end)
+            file.sealed = frames[vouched - 1].kind == SEAL
+        return frames, vouched
 
     def _unmarked(self, file: _File, fd: int, path: Path) -> None:
         """Decide about bytes that no mark vouches for yet."""

@@ -73,10 +73,11 @@ def _version(major: int) -> str:
 
 
 def _asks_outside(part: object) -> bool:
-    """Whether a specification names a URL or a link anywhere but in the data itself."""
+    """Whether a specification names a URL, a link or an element of the page anywhere but in the data itself."""
     if isinstance(part, Mapping):
         return any(
-            key in {"url", "href"} or (key not in {"values", "datasets", "usermeta"} and _asks_outside(value))
+            key in {"url", "href", "element"}
+            or (key not in {"values", "datasets", "usermeta"} and _asks_outside(value))
             for key, value in part.items()
         )
     return isinstance(part, list | tuple) and any(map(_asks_outside, part))

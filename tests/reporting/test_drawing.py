@@ -72,6 +72,7 @@ def test_identifiers_are_unique_in_a_page() -> None:
         {"mark": {"type": "image", "url": "https://evil.example/a.png"}},
         {"mark": {"type": "bar", "href": "javascript:alert(1)"}},
         {"encoding": {"href": {"field": "a"}}},
+        {"params": [{"name": "p", "value": 1, "bind": {"input": "range", "element": "body"}}]},
         {"layer": [{"mark": "bar"}, {"mark": "image", "encoding": {"url": {"field": "a"}}}]},
     ],
 )

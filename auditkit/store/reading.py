@@ -116,9 +116,7 @@ class OpenSegment:
         for number in new:
             part = parts[number]
             self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
-        if sum(parts[number].end - parts[number].start for number in new) > _MOST_RESIDENT:
-            # Checking has touched all columns; what is needed of them comes back from the page cache.
-            self.view.madvise(mmap.MADV_DONTNEED)
+        self._give_back(new)
 
     def batches(self, numbers: Sequence[int], columns: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Yield the batches with these numbers, with these columns in the order of the schema."""
@@ -129,6 +127,13 @@ class OpenSegment:
             with self._explained(), self.reading:
                 batch = reader.get_batch(number)
             yield batch
+        self._give_back(numbers)
+
+    def _give_back(self, numbers: Collection[int]) -> None:
+        """Let go of the file's pages that reading these batches has touched; what is read again is in the page cache."""
+        parts = self.row.parts
+        if sum(parts[number].end - parts[number].start for number in numbers) > _MOST_RESIDENT:
+            self.view.madvise(mmap.MADV_DONTNEED)
 
     def candidates(self, wanted: Mapping[str, Any]) -> Collection[int]:
         """Return the batches that may hold, in each of the columns, one of the values with the hashes `wanted`."""

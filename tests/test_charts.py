@@ -317,3 +317,9 @@ def test_drawing_does_not_wait_for_altair() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_names_that_vega_has_taken_are_quoted() -> None:
+    """An actor called like a member of every JavaScript object is drawn, its name in quotes."""
+    frame = pl.DataFrame({"actor": ["constructor", "__proto__"], "count": [2, 1]})
+    assert charts.top(frame, "actor").alt == 'Top actor: "constructor" 2, "__proto__" 1.'

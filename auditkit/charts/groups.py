@@ -10,6 +10,22 @@ from auditkit.charts.figure import BLUE, GREY, PALETTE, REST, VERMILLION
 from auditkit.plaintext import MISSING, label, others
 
 _MEANING = {"success": BLUE, "failure": VERMILLION, MISSING: GREY}
+_TAKEN = frozenset(
+    [
+        "__proto__",
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+        "valueOf",
+        "__defineGetter__",
+        "__defineSetter__",
+        "__lookupGetter__",
+        "__lookupSetter__",
+    ]
+)
 ALL = "events"
 """The name of the one group of a chart that divides by nothing."""
 
@@ -44,7 +60,7 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     if column is None:
         frame, column = frame.select("count", group=pl.lit(ALL)), "group"
     sums = frame.group_by(column).agg(pl.col("count").sum())
-    labels = [label(value) for value in sums[column].to_list()]
+    labels = [_name(value) for value in sums[column].to_list()]
     totals: dict[str, int] = {}
     for name, count in zip(labels, sums["count"].to_list(), strict=True):
         totals[name] = totals.get(name, 0) + count
@@ -66,6 +82,12 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
         colours=tuple(_colours(shown, rest)),
         rest=rest,
     )
+
+
+def _name(value: object) -> str:
+    """Return a group's visible text, in quotes where Vega, which keeps groups in objects, has something by that name."""
+    text = label(value)
+    return f'"{text}"' if text in _TAKEN else text
 
 
 def _colours(names: Sequence[str], rest: str | None) -> Iterator[str]:

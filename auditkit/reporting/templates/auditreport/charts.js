@@ -17,6 +17,7 @@ async function drawChart(figure) {
       renderer: "svg",
       ast: true,
       actions: false,
+      logLevel: 1, // errors only: that a legend is cut short is no news to a reader
       defaultStyle: false,
       loader: NOWHERE,
       tooltip: (_, event, __, value) => showTip(event, value),

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import auditkit as ak
+from tests.machine import skip_or_fail
 from tests.oracle import read_trail
 
-IN_CI = os.environ.get("CI") == "true"
 STRACE = shutil.which("strace")
 PATIENCE_S = 60
 
@@ -64,13 +64,6 @@ def listen(command: list[str], root: Path, *, rounds: int, pad: int = 200) -> To
         done.returncode,
         done.stderr,
     )
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip here, and fail where everything must run."""
-    if IN_CI:
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture

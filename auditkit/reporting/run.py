@@ -60,9 +60,9 @@ def report(
     leaves every script out, `pdf` also prints the report beside `output`, with the ending `.pdf`.
 
     On return `output` holds the report, whole and durable, readable by its owner only.  Raises `ReportError`
-    before anything is run for a notebook that does not exist or does not take these parameters, and what opening
-    the trail raises, or with `pdf` where there is no Chromium.  If a cell fails, `output` holds the report marked FAILED, the notebook is saved beside it as
-    `*.failed.ipynb`, and `ReportError` is raised with `.output`.
+    before anything is run for a notebook that does not exist or does not take these parameters, and with `pdf` where
+    there is no Chromium, and what opening the trail raises.  If a cell fails, `output` holds the report marked FAILED,
+    the notebook is saved beside it as `*.failed.ipynb`, and `ReportError` is raised with `.output`.
     """
     if pdf:
         find_chromium()  # before a kernel works for nothing

@@ -6,6 +6,7 @@ Arrow tables of the same columns.  A library that is not installed raises `Impor
 
 import os
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -77,7 +78,7 @@ class Store(Protocol):
         """Give everything back."""
 
 
-class _Grouping:
+class _Grouping(ABC):
     """Buffers what is accepted, and writes a batch of dicts for each group."""
 
     def __init__(self) -> None:
@@ -103,11 +104,11 @@ class _Grouping:
         """See `Store`."""
         self.write(pa.Table.from_pylist(events, schema=SCHEMA))
 
+    @abstractmethod
     def write(self, table: pa.Table) -> None:
         """See `Store`."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 -- most have nothing to give back
         """See `Store`."""
 
 

@@ -1,7 +1,6 @@
 """What the report tests share: a trail full of hostile text, and reports rendered once."""
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import auditkit as ak
 from auditkit import Trail
 from auditkit.errors import ReportError
+from tests.machine import skip_or_fail
 from tests.reporting.browsing import ARGUMENTS, CHROMIUM
 from tests.reporting.material import PAYLOADS, ROOT, Rendered, code, exported, notebook, prose
 
@@ -91,10 +91,7 @@ def open_hostile(hostile_trail: Path) -> Iterator[Trail]:
 def browser(overview: Rendered, firm_week: Rendered, failed: object) -> Iterator[Any]:  # noqa: ARG001
     """Chromium, started after the reports: its event loop and a kernel's would be in each other's way."""
     if not CHROMIUM.exists():
-        reason = f"no Chromium at {CHROMIUM}: reports are not opened in a browser"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail(f"no Chromium at {CHROMIUM}: reports are not opened in a browser")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

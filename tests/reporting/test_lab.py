@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.machine import skip_or_fail
 from tests.reporting.browsing import ARGUMENTS, CHROMIUM
 from tests.reporting.material import ROOT, text_of
 
@@ -82,10 +83,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """The overview notebook in JupyterLab, as it is committed, beside its trail."""
     if not CHROMIUM.exists():
-        reason = f"no Chromium at {CHROMIUM}: JupyterLab is not opened in a browser"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail(f"no Chromium at {CHROMIUM}: JupyterLab is not opened in a browser")
     from playwright.sync_api import sync_playwright
 
     shutil.copytree(ROOT / "data" / "firm-week", tmp_path / "data" / "firm-week")

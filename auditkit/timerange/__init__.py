@@ -1,0 +1,45 @@
+"""Instants, durations, half-open time ranges and partitions, in whole microseconds since 1970 in UTC.
+
+The one place that turns what people write ("-7d", "2026-11-24", an aware datetime) into exact instants.
+"""
+
+from auditkit.timerange.durations import Duration, parse_duration
+from auditkit.timerange.instants import (
+    US_PER_DAY,
+    US_PER_SECOND,
+    Clock,
+    InvalidTimeError,
+    SystemClock,
+    check_zone,
+    from_us,
+    instant_of_local,
+    local_us,
+    to_us,
+    utc_offset_us,
+)
+from auditkit.timerange.partitions import WIDTHS, Width, check_width, partition_name, partition_start
+from auditkit.timerange.ranges import TimeRange, parse_instant, resolve
+
+__all__ = [
+    "US_PER_DAY",
+    "US_PER_SECOND",
+    "WIDTHS",
+    "Clock",
+    "Duration",
+    "InvalidTimeError",
+    "SystemClock",
+    "TimeRange",
+    "Width",
+    "check_width",
+    "check_zone",
+    "from_us",
+    "instant_of_local",
+    "local_us",
+    "parse_duration",
+    "parse_instant",
+    "partition_name",
+    "partition_start",
+    "resolve",
+    "to_us",
+    "utc_offset_us",
+]

@@ -1,0 +1,124 @@
+"""Durations as Polars writes them: calendar months and days, and exact microseconds."""
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+from auditkit.timerange.instants import (
+    LOCAL_EPOCH,
+    US_PER_DAY,
+    US_PER_SECOND,
+    InvalidTimeError,
+    check_zone,
+    from_us,
+    instant_of_local,
+    local_us,
+)
+
+_UNIT_US = {
+    "us": 1,
+    "ms": 1_000,
+    "s": US_PER_SECOND,
+    "m": 60 * US_PER_SECOND,
+    "h": 3600 * US_PER_SECOND,
+}
+_UNIT_DAYS = {"d": 1, "w": 7}
+_UNIT_MONTHS = {"mo": 1, "q": 3, "y": 12}
+_TERM = re.compile(r"([0-9]{1,18})(ns|us|µs|ms|mo|s|m|h|d|w|q|y)")
+DURATION = re.compile(rf"[+-]?(?:{_TERM.pattern})+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duration:
+    """A signed length of time: calendar months and days, and exact microseconds, all of one sign."""
+
+    months: int
+    days: int
+    us: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def negative(self) -> bool:
+        """Whether it points backwards."""
+        return self.months < 0 or self.days < 0 or self.us < 0
+
+    @property
+    def shortest_us(self) -> int:
+        """A lower bound of its absolute length in microseconds: months of 28 days, days of 23 hours."""
+        years, months = divmod(abs(self.months), 12)
+        days = years * 365 + months * 28 + abs(self.days)
+        shorter = 2 * 3600 * US_PER_SECOND if days else 0  # the clock may go forward on the way
+        return days * US_PER_DAY - shorter + abs(self.us)
+
+    def after(self, us: int, tz: str = "UTC") -> int:
+        """Return the instant this much later; months and days follow the calendar of `tz`.
+
+        >>> from datetime import UTC, datetime
+        >>> from auditkit.timerange import to_us
+        >>> from_us(parse_duration("1mo").after(to_us(datetime(2026, 1, 31, tzinfo=UTC)))).isoformat()
+        '2026-02-28T00:00:00+00:00'
+        """
+        return self._shift(us, check_zone(tz), 1)
+
+    def before(self, us: int, tz: str = "UTC") -> int:
+        """Return the instant this much earlier; months and days follow the calendar of `tz`.
+
+        >>> from datetime import UTC, datetime
+        >>> from auditkit.timerange import to_us
+        >>> from_us(parse_duration("7y").before(to_us(datetime(2024, 2, 29, tzinfo=UTC)))).isoformat()
+        '2017-02-28T00:00:00+00:00'
+        """
+        return self._shift(us, check_zone(tz), -1)
+
+    def _shift(self, us: int, zone: ZoneInfo, sign: int) -> int:
+        if self.months or self.days:
+            days, rest = divmod(local_us(us, zone), US_PER_DAY)
+            days = _add_months(days, sign * self.months) + sign * self.days
+            us = instant_of_local(days * US_PER_DAY + rest, zone)
+        shifted = us + sign * self.us
+        from_us(shifted)  # refuses what no datetime can show
+        return shifted
+
+
+def _add_months(days: int, months: int) -> int:
+    """Return the day number some months on, clamped to the end of its month."""
+    if not months:
+        return days
+    day = (LOCAL_EPOCH + timedelta(days=days)).date()
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    if not 1 <= year <= 9999:
+        raise InvalidTimeError("duration", f"{months}mo", f"leads from {day} outside the years 1 to 9999")
+    last = calendar.monthrange(year, month + 1)[1]
+    return (date(year, month + 1, min(day.day, last)) - LOCAL_EPOCH.date()).days
+
+
+def parse_duration(text: str, *, name: str = "duration") -> Duration:
+    """Read a duration in Polars' grammar: a sign, then numbers with ns, us, ms, s, m, h, d, w, mo, q or y.
+
+    Raises `InvalidTimeError` with `name`, value and reason.
+
+    >>> parse_duration("-1q1h30m")
+    Duration(months=-3, days=0, us=-5400000000, text='-1q1h30m')
+    """
+    if not isinstance(text, str) or not DURATION.fullmatch(text):
+        error = InvalidTimeError(name, text, "is not a duration")
+        error.add_note("write it like '90d', '1h30m', '1mo' or '7y'")
+        raise error
+    months = days = us = ns = 0
+    for number, unit in _TERM.findall(text):
+        count = int(number)
+        months += count * _UNIT_MONTHS.get(unit, 0)
+        days += count * _UNIT_DAYS.get(unit, 0)
+        us += count * _UNIT_US.get(unit.replace("µ", "u"), 0)
+        ns += count if unit == "ns" else 0
+    if ns % 1000:
+        raise InvalidTimeError(name, text, "is finer than a microsecond")
+    if months > 12 * 9999 or days > 366 * 9999:
+        raise InvalidTimeError(name, text, "is longer than 9999 years")
+    sign = -1 if text.startswith("-") else 1
+    return Duration(months=sign * months, days=sign * days, us=sign * (us + ns // 1000), text=text)

@@ -1,0 +1,169 @@
+"""Half-open ranges of time, and reading what people write as their bounds.
+
+A range includes its start and excludes its end.  A time that could mean two things is refused, never guessed.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+from auditkit.timerange.durations import DURATION, parse_duration
+from auditkit.timerange.instants import (
+    LOCAL_EPOCH,
+    MICROSECOND,
+    US_PER_DAY,
+    InvalidTimeError,
+    check_zone,
+    from_us,
+    instant_of_local,
+    local_us,
+    to_us,
+)
+
+_ISO = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[Tt ]([0-9]{2})(?::([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?)?"
+    r" ?(?:([Zz])|([+-])([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}))?)?)?)?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeRange:
+    """The instants with start_us <= t < end_us; None is unbounded on that side."""
+
+    start_us: int | None
+    end_us: int | None
+
+    def contains(self, us: int) -> bool:
+        """Whether the instant lies inside."""
+        return (self.start_us is None or self.start_us <= us) and (self.end_us is None or us < self.end_us)
+
+    def overlaps(self, lo: int, hi: int) -> bool:
+        """Whether any instant of lo..hi, both included, may lie inside."""
+        return (self.start_us is None or self.start_us <= hi) and (self.end_us is None or lo < self.end_us)
+
+    def intersection(self, other: "TimeRange") -> "TimeRange":
+        """Return the instants that lie in both."""
+        starts = [us for us in (self.start_us, other.start_us) if us is not None]
+        ends = [us for us in (self.end_us, other.end_us) if us is not None]
+        return TimeRange(start_us=max(starts, default=None), end_us=min(ends, default=None))
+
+    def describe(self, tz: str = "UTC") -> str:
+        """Return the range in words, its bounds shown in `tz`.
+
+        >>> TimeRange(start_us=0, end_us=None).describe("Asia/Kolkata")
+        'from 1970-01-01T05:30:00+05:30 on'
+        """
+        zone = check_zone(tz)
+        bounds = [None if us is None else from_us(us).astimezone(zone) for us in (self.start_us, self.end_us)]
+        start, end = ("" if moment is None else moment.isoformat() for moment in bounds)
+        if start and end:
+            return f"from {start} until before {end}"
+        return f"from {start} on" if start else f"before {end}" if end else "all time"
+
+
+def resolve(start: object, end: object, *, now_us: int, tz: str = "UTC") -> TimeRange:
+    """Turn what a caller gave as start and end into a half-open range; None stays unbounded.
+
+    Each may be an aware datetime, an ISO string, a date, or a signed duration: "-7d" is before now, "+1d" after
+    `start` (as the start itself: after now).  Text without a zone and dates are read in `tz`.  Raises
+    `InvalidTimeError` naming the argument for anything else, and where the start lies after the end.
+
+    >>> resolve(date(2026, 11, 24), "+1d", now_us=0).describe()
+    'from 2026-11-24T00:00:00+00:00 until before 2026-11-25T00:00:00+00:00'
+    """
+    check_zone(tz)  # also where both bounds are missing
+    start_us = (
+        None if start is None else parse_instant(start, name="start", tz=tz, now_us=now_us, anchor_us=now_us)
+    )
+    end_us = None if end is None else parse_instant(end, name="end", tz=tz, now_us=now_us, anchor_us=start_us)
+    if start_us is not None and end_us is not None and start_us > end_us:
+        found = TimeRange(start_us=start_us, end_us=end_us).describe(tz)
+        raise InvalidTimeError("start", start, f"lies after the end: {found}")
+    return TimeRange(start_us=start_us, end_us=end_us)
+
+
+def parse_instant(value: object, *, name: str, tz: str, now_us: int, anchor_us: int | None = None) -> int:
+    """Return one instant in microseconds; `anchor_us` is what a duration with a plus sign counts from.
+
+    Raises `InvalidTimeError` with `name`, value and reason.
+
+    >>> parse_instant("1970-01-01 05:30", name="start", tz="Asia/Kolkata", now_us=0)
+    0
+    """
+    zone = check_zone(tz)
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            error = InvalidTimeError(name, value, "a datetime needs a time zone")
+            error.add_note(
+                "give it one: datetime(..., tzinfo=ZoneInfo('Europe/Stockholm')), or pass text and tz="
+            )
+            raise error
+        return to_us(value)
+    try:
+        if isinstance(value, date):
+            return _start_of_day(value, zone)
+        if isinstance(value, str) and DURATION.fullmatch(value):
+            return _relative(value, name=name, tz=tz, now_us=now_us, anchor_us=anchor_us)
+        if isinstance(value, str):
+            return _parse_iso(value, name=name, zone=zone)
+    except InvalidTimeError as exc:
+        if exc.name == name:
+            raise
+        raise InvalidTimeError(name, value, exc.reason) from exc
+    raise InvalidTimeError(
+        name, value, "is not a time (expected an aware datetime, a date, ISO text or a duration)"
+    )
+
+
+def _relative(text: str, *, name: str, tz: str, now_us: int, anchor_us: int | None) -> int:
+    duration = parse_duration(text, name=name)
+    if text[0] == "-":
+        return duration.after(now_us, tz)
+    if text[0] != "+":
+        error = InvalidTimeError(name, text, "a duration used as a time needs a sign")
+        error.add_note(f"'-{text}' is before now, '+{text}' is after the start")
+        raise error
+    if anchor_us is None:
+        raise InvalidTimeError(name, text, "there is no start to count from")
+    return duration.after(anchor_us, tz)
+
+
+def _parse_iso(text: str, *, name: str, zone: ZoneInfo) -> int:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        error = InvalidTimeError(name, text, "is neither an ISO time nor a duration")
+        error.add_note("write it like '2026-11-24', '2026-11-24T07:30Z' or '-7d'")
+        raise error
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    below_second = int((match[7] or "")[:6].ljust(6, "0"))  # what is finer than a microsecond is floored
+    try:
+        shown = datetime(year, month, day, hour, minute, second, below_second)  # noqa: DTZ001 -- zone follows
+        if match[8]:
+            return to_us(shown.replace(tzinfo=UTC))
+        if match[9]:
+            hours, minutes, seconds = (int(part or 0) for part in match.groups()[9:])
+            ahead = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+            return to_us(shown.replace(tzinfo=timezone(-ahead if match[9] == "-" else ahead)))
+        if match[4] is None:
+            return _start_of_day(shown.date(), zone)
+        return instant_of_local((shown - LOCAL_EPOCH) // MICROSECOND, zone)
+    except InvalidTimeError:
+        raise
+    except (ValueError, OverflowError) as exc:
+        raise InvalidTimeError(name, text, f"is not a time: {exc}") from exc
+
+
+def _start_of_day(day: date, zone: ZoneInfo) -> int:
+    """Return the first instant of a local day, also where the clock skips midnight or shows it twice."""
+    midnight = (day - LOCAL_EPOCH.date()).days * US_PER_DAY
+    instant = instant_of_local(midnight, zone)
+    skipped = local_us(instant, zone) - midnight
+    before = instant - skipped
+    while (
+        instant - before > 1
+    ):  # the clock jumps in between: find the first instant that it shows after midnight
+        middle = (before + instant) // 2
+        before, instant = (before, middle) if local_us(middle, zone) >= midnight else (middle, instant)
+    return instant

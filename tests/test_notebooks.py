@@ -1,5 +1,6 @@
 """Our notebooks: committed executed, the same when run again, of use on any trail, and silent about who ran them."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import auditkit as ak
+from auditkit.reporting.filing import Rendered, file_rendered, file_reviewed
 from auditkit.reporting.page import make_page
 from auditkit.timerange import from_us
 from tests.fakes import ManualClock
@@ -152,7 +154,7 @@ def test_privileges_of_ones_choice() -> None:
     assert page.facts.where == {"action": ["customer.export", "role.grant"]}
 
 
-def test_compliance_lists_what_was_removed_refused_and_reviewed(tmp_path: Path) -> None:
+def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
     """Removals with their policy, refused inputs with their reason, and the trail's own records are in its tables."""
     clock = ManualClock()
     with ak.create(tmp_path / "kept", retention="30d", maintain=False, clock=clock) as trail:
@@ -170,6 +172,27 @@ def test_compliance_lists_what_was_removed_refused_and_reviewed(tmp_path: Path) 
     decided = tables["Changes of retention, and removals, as the trail recorded them"]
     assert [row[2] for row in decided.rows] == ["retention.pruned", "retention.set"]
     assert page.facts.counts.pruned == page.facts.counts.dead_letters == 1
+
+
+def test_compliance_lists_who_has_rendered_and_reviewed_which_bytes(tmp_path: Path) -> None:
+    """Reports that were recorded, and their reviews, are in its table under the digest of their file."""
+    report = tmp_path / "week.html"
+    report.write_text("what was read")
+    digest = hashlib.sha256(report.read_bytes()).hexdigest()
+    made = Rendered(
+        sha256=digest, notebook="overview", notebook_sha256="0" * 64, start=None, end=None, as_of=0, status="complete"
+    )  # fmt: skip
+    with ak.create(tmp_path / "reviewed", maintain=False) as trail:
+        file_rendered(trail, report, made)
+        file_reviewed(trail, report, by="Ann <b>Bell</b>")
+    page = page_of("compliance", tmp_path / "reviewed")
+    tables = {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
+    rows = tables["Reports rendered and reviewed, by the digest of their file"].rows
+    assert [(row[2], *row[4:]) for row in rows] == [
+        ("report.rendered", "week.html", "overview", digest),
+        ("report.reviewed", "week.html", None, digest),
+    ]
+    assert rows[1][3] == "Ann <b>Bell</b>"
 
 
 @pytest.mark.parametrize("name", ["overview", "actor", "access_review", "incident"])

@@ -161,7 +161,7 @@ def _report(trail: Trail, path: Path) -> Path:
     from auditkit.reporting.run import report  # nbconvert and its kin load only here
 
     written = report("overview", trail=trail, output=path)
-    _say("One file, no script, no request: open it anywhere, send it to anybody.")
+    _say("One file that asks nothing of a network: open it anywhere, send it to anybody.")
     return written
 
 

@@ -30,6 +30,8 @@ METADATA_KEY = b"auditkit.format"
 _AHEAD = 2
 FORMAT = b"1"
 _MAGIC_BYTES = 8
+_CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
+"""Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
 
 def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -148,43 +150,29 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
     return pl.read_ipc(data).cast(pl.Schema(schema.stored))
 
 
-def arrow_schema(schema: EventSchema) -> pa.Schema:
-    """Return the Arrow schema of a segment."""
-    types: dict[pl.DataType, Any] = {
-        pl.UInt64(): pa.uint64(),
-        pl.Int64(): pa.int64(),
-        pl.Float64(): pa.float64(),
-        pl.Boolean(): pa.bool_(),
-        pl.String(): pa.large_string(),
-        pl.Datetime("us", "UTC"): pa.timestamp("us", "UTC"),
-    }
-    dictionary = pa.dictionary(pa.int32(), pa.large_string())
-    return pa.schema(
-        [
-            pa.field(name, dictionary if name in DICTIONARY_COLUMNS else types[dtype])
-            for name, dtype in schema.columns.items()
-        ],
-        metadata={METADATA_KEY: FORMAT},
-    )
-
-
 def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[int]]:
     """Return the bytes of an IPC file, and the rows of each of its batches."""
-    target = arrow_schema(schema)
     plain = events.with_columns(pl.col(name).cast(pl.String) for name in DICTIONARY_COLUMNS)
-    columns = []
-    for field in target:
-        array = plain.get_column(field.name).rechunk().to_arrow()
-        if pa.types.is_dictionary(field.type):
-            array = array.cast(pa.large_string()).dictionary_encode()
-        columns.append(array.cast(field.type))
-    batches = pa.Table.from_arrays(columns, schema=target).to_batches(max_chunksize=BATCH_ROWS)
+    columns = [_array(plain.get_column(name), coded=name in DICTIONARY_COLUMNS) for name in schema.columns]
+    table = pa.table(columns, names=list(schema.columns), metadata={METADATA_KEY: FORMAT})
+    batches = table.to_batches(max_chunksize=BATCH_ROWS)
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, target, options=options, metadata=pack_filters(plain, BATCH_ROWS)) as writer:
+    filters = pack_filters(plain, BATCH_ROWS)
+    with pa.ipc.new_file(sink, table.schema, options=options, metadata=filters) as writer:
         for batch in batches:
             writer.write_batch(batch)
     return sink.getvalue().to_pybytes(), [batch.num_rows for batch in batches]
+
+
+def _array(column: pl.Series, *, coded: bool) -> pa.Array:
+    """Return a column as it is stored: plain, or as codes that are as wide as its dictionary asks for."""
+    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    if not coded:
+        return array
+    encoded = array.dictionary_encode()
+    width = next(width for width in _CODE_WIDTHS if len(encoded.dictionary) <= 2 ** (width.bit_width - 1))
+    return encoded.cast(pa.dictionary(width, pa.large_string()))
 
 
 def _described(data: bytes, rows: Sequence[int], stamps: pl.Series) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def _bucket_numbers(stamps: Numbers, starts: Numbers) -> Numbers:
 def _key_numbers(decoded: Decoded, name: str, mask: Numbers, codes: _Codes) -> Numbers:
     array, dictionary = decoded.column(name)
     assert dictionary is not None  # noqa: S101 -- only such columns are keys here
-    places, present = _numbers(array, "<i4", mask)
+    places, present = _numbers(array, array.type.to_pandas_dtype(), mask)
     if present is None:
         return codes.of(dictionary.to_pylist())[places]
     return codes.of([None, *dictionary.to_pylist()])[np.where(present, places + 1, 0)]

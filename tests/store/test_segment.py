@@ -3,10 +3,12 @@
 import hashlib
 import struct
 import zlib
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from auditkit.store import segment
 from auditkit.store.records import SegmentRow
@@ -60,3 +62,25 @@ def test_the_catalog_describes_the_file(trail: Trail) -> None:
     )
     assert frame.schema["actor"] == pl.Categorical()
     assert frame.schema["resource"] == pl.String()
+
+
+@pytest.mark.parametrize(("values", "width"), [(128, pa.int8()), (129, pa.int16()), (32_769, pa.int32())])
+def test_codes_are_as_wide_as_their_dictionary_asks_for(
+    trail: Trail, values: int, width: pa.DataType
+) -> None:
+    """Dictionaries of 128 values have codes of one byte, of 32,768 two, larger ones four; every form reads the same."""
+    actors = [None, *(f"u{n}" for n in range(values))]
+    trail.extend(pl.DataFrame({"action": "a", "actor": actors, "ts": START})).wait()
+    trail.flush()
+    trail.extend(pl.DataFrame({"action": "a", "actor": ["u0", "u1"], "ts": START})).wait()
+    trail.flush()
+    wide, narrow = sorted((trail.path / "segments").rglob("*.arrow"), key=lambda path: path.name)
+    assert pa.ipc.open_file(wide).schema.field("actor").type.index_type == width
+    assert pa.ipc.open_file(narrow).schema.field("actor").type.index_type == pa.int8()
+    expected = Counter([*actors, "u0", "u1"])
+    for counted in (
+        trail.group_by("actor", aggs=("count",)),
+        pl.scan_ipc([wide, narrow]).group_by("actor").len("count").collect(),
+        trail.scan().group_by("actor").len("count").collect(),
+    ):
+        assert dict(counted.select("actor", "count").iter_rows()) == expected

@@ -175,6 +175,7 @@ def _key_numbers(decoded: Decoded, name: str, mask: Numbers, codes: _Codes) -> N
     array, dictionary = decoded.column(name)
     assert dictionary is not None  # noqa: S101 -- only such columns are keys here
     places, present = _numbers(array, array.type.to_pandas_dtype(), mask)
+    places = places.astype(np.int64)
     if present is None:
         return codes.of(dictionary.to_pylist())[places]
     return codes.of([None, *dictionary.to_pylist()])[np.where(present, places + 1, 0)]

@@ -13,6 +13,8 @@ import numpy as np
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 _ROOM = 65_536
+_LONG = 1_024
+"""Runs of so many events are counted one by one: what numpy then works on stays near."""
 _SPARSE = 8
 """Cells are kept in an array with a place for each combination while that has at most so many places per event."""
 
@@ -32,10 +34,56 @@ class Cells:
     maxs: Numbers | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of events: numbers in `[first, first + width)`."""
+
+    numbers: Numbers
+    first: int
+    width: int
+
+    @classmethod
+    def bounded(cls, numbers: Numbers) -> "Key":
+        """Return a key with bounds that are found by looking."""
+        if not len(numbers):
+            return cls(numbers, 0, 1)
+        first = int(numbers.min())
+        return cls(numbers, first, int(numbers.max()) - first + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """One key of events that are in its order: `first` for as many of them as `lengths` begins with, and so on."""
+
+    first: int
+    lengths: Numbers
+
+    @property
+    def are_long(self) -> bool:
+        """Whether counting each for itself is worth while."""
+        return int(self.lengths.sum()) >= _LONG * len(self.lengths)
+
+    def key(self, mask: Numbers | None) -> Key:
+        """Return the number of each event of a mask (`None`: of all)."""
+        width = len(self.lengths)
+        numbers = np.repeat(np.arange(self.first, self.first + width), self.lengths)
+        return Key(numbers if mask is None else numbers[mask], self.first, width)
+
+
+def count_runs(runs: Runs, keys: Sequence[Key], rows: int) -> Cells:
+    """Return the cells of `rows` events whose first key comes in long runs: each is counted for itself."""
+    grid = _grid(keys, rows)
+    pieces = np.split(grid.place, np.cumsum(runs.lengths)[:-1])
+    counts = np.concatenate([np.bincount(piece, minlength=grid.size) for piece in pieces])
+    present = np.flatnonzero(counts)
+    outer, inner = np.divmod(present, grid.size)
+    return Cells(keys=[outer + runs.first, *_keys_at(keys, grid, inner)], counts=counts[present])
+
+
 def fold(
-    keys: Sequence[Numbers], rows: int, values: Numbers | None = None, present: Numbers | None = None
+    keys: Sequence[Key], rows: int, values: Numbers | None = None, present: Numbers | None = None
 ) -> Cells:
-    """Return the cells of `rows` events: for each key an array of numbers, and the values, where present."""
+    """Return the cells of `rows` events: their keys, and the values, where present."""
     grid = _grid(keys, rows)
     place, size = grid.place, grid.size
     counts = np.bincount(place, minlength=size)
@@ -59,22 +107,23 @@ def fold(
 
 
 def merge(parts: Sequence[Cells], keys: Sequence[Numbers]) -> Cells:
-    """Return the cells of all parts together; `keys` are those of the parts one after the other."""
+    """Return the cells of all parts together; `keys` has the numbers of the parts one after the other."""
 
     def joined(name: str) -> Numbers:
         return np.concatenate([getattr(part, name) for part in parts])
 
     counts = joined("counts")
-    grid = _grid(keys, len(counts))
+    bounded = [Key.bounded(key) for key in keys]
+    grid = _grid(bounded, len(counts))
     place, size = grid.place, grid.size
     total = _added(place, counts, size)
     if any(part.value_counts is None for part in parts):
-        return _present(keys, grid, total)
+        return _present(bounded, grid, total)
     mins, maxs = np.full(size, np.inf), np.full(size, -np.inf)
     np.minimum.at(mins, place, joined("mins"))
     np.maximum.at(maxs, place, joined("maxs"))
     return _present(
-        keys,
+        bounded,
         grid,
         total,
         value_counts=_added(place, joined("value_counts"), size),
@@ -99,41 +148,42 @@ class _Grid:
     """True once places were renumbered, so that a key does not follow from its place."""
 
 
-def _grid(keys: Sequence[Numbers], rows: int) -> _Grid:
+def _grid(keys: Sequence[Key], rows: int) -> _Grid:
     """Return the place of each event, and how they are laid out."""
-    grid = _Grid(np.zeros(rows, dtype=np.int64))
+    grid = _Grid(keys[0].numbers if keys else np.zeros(rows, dtype=np.int64))
     for number, key in enumerate(keys):
-        first, last = (int(key.min()), int(key.max())) if rows else (0, 0)
-        width = last - first + 1
         if number:
-            grid.place = grid.place * width
-            grid.place += key
-            grid.place -= first
-        else:
-            grid.place = key - first
-        grid.size *= width
-        grid.sides.append((first, width))
+            grid.place = np.multiply(grid.place, key.width, dtype=np.int64)
+            grid.place += key.numbers
+        if key.first:
+            grid.place = grid.place - key.first
+        grid.size *= key.width
+        grid.sides.append((key.first, key.width))
         if grid.size > _SPARSE * rows + _ROOM:
             found, grid.place = np.unique(grid.place, return_inverse=True)
             grid.size, grid.merged = len(found), True
     return grid
 
 
-def _present(keys: Sequence[Numbers], grid: _Grid, counts: Numbers, **measures: Numbers) -> Cells:
-    """Leave out the places without events."""
-    present = np.flatnonzero(counts)
+def _keys_at(keys: Sequence[Key], grid: _Grid, places: Numbers) -> list[Numbers]:
+    """Return for each key the numbers of these places."""
     if grid.merged:
         an_event = np.empty(grid.size, dtype=np.int64)
         an_event[grid.place] = np.arange(len(grid.place))
-        some = an_event[present]
-        found = [key[some] for key in keys]
-    else:
-        found, rest = [], present
-        for first, width in reversed(grid.sides):
-            rest, number = np.divmod(rest, width)
-            found.insert(0, number + first)
+        some = an_event[places]
+        return [key.numbers[some] for key in keys]
+    found, rest = list[Numbers](), places
+    for first, width in reversed(grid.sides):
+        rest, number = np.divmod(rest, width)
+        found.insert(0, number + first)
+    return found
+
+
+def _present(keys: Sequence[Key], grid: _Grid, counts: Numbers, **measures: Numbers) -> Cells:
+    """Leave out the places without events."""
+    present = np.flatnonzero(counts)
     return Cells(
-        keys=found,
+        keys=_keys_at(keys, grid, present),
         counts=counts[present],
         **{name: measure[present] for name, measure in measures.items()},
     )

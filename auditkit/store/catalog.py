@@ -38,7 +38,7 @@ from auditkit.store.records import (
     TrailInfo,
 )
 
-FORMAT = 1
+FORMAT = 2
 BUSY_TIMEOUT_S = 10.0
 _TABLES: dict[str, type[Any]] = {
     "trail": TrailInfo,
@@ -223,8 +223,9 @@ def _view(path: Path, uri: str) -> CatalogView:
         if len(infos) != 1:
             raise CorruptionError(path, offset=None, reason=f"catalog names {len(infos)} trails")
         if infos[0].format != FORMAT:
+            other = "a newer" if infos[0].format > FORMAT else "an older"
             raise FormatError(
-                f"{path}: catalog format {infos[0].format} (expected {FORMAT}); use a newer auditkit"
+                f"{path}: catalog format {infos[0].format} (expected {FORMAT}); use {other} auditkit"
             )
         view = CatalogView(
             info=infos[0],

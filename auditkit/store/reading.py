@@ -25,7 +25,7 @@ from auditkit.store.records import SegmentRow
 from auditkit.store.segment import FORMAT, METADATA_KEY, check_presence
 
 _HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
-_MOST_OPEN = 64
+_MOST_OPEN = 128
 _SHARE = 8
 """The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
 _STEADY = 8
@@ -123,9 +123,14 @@ class OpenSegment:
         self.check(numbers)
         with self._explained(), self.reading:
             reader = self._reader(columns)
+            # All at once keeps Python's lock released for longer, so that others decode beside this one.
+            whole = reader.read_all().to_batches() if len(numbers) == len(self.row.parts) else None
         for number in numbers:
-            with self._explained(), self.reading:
-                batch = reader.get_batch(number)
+            if whole is not None:
+                batch = whole[number]
+            else:
+                with self._explained(), self.reading:
+                    batch = reader.get_batch(number)
             yield batch
         self._give_back(numbers)
 

@@ -95,6 +95,8 @@ class SegmentRow:
     """CRC-32 of what comes before the first record batch, and of what comes after the last."""
     batches: bytes
     """Per record batch, little-endian `IqqQI`: rows, smallest and largest ts, end offset, CRC-32."""
+    marks: bytes
+    """Where quarters of an hour begin, as `store/marks` packs it."""
 
     @property
     def parts(self) -> Sequence[BatchInfo]:

@@ -22,6 +22,7 @@ from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.filters import pack_filters
+from auditkit.store.marks import pack_marks
 from auditkit.store.records import BATCH, SegmentRow
 from auditkit.timerange import Width, partition_name, partition_start
 
@@ -95,6 +96,7 @@ def encode_segment(layout: Layout, schema: EventSchema, partition: str, events: 
         ),
         size_bytes=len(data),
         sha256=digest,
+        marks=pack_marks(stamps.to_numpy()),
         **_described(data, rows, stamps),
     )
     return Encoded(row=row, data=data)

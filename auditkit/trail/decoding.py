@@ -6,7 +6,7 @@ events that remain.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,11 @@ _FEW = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """Consecutive record batches of one segment that may hold visible events of a window."""
+    """Record batches of one segment that may hold visible events of a window."""
 
     row: SegmentRow
-    numbers: range
+    numbers: Sequence[int]
+    """Which of them, ascending."""
     inside: bool
     """Whether all their events lie in the window."""
     hides: bool
@@ -95,7 +96,7 @@ class Wanted:
         numbers: Sequence[int] = stretch.numbers
         if self.hashes:
             numbers = [number for number in segment.candidates(self.hashes) if number in stretch.numbers]
-        looked_at = self._looked_at(stretch)
+        looked_at = self.looked_at(stretch)
         tables: dict[int, Any] = {}
         if self.conditions and not self.hashes:
             # Few events are expected to remain: the other columns are decoded only where there are some.
@@ -103,18 +104,23 @@ class Wanted:
             numbers = [
                 number
                 for number, batch in zip(numbers, first, strict=True)
-                if self._chosen(stretch, batch, tables)[0].num_rows
+                if self._chosen(number, stretch, batch, tables) is not None
             ]
-        found = Decoded(list(self.columns))
-        for batch in segment.batches(numbers, looked_at.union(self.columns)) if numbers else ():
-            found.add(*self._chosen(stretch, batch, tables))
-        return found
+        read = segment.batches(numbers, looked_at.union(self.columns)) if numbers else ()
+        chosen = (
+            self._chosen(number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
+        )
+        return Decoded(list(self.columns), [part for part in chosen if part is not None])
+
+    def takes_all_of(self, stretch: Stretch) -> bool:
+        """Whether each event of a stretch is wanted."""
+        return stretch.inside and not (stretch.hides or self.conditions or self.hashes)
 
     def frame(self, files: SegmentFiles, stretch: Stretch) -> pl.DataFrame | None:
         """Return the wanted events of a stretch, `None` where there are none."""
         return self.decoded(files.open(stretch.row), stretch).frame()
 
-    def _looked_at(self, stretch: Stretch) -> set[str]:
+    def looked_at(self, stretch: Stretch) -> set[str]:
         """Return the columns that say which events are wanted."""
         return {
             *(() if stretch.inside else ("ts",)),
@@ -122,50 +128,66 @@ class Wanted:
             *(condition.column for condition in self.conditions),
         }
 
-    def _chosen(self, stretch: Stretch, batch: pa.RecordBatch, tables: dict[int, Any]) -> tuple[Any, Any]:
-        """Return the part of a batch in which the wanted events lie, and a mask of them where it has others."""
+    def _chosen(
+        self, number: int, stretch: Stretch, batch: pa.RecordBatch, tables: dict[int, Any]
+    ) -> "Part | None":
+        """Return the part of a batch in which the wanted events lie, `None` where there are none."""
+        begin = 0
         if not stretch.inside:
-            batch = _sliced(batch, self.window)
+            begin, end = _borders(batch, self.window)
+            batch = batch.slice(begin, end - begin)
         masks = [_visible(batch, self.snapshot, own=self.own)] if stretch.hides else []
-        masks += [
-            _holds(condition, batch, tables, number) for number, condition in enumerate(self.conditions)
-        ]
+        masks += [_holds(condition, batch, tables, place) for place, condition in enumerate(self.conditions)]
         if not masks:
-            return batch, None
+            return Part(number, begin, batch) if batch.num_rows else None
         mask = np.logical_and.reduce(masks)
         found = np.flatnonzero(mask)
         if not len(found):
-            return batch.slice(0, 0), None
+            return None
         first, last = int(found[0]), int(found[-1])
         batch, mask = batch.slice(first, last + 1 - first), mask[first : last + 1]
-        return batch, None if len(found) == len(mask) else mask
+        return Part(number, begin + first, batch, None if len(found) == len(mask) else mask)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Events of the batch `number`, from the one at `begin` on, and which of them are wanted (`None`: all)."""
+
+    number: int
+    begin: int
+    batch: pa.RecordBatch
+    mask: Any = None
+
+    @property
+    def rows(self) -> int:
+        """The number of events, wanted or not."""
+        return int(self.batch.num_rows)
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """Parts of batches of one segment, with masks of the wanted events where there are others."""
+    """Parts of batches of one segment, none of them empty, with these columns and perhaps more."""
 
     columns: Sequence[str]
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-    masks: list[Any] = field(default_factory=list)
+    parts: Sequence[Part]
 
-    def add(self, batch: pa.RecordBatch, mask: Any) -> None:
-        """Take a part of a batch."""
-        if batch.num_rows:
-            self.batches.append(batch)
-            self.masks.append(mask)
+    @property
+    def rows(self) -> int:
+        """The number of events, wanted or not."""
+        return sum(part.rows for part in self.parts)
 
     @property
     def mask(self) -> Any:
         """The wanted events among all, `None` where there are no others."""
-        if all(mask is None for mask in self.masks):
+        if all(part.mask is None for part in self.parts):
             return None
-        pairs = zip(self.batches, self.masks, strict=True)
-        return np.concatenate([np.ones(b.num_rows, dtype=bool) if m is None else m for b, m in pairs])
+        return np.concatenate(
+            [np.ones(part.rows, dtype=bool) if part.mask is None else part.mask for part in self.parts]
+        )
 
     def column(self, name: str) -> tuple[pa.Array, pa.Array | None]:
         """Return a column of all parts, and its dictionary where it is one of codes."""
-        arrays = [batch.column(name) for batch in self.batches]
+        arrays = [part.batch.column(name) for part in self.parts]
         dictionary = None
         if isinstance(arrays[0], pa.DictionaryArray):
             dictionary = arrays[0].dictionary
@@ -174,7 +196,7 @@ class Decoded:
 
     def frame(self) -> pl.DataFrame | None:
         """Return the wanted events, text plain; `None` where there are none."""
-        if not self.batches:
+        if not self.parts:
             return None
         columns = {name: self.column(name) for name in self.columns}
         arrays = [array for array, _ in columns.values()]
@@ -213,12 +235,12 @@ def wanted(
     )
 
 
-def _sliced(batch: pa.RecordBatch, window: TimeRange) -> pa.RecordBatch:
-    """Return the events inside the window; a batch is in order of time."""
+def _borders(batch: pa.RecordBatch, window: TimeRange) -> tuple[int, int]:
+    """Return where the events inside the window begin and end; a batch is in order of time."""
     stamps = batch.column("ts").view(pa.int64()).to_numpy()
     first = 0 if window.start_us is None else int(np.searchsorted(stamps, window.start_us))
     end = len(stamps) if window.end_us is None else int(np.searchsorted(stamps, window.end_us))
-    return batch.slice(first, max(0, end - first))
+    return first, max(first, end)
 
 
 def _visible(batch: pa.RecordBatch, snapshot: Snapshot, *, own: bool) -> Any:
@@ -305,3 +327,16 @@ def _bytes_of(dictionary: pa.Array) -> tuple[Any, bytes]:
     _, ends, data = dictionary.buffers()
     offsets = np.frombuffer(ends, dtype="<i8")[dictionary.offset :][: len(dictionary) + 1]
     return offsets, b"" if data is None else data.to_pybytes()
+
+
+def numbers_of(array: pa.Array, mask: Any) -> tuple[Any, Any]:
+    """Return the numbers of an array for the events of a mask, and where they are present (`None`: everywhere)."""
+    validity, data = array.buffers()
+    kind = "<i8" if pa.types.is_timestamp(array.type) else array.type.to_pandas_dtype()
+    place = slice(array.offset, array.offset + len(array))
+    numbers, present = np.frombuffer(data, dtype=kind)[place], None
+    if array.null_count:
+        present = np.unpackbits(np.frombuffer(validity, dtype="u1"), bitorder="little")[place].astype(bool)
+    if mask is None:
+        return numbers, present
+    return numbers[mask], None if present is None else present[mask]

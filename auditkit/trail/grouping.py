@@ -6,7 +6,7 @@ an answer is what `auditkit.query.group_by` says of the same events.
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,13 @@ from auditkit.query import Aggregations, By
 from auditkit.query.aggregates import Measures, parse_measures
 from auditkit.query.answers import shown_starts
 from auditkit.query.buckets import bucket_starts
-from auditkit.query.cells import Cells, fold, merge
+from auditkit.query.cells import Cells, Key, Runs, count_runs, fold, merge
 from auditkit.query.keys import parse_keys
 from auditkit.store.reading import SegmentFiles
 from auditkit.timerange import Duration
-from auditkit.trail.decoding import Decoded, Stretch, Wanted, stretches
+from auditkit.trail.decoding import Decoded, Stretch, Wanted, numbers_of, stretches
 from auditkit.trail.reading import events_of_tail, side_by_side
+from auditkit.trail.times import Buckets, intervals
 
 _MOST_BUCKETS = 500_000
 
@@ -69,19 +70,20 @@ def grouped(files: SegmentFiles, grouping: Grouping, reading: Wanted) -> pl.Data
     assert span.end_us is not None  # noqa: S101 -- a span has both bounds
     if span.start_us >= span.end_us:
         return None
-    starts = None
+    buckets = None
     if grouping.every is not None:
         if (span.end_us - span.start_us) // grouping.every.shortest_us > _MOST_BUCKETS:
             return None
-        starts = np.array(bucket_starts(grouping.every, grouping.tz, span.start_us, span.end_us - 1))
+        starts = bucket_starts(grouping.every, grouping.tz, span.start_us, span.end_us - 1)
+        buckets = Buckets.of(np.array(starts))
     chosen = stretches(reading.snapshot, reading.window, own=reading.own)
     codes = [_Codes() for _ in grouping.keys]
-    work = partial(_of_stretch, files, grouping, reading, starts, codes)
+    work = partial(_of_stretch, files, grouping, reading, buckets, codes)
     parts = [part for part in side_by_side(work, chosen) if part is not None]
     tail = events_of_tail(reading)
     if tail.height:
-        parts.append(_of_tail(tail, grouping, starts, codes))
-    return _finished(parts, grouping, starts, codes) if parts else None
+        parts.append(_of_tail(tail, grouping, buckets, codes))
+    return _finished(parts, grouping, buckets, codes) if parts else None
 
 
 class _Codes:
@@ -110,32 +112,64 @@ def _of_stretch(
     files: SegmentFiles,
     grouping: Grouping,
     reading: Wanted,
-    starts: Numbers,
+    buckets: Buckets | None,
     codes: Sequence[_Codes],
     stretch: Stretch,
 ) -> Cells | None:
+    if buckets is not None and buckets.are_marked:
+        columns = [name for name in reading.columns if name != "ts"]
+        if not columns and reading.takes_all_of(stretch):
+            return _of_catalog(stretch, buckets)
+        reading = replace(reading, columns=columns or ["seq"])
     decoded = reading.decoded(files.open(stretch.row), stretch)
-    if not decoded.batches:
+    if not decoded.parts:
         return None
     mask = decoded.mask
-    keys = [
-        _key_numbers(decoded, name, mask, given) for name, given in zip(grouping.keys, codes, strict=True)
-    ]
-    if starts is not None:
-        stamps, _ = _numbers(decoded.column("ts")[0], "<i8", mask)
-        keys.insert(0, _bucket_numbers(stamps, starts))
-    rows = sum(batch.num_rows for batch in decoded.batches) if mask is None else int(mask.sum())
-    if not grouping.measures.looks_at_values:
-        return fold(keys, rows)
-    values, present = _numbers(decoded.column("value")[0], "<f8", mask)
-    return fold(keys, rows, values, present)
+    texts = [decoded.column(name) for name in grouping.keys]
+    keys = [_key_of_codes(array, dictionary, mask) for array, dictionary in texts]
+    rows = decoded.rows if mask is None else int(mask.sum())
+    runs = None if buckets is None else _runs(decoded, stretch, buckets)
+    if runs is not None and mask is None and not grouping.measures.looks_at_values and runs.are_long:
+        cells = count_runs(runs, keys, rows)
+    else:
+        measured = grouping.measures.looks_at_values
+        values = numbers_of(decoded.column("value")[0], mask) if measured else ()
+        cells = fold(keys if runs is None else [runs.key(mask), *keys], rows, *values)
+    numbers = list(cells.keys)
+    for place, ((_, dictionary), given) in enumerate(
+        zip(texts, codes, strict=True), len(cells.keys) - len(codes)
+    ):
+        assert dictionary is not None  # noqa: S101 -- only such columns are keys here
+        numbers[place] = given.of([*dictionary.to_pylist(), None])[numbers[place]]
+    return replace(cells, keys=numbers)
 
 
-def _of_tail(tail: pl.DataFrame, grouping: Grouping, starts: Numbers, codes: Sequence[_Codes]) -> Cells:
-    keys = [given.of(tail.get_column(name)) for name, given in zip(grouping.keys, codes, strict=True)]
-    if starts is not None:
+def _of_catalog(stretch: Stretch, buckets: Buckets) -> Cells:
+    """Count events of which nothing has to be read."""
+    parts = stretch.row.parts
+    runs = buckets.marked_runs(
+        stretch.row, intervals(stretch, ((number, 0, parts[number].rows) for number in stretch.numbers))
+    )
+    present = np.flatnonzero(runs.lengths)
+    return Cells(keys=[present + runs.first], counts=runs.lengths[present])
+
+
+def _runs(decoded: Decoded, stretch: Stretch, buckets: Buckets) -> Runs:
+    """Return how many of the decoded events lie in each bucket."""
+    if not buckets.are_marked:
+        return buckets.runs(decoded)
+    parts = ((part.number, part.begin, part.rows) for part in decoded.parts)
+    return buckets.marked_runs(stretch.row, intervals(stretch, parts))
+
+
+def _of_tail(
+    tail: pl.DataFrame, grouping: Grouping, buckets: Buckets | None, codes: Sequence[_Codes]
+) -> Cells:
+    numbers = [given.of(tail.get_column(name)) for name, given in zip(grouping.keys, codes, strict=True)]
+    if buckets is not None:
         stamps = tail.get_column("ts").to_physical().to_numpy()
-        keys.insert(0, np.searchsorted(starts, stamps, side="right") - 1)
+        numbers.insert(0, np.searchsorted(buckets.starts, stamps, side="right") - 1)
+    keys = [Key.bounded(found) for found in numbers]
     if not grouping.measures.looks_at_values:
         return fold(keys, tail.height)
     values = tail.get_column("value")
@@ -143,51 +177,28 @@ def _of_tail(tail: pl.DataFrame, grouping: Grouping, starts: Numbers, codes: Seq
 
 
 def _finished(
-    parts: Sequence[Cells], grouping: Grouping, starts: Numbers, codes: Sequence[_Codes]
+    parts: Sequence[Cells], grouping: Grouping, buckets: Buckets | None, codes: Sequence[_Codes]
 ) -> pl.DataFrame:
     """Merge the parts, whose keys are codes of text, in the order of the texts."""
     count = len(parts[0].keys)
     keys = [np.concatenate([part.keys[place] for part in parts]) for place in range(count)]
-    first = 0 if starts is None else 1
+    first = 0 if buckets is None else 1
     texts = []
     for place, given in enumerate(codes, first):
         keys[place], text = given.ranked(keys[place])
         texts.append(text)
     cells = merge(parts, keys)
     columns = []
-    if starts is not None:
-        columns.append(shown_starts(pl.Series(starts[cells.keys[0]]), grouping.tz))
+    if buckets is not None:
+        columns.append(shown_starts(pl.Series(buckets.starts[cells.keys[0]]), grouping.tz))
     for name, text, ranks in zip(grouping.keys, texts, cells.keys[first:], strict=True):
         columns.append(text.gather(pl.Series(ranks)).alias(name))
     measured = grouping.measures.of_cells(cells)
     return pl.DataFrame(columns).hstack(measured) if columns else measured
 
 
-def _bucket_numbers(stamps: Numbers, starts: Numbers) -> Numbers:
-    """Return the place in `starts` of each instant's bucket; instants are in order."""
-    first = int(np.searchsorted(starts, stamps[0], side="right")) - 1
-    end = int(np.searchsorted(starts, stamps[-1], side="right"))
-    edges = np.searchsorted(stamps, starts[first + 1 : end])
-    return np.repeat(np.arange(first, end, dtype=np.int64), np.diff(edges, prepend=0, append=len(stamps)))
-
-
-def _key_numbers(decoded: Decoded, name: str, mask: Numbers, codes: _Codes) -> Numbers:
-    array, dictionary = decoded.column(name)
-    assert dictionary is not None  # noqa: S101 -- only such columns are keys here
-    places, present = _numbers(array, array.type.to_pandas_dtype(), mask)
-    places = places.astype(np.int64)
-    if present is None:
-        return codes.of(dictionary.to_pylist())[places]
-    return codes.of([None, *dictionary.to_pylist()])[np.where(present, places + 1, 0)]
-
-
-def _numbers(array: pa.Array, kind: str, mask: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the numbers of an array for the events of a mask, and where they are present (`None`: everywhere)."""
-    validity, data = array.buffers()
-    place = slice(array.offset, array.offset + len(array))
-    numbers, present = np.frombuffer(data, dtype=kind)[place], None
-    if array.null_count:
-        present = np.unpackbits(np.frombuffer(validity, dtype="u1"), bitorder="little")[place].astype(bool)
-    if mask is None:
-        return numbers, present
-    return numbers[mask], None if present is None else present[mask]
+def _key_of_codes(codes: pa.Array, dictionary: pa.Array, mask: Numbers) -> Key:
+    """Return the code of each event's text, the one behind the last for null."""
+    places, present = numbers_of(codes, mask)
+    null = len(dictionary)
+    return Key(places if present is None else np.where(present, places, np.int64(null)), 0, null + 1)

@@ -18,9 +18,27 @@ def behind(*columns: str | None) -> list[str]:
     return list(dict.fromkeys(column for column in columns if column is not None))
 
 
+_SHORT = 14
+_LEGEND_LIMIT = 150
+# Written by us alone, over the name that Vega holds: names that differ only at their end stay apart.
+_BOTH_ENDS = (
+    "length(datum.label) > 34 ? slice(datum.label, 0, 12) + '\u2026' + slice(datum.label, -21) : datum.label"
+)
+
+
 def number(value: float) -> str:
     """Return a count with its thousands apart."""
     return f"{value:,}"
+
+
+def not_drawn(rest: str) -> str:
+    """Return what a subtitle says of the rest.
+
+    >>> not_drawn("(1 other)"), not_drawn("(3 others)")
+    ('1 other is not drawn', '3 others are not drawn')
+    """
+    words = rest.strip("()")
+    return f"{words} {'are' if words.endswith('s') else 'is'} not drawn"
 
 
 def count_channel(*, upto: float | None = None) -> Spec:
@@ -39,6 +57,7 @@ def row_channel(names: Sequence[str]) -> Spec:
         "type": "nominal",
         "sort": list(names),
         "scale": {"domain": list(names)},
+        "axis": {"labelExpr": _BOTH_ENDS},
         "title": None,
     }
 
@@ -47,8 +66,9 @@ def colour_channels(groups: Groups, *, legend: bool) -> Spec:
     """Return colour and stacking order over the fields `group` and `rank`."""
     scale = {"domain": list(groups.names), "range": list(groups.colours)}
     colour: Spec = {"field": "group", "type": "nominal", "scale": scale, "sort": list(groups.names)}
-    if not legend:
-        colour["legend"] = None
+    longest = max(map(len, groups.names), default=0)
+    columns = 4 if longest <= _SHORT else 3
+    colour["legend"] = {"columns": columns, "labelLimit": _LEGEND_LIMIT} if legend else None
     return {"color": colour, "order": {"field": "rank", "type": "quantitative"}}
 
 
@@ -70,8 +90,8 @@ def nothing(title: str, subtitle: str, frame: pl.DataFrame) -> Figure:
     """Return the figure for a frame without rows: a sentence in place of marks."""
     spec = {
         "data": {"values": [{"text": NOTHING}]},
-        "mark": {"type": "text", "color": MUTED, "fontSize": 13},
-        "encoding": {"text": {"field": "text", "type": "nominal"}},
-        "height": 60,
+        "mark": {"type": "text", "align": "left", "color": MUTED, "fontSize": 13},
+        "encoding": {"text": {"field": "text", "type": "nominal"}, "x": {"value": 0}},
+        "height": 32,
     }
     return Figure(title=title, subtitle=subtitle, alt=f"{title}: {NOTHING.lower()}.", spec=spec, data=frame)

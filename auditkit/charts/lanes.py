@@ -9,6 +9,7 @@ from auditkit.charts.channels import (
     ROW_HEIGHT,
     behind,
     colour_channels,
+    not_drawn,
     nothing,
     number,
     row_channel,
@@ -115,7 +116,7 @@ def timeline(
         "height": max(2, len(rows.named)) * ROW_HEIGHT,
     }
     folded = "" if dots is None else f"A dot is the events of {_UNITS.get(dots, dots)}"
-    notes = [subtitle, folded, f"{rows.rest} not drawn" if rows.rest else "", axis.note]
+    notes = [subtitle, folded, not_drawn(rows.rest) if rows.rest else "", axis.note]
     return Figure(
         title=title,
         subtitle=". ".join(note.removesuffix(".") for note in notes if note),

@@ -9,6 +9,7 @@ from auditkit.charts.channels import (
     behind,
     colour_channels,
     count_channel,
+    not_drawn,
     nothing,
     number,
     row_channel,
@@ -38,7 +39,7 @@ def top(
 
     >>> figure = top(pl.DataFrame({"actor": ["ann", "bo", None], "count": [3, 2, 1]}), "actor", n=2)
     >>> figure.alt, figure.subtitle
-    ('Top actor: ann 3, bo 2.', 'The first 2 have 5 of 6 events; (1 other) not drawn')
+    ('Top actor: ann 3, bo 2.', 'The first 2 have 5 of 6 events; 1 other is not drawn')
     """
     title = title or f"Top {visible(by)}"
     frame = counted(frame)
@@ -51,7 +52,7 @@ def top(
     subtitle = f"{number(total)} events"
     if rows.rest:
         first = f"The first {number(len(rows.named))} have {number(drawn)} of"
-        subtitle = f"{first} {subtitle}; {rows.rest} not drawn"
+        subtitle = f"{first} {subtitle}; {not_drawn(rows.rest)}"
     bars: Spec = {
         "data": {"values": summed.to_dicts()},
         "mark": {"type": "bar", "height": {"band": 0.7}},
@@ -111,9 +112,9 @@ def share(
         for name in parts.names
         if name in whole
     )
-    subtitle = f"Of {number(total)} events" + (f" by {visible(by)}" if by else f": {words}")
+    subtitle = f"{number(total)} events by {visible(by)}" if by else f"Of {number(total)} events: {words}"
     if rows.rest:
-        subtitle += f"; {rows.rest} not drawn"
+        subtitle += f"; {not_drawn(rows.rest)}"
     encoding: Spec = {
         "y": row_channel(rows.named),
         "x": {

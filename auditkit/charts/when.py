@@ -58,7 +58,7 @@ def over_time(
     subtitle = f"Events per {unit}" + (f" by {visible(by)}" if by else "")
     frame = counted(frame)
     if frame.is_empty():
-        return nothing(title, subtitle, frame)
+        return nothing(title, "Number of events", frame)
     axis = time_axis(frame["ts"], every)
     groups = fold(frame, by, most=most)
     spec: Spec = {

@@ -7,6 +7,7 @@ hours to every reader.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -14,6 +15,8 @@ from auditkit.charts.figure import Clock, Spec
 from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
 
 US_PER_HOUR = 3_600_000_000
+_FLUSH = 40
+"""Labels that are nearer than so many pixels to an end of the axis are kept inside it."""
 
 _FORMAT = {
     "milliseconds": ".%L",
@@ -46,14 +49,16 @@ def instants(ts: pl.Series) -> pl.Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeAxis:
-    """Where instants lie on the axis, its title, and a note where that needs explaining.
+    """Where instants lie on the axis, its days, its zone as title, and a note where that needs explaining.
 
+    `days` is the one day, or the year or years, of what is drawn: its labels name neither.
     `shift_us` is what is added to an instant; None adds the zone's offset at that instant.
     """
 
     zone: str
     width: Duration
     shift_us: int | None
+    days: str
     title: str
     note: str
 
@@ -71,8 +76,9 @@ class TimeAxis:
         if start is not None and end is not None:
             # As parts of a date: a bare number here is no moment to Vega's interpreter of expressions.
             scale["domainMin"], scale["domainMax"] = (_parts(self.place(to_us(at))) for at in (start, end))
-        axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True}
-        return {"field": "from", "type": "temporal", "scale": scale, "axis": axis, "title": self.title}
+        axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True, "labelFlush": _FLUSH}
+        title = f"{self.days}, {self.title}"
+        return {"field": "from", "type": "temporal", "scale": scale, "axis": axis, "title": title}
 
     def tooltip(self) -> Spec:
         """Return the tooltip channel for where a bucket starts."""
@@ -145,7 +151,16 @@ def _axis(zone: str, width: Duration, starts: Sequence[int]) -> TimeAxis:
     else:
         title = f"{zone}, drawn at {words}"
         note = f"The clocks change in this window; the axis keeps to {words}."
-    return TimeAxis(zone=zone, width=width, shift_us=shift, title=title, note=note)
+    days = _days(starts[0], starts[-1], info)
+    return TimeAxis(zone=zone, width=width, shift_us=shift, days=days, title=title, note=note)
+
+
+def _days(first_us: int, last_us: int, zone: ZoneInfo) -> str:
+    """Return the day of two instants if they share it, else their years."""
+    first, last = (from_us(us).astimezone(zone) for us in (first_us, last_us))
+    if first.date() == last.date():
+        return f"{first:%a %d %b %Y}"
+    return f"{first:%Y}" if first.year == last.year else f"{first:%Y}\u2013{last:%Y}"
 
 
 def _offset_words(offset_us: int) -> str:

@@ -110,8 +110,11 @@ Block = (
 )
 
 
-def blocks(outputs: list[Any], *, prefix: str) -> Iterator[Block]:
-    """Return what a code cell's outputs become; `prefix` makes identifiers unique in the page."""
+def blocks(outputs: list[Any], *, prefix: str, static: bool) -> Iterator[Block]:
+    """Return what a code cell's outputs become; `prefix` makes identifiers unique in the page.
+
+    `static` is for a page without scripts.
+    """
     for number, output in enumerate(outputs):
         match output.output_type:
             case "stream":
@@ -123,10 +126,11 @@ def blocks(outputs: list[Any], *, prefix: str) -> Iterator[Block]:
                     traceback=_text("\n".join(output.traceback)),
                 )
             case "display_data" | "execute_result":
-                yield _shown(output.data, output.get("metadata", {}), prefix=f"{prefix}-{number}")
+                told = output.get("metadata", {})
+                yield _shown(output.data, told, prefix=f"{prefix}-{number}", static=static)
 
 
-def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str) -> Block:
+def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str, static: bool) -> Block:
     """Return the richest safe form of one output."""
     if facts.MIME in data and (read := facts.read_facts(data[facts.MIME])) is not None:
         return CoverBlock(facts=read, prepared=facts.read_prepared(metadata.get(facts.MIME)))
@@ -137,17 +141,17 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str)
     for mime, value in data.items():
         if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
             told = read_told(data.get(figure.MIME))
-            return _figure(value, told, major=int(found[1]), prefix=prefix)
+            return _figure(value, told, major=int(found[1]), prefix=prefix, static=static)
     if "text/html" in data and (html := clean(str(data["text/html"]), links=False)).strip():
         return HtmlBlock(html=html)
     return _picture(data) or _plain(data)
 
 
-def _figure(spec: Mapping[str, Any], told: Told | None, *, major: int, prefix: str) -> Block:
+def _figure(spec: Mapping[str, Any], told: Told | None, *, major: int, prefix: str, static: bool) -> Block:
     try:
         if told is None:
-            return foreign_figure(spec, major=major, prefix=prefix)
-        return our_figure(spec, told, major=major, prefix=prefix)
+            return foreign_figure(spec, major=major, prefix=prefix, static=static)
+        return our_figure(spec, told, major=major, prefix=prefix, static=static)
     except ReportError as exc:
         return NoteBlock(text=str(exc))
 

@@ -56,7 +56,7 @@ class AuditReportExporter(TemplateExporter):
         # Past the parent, whose rendering knows nothing of pages.
         copied, made = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
         name = made.get("metadata", {}).get("name") or "notebook"
-        page = make_page(copied, name=str(name))
+        page = make_page(copied, name=str(name), static=self.static)
         style = _own("style.css")
         scripts = [] if self.static else _scripts(live=page.live)
         html = self.template.render(

@@ -1,4 +1,7 @@
-"""A chart in a report: drawn once for paper and for readers without scripts, and as what the page's script draws.
+"""A chart in a report: a picture for paper and for readers without scripts, and what the page's script draws.
+
+Drawing takes most of a report's time, so each chart is drawn once; only a report without scripts has a second picture,
+for narrow windows.  Both are drawn in the colours of a light page, which the style sheet knows and maps to dark ones.
 
 A specification comes out of a notebook and is not trusted.  One that refers to anything outside is refused for both;
 what the script gets is data that cannot end its element, without the options that a specification may give to the
@@ -20,7 +23,7 @@ from auditkit.reporting.drawing import draw, readable
 NARROW = 340
 """Width in pixels of the drawing for a narrow window."""
 
-_LEGEND = {"columns": 3, "labelLimit": 80}
+_LEGEND = {"columns": 2, "labelLimit": 90}
 _FOR_PHONES = {"config": {"axisY": {"labelLimit": 105}, "legend": _LEGEND}}
 _BRUSH = {
     "name": "brush",
@@ -38,7 +41,7 @@ _HARMFUL = str.maketrans(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureBlock:
-    """A chart: its drawing, another for narrow windows where it is one of ours, its data, and JSON for the script."""
+    """A chart: its picture, its data, and either JSON for the script or another picture, for narrow windows."""
 
     kind: ClassVar[str] = "figure"
     name: str
@@ -52,7 +55,7 @@ class FigureBlock:
     live: Markup | None
 
 
-def our_figure(spec: Mapping[str, Any], told: Told, *, major: int, prefix: str) -> FigureBlock:
+def our_figure(spec: Mapping[str, Any], told: Told, *, major: int, prefix: str, static: bool) -> FigureBlock:
     """Return one of our charts; the page writes its title itself.  Raises `ReportError` as `draw` does."""
     alt = visible(told.alt)
     bare = {
@@ -62,24 +65,24 @@ def our_figure(spec: Mapping[str, Any], told: Told, *, major: int, prefix: str) 
     }
     wide = draw({**bare, "width": WIDTH}, prefix=f"{prefix}w-", label=alt, major=major)
     patch = _for_phones(bare)
-    narrow = draw({**_patched(bare, patch), "width": NARROW}, prefix=f"{prefix}n-", label=alt, major=major)
-    live = {**bare, "width": "container"}
+    narrow = None
+    if static:
+        phone = {**_patched(bare, patch), "width": NARROW}
+        narrow = Markup(draw(phone, prefix=f"{prefix}n-", label=alt, major=major))  # noqa: S704
     return FigureBlock(
         name=prefix,
         title=visible(told.title),
         subtitle=visible(told.subtitle),
         alt=alt,
         wide=Markup(wide),  # noqa: S704 -- built element by element
-        narrow=Markup(narrow),  # noqa: S704
-        data=told.data,
+        narrow=narrow,
+        data=told.data if told.data.rows else None,
         clock=told.clock,
-        live=_data(
-            {"spec": _selectable(live) if told.clock else live, "narrow": patch, "clock": _clock(told)}
-        ),
+        live=None if static else _data(_live(bare, patch, told.clock)),
     )
 
 
-def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str) -> FigureBlock:
+def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str, static: bool) -> FigureBlock:
     """Return a chart that is not ours, as its specification has it.  Raises `ReportError` as `draw` does."""
     bare = {key: value for key, value in spec.items() if key not in {"$schema", "usermeta"}}
     alt = visible(str(spec.get("description") or _text(spec.get("title")) or "chart"))
@@ -93,7 +96,7 @@ def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str) -> Figur
         narrow=None,
         data=next((records(rows, alt) for rows in _datasets(bare)), None),
         clock=None,
-        live=_data({"spec": bare}),
+        live=None if static else _data({"spec": bare}),
     )
 
 
@@ -109,8 +112,13 @@ def _data(value: object) -> Markup | None:
     return Markup(text.translate(_HARMFUL))  # noqa: S704 -- no character is left that HTML knows
 
 
-def _clock(told: Told) -> dict[str, Any] | None:
-    return {"zone": visible(told.clock.zone), "shifts": told.clock.shifts} if told.clock else None
+def _live(spec: Mapping[str, Any], patch: Mapping[str, Any], clock: Clock | None) -> dict[str, Any]:
+    """Return what the script draws: one of our specifications, what a narrow window changes in it, and its clock."""
+    wide = {**spec, "width": "container"}
+    if clock is None:
+        return {"spec": wide, "narrow": patch, "clock": None}
+    told = {"zone": visible(clock.zone), "shifts": clock.shifts}
+    return {"spec": _selectable(wide), "narrow": patch, "clock": told}
 
 
 def _selectable(spec: Mapping[str, Any]) -> dict[str, Any]:

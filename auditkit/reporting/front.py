@@ -208,7 +208,11 @@ def _answer(found: Population, groups: pl.DataFrame) -> str:
     """Say in one sentence how many events there are, by how many, and how much failed."""
     if not found.shown:
         left_out = found.filtered + found.expired + found.own + found.pruned
-        return f"No events to show: {left_out:,} in this window are left out." if left_out else "No events."
+        return (
+            f"No events to show: {left_out:,} in this window are left out."
+            if left_out
+            else "No events in this window."
+        )
     actors = groups["actor"].unique().to_list()
     who = label(actors[0]) if len(actors) == 1 and actors[0] is not None else None
     by = who or counted(len(actors) - (None in actors), "actor")
@@ -217,9 +221,21 @@ def _answer(found: Population, groups: pl.DataFrame) -> str:
         return f"{start}; their outcome is not stated."
     failures = groups.filter(pl.col("outcome") == "failure")
     if failures.is_empty():
-        return f"{start}; none is recorded as a failure."
+        return f"{start}; {_without_failures(groups)}."
     failed = int(failures["count"].sum())
     return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed, {_most_failed(failures, alone=who is not None)}."
+
+
+def _without_failures(groups: pl.DataFrame) -> str:
+    """Say that nothing failed, and where outcomes go by other names, which is the most frequent."""
+    outcomes = groups.drop_nulls("outcome").group_by("outcome").agg(pl.col("count").sum())
+    if outcomes["outcome"].to_list() == ["success"]:
+        return "none is recorded as a failure"
+    name, count = outcomes.sort("count", "outcome", descending=[True, False]).row(0)
+    share = f"{count:,} ({100 * count / groups['count'].sum():.1f} %) ended in {label(name)}"
+    others = outcomes.height - 1
+    rest = f", the others in {counted(others, 'other outcome')}, none of them named failure" if others else ""
+    return f"{share}{rest}"
 
 
 def _most_failed(failures: pl.DataFrame, *, alone: bool) -> str:
@@ -228,6 +244,8 @@ def _most_failed(failures: pl.DataFrame, *, alone: bool) -> str:
     action, times = actions.sort("count", descending=True, maintain_order=True).row(0)
     actors = failures.filter(pl.col("action") == action).sort("count", descending=True, maintain_order=True)
     actor, share = actors["actor"][0], actors["count"][0]
+    if failures["count"].sum() == 1:
+        return label(action) if alone or actor is None else f"{label(action)} by {label(actor)}"
     words = f"most often {label(action)} ({counted(times, 'time')}"
     if alone or actor is None or 2 * share <= times:
         return f"{words})"

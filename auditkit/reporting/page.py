@@ -18,7 +18,7 @@ from auditkit.reporting.facts import Facts, Prepared
 from auditkit.reporting.figures import FigureBlock
 from auditkit.reporting.logic import Logic, has_tag, logic_of
 from auditkit.reporting.prose import anchored, highlighted, written
-from auditkit.reporting.screen import Check, checks
+from auditkit.reporting.screen import Check, checks, moment_words
 
 Status = Literal["complete", "failed", "unfinished"]
 
@@ -89,10 +89,13 @@ class Page:
         return any(isinstance(block, FigureBlock) and block.live is not None for block in shown)
 
 
-def make_page(notebook: Any, *, name: str) -> Page:
-    """Return the page of an executed notebook; `name` is the file's, without its ending."""
+def make_page(notebook: Any, *, name: str, static: bool = False) -> Page:
+    """Return the page of an executed notebook; `name` is the file's, without its ending; `static` has no scripts."""
     cells = [cell for cell in notebook.cells if cell.source.strip()]
-    made = [tuple(blocks(cell.get("outputs", []), prefix=f"c{at}")) for at, cell in enumerate(cells)]
+    made = [
+        tuple(blocks(cell.get("outputs", []), prefix=f"c{at}", static=static))
+        for at, cell in enumerate(cells)
+    ]
     front = next((block for found in made for block in found if isinstance(block, CoverBlock)), None)
     title = _title(cells, front, name)
     failure = find_failure(notebook)
@@ -208,7 +211,10 @@ def _provenance(notebook: Any, source: str) -> tuple[tuple[str, str], ...]:
     run = _mapping(notebook.metadata.get("papermill"))
     rows = [
         ("Notebook", source),
-        ("Run", str(run["start_time"]) if run.get("start_time") else "when is not recorded"),
+        (
+            "Run",
+            moment_words(str(run["start_time"]), "UTC") if run.get("start_time") else "when is not recorded",
+        ),
         ("Language", f"{info.get('name', 'unknown')} {info.get('version', '')}".strip()),
         ("Rendered by", f"auditkit {__version__}"),
     ]

@@ -75,7 +75,9 @@ def scope_rows(facts: Facts) -> list[tuple[str, str]]:
         ("Trail", label(facts.trail)),
         ("Identity", visible(facts.trail_id)),
         ("From", "the first event kept" if facts.start is None else _moment(facts, facts.start)),
-        ("Up to, not including", "the latest event" if facts.end is None else _moment(facts, facts.end)),
+        ("Up to, and with", "the latest event")
+        if facts.end is None
+        else ("Up to, not including", _moment(facts, facts.end)),
         ("Time zone", visible(facts.zone)),
         ("Filter", visible(facts.filter)),
         ("Retention", visible(facts.retention)),

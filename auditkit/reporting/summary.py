@@ -187,9 +187,11 @@ def _first(sentences: Sequence[str], what: str) -> Iterator[str]:
 
 
 def _listed(values: Sequence[object], what: str) -> str:
-    names = ", ".join(map(_name, values[:MOST]))
+    *names, last = map(_name, values[:MOST])
     more = len(values) - MOST
-    return f"{names} and {counted(more, f'more {what}')}" if more > 0 else names
+    if more > 0:
+        names, last = [*names, last], counted(more, f"more {what}")
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def _name(value: object) -> str:

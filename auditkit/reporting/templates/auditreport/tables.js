@@ -23,7 +23,8 @@ function enhanceTable(figure) {
   const extent = figure.dataset.extent;
   const columns = [...table.tHead.rows[0].cells].map((cell) => ({ name: cell.textContent, kind: cell.className, cell }));
   const rows = [...body.rows].map(readRow);
-  const timed = rows.some((row) => row.at !== null);
+  const times = rows.filter((row) => row.at !== null).sort((a, b) => a.at - b.at);
+  const timed = times.length > 0;
   const state = { query: "", column: null, descending: false, page: 0, span: null, words: "" };
 
   const search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
@@ -63,7 +64,7 @@ function enhanceTable(figure) {
     kept.forEach((row, place) => (row.element.hidden = place < first || place >= first + PAGE_ROWS));
     body.replaceChildren(...kept.map((row) => row.element));
     const asked = state.query || state.span;
-    status.textContent = asked ? `${grouped.format(kept.length)} found in ${within()}${state.words}` : "";
+    status.textContent = asked ? foundWords(kept.length) : "";
     where.textContent = `Page ${grouped.format(state.page + 1)} of ${grouped.format(pages)}, ${asked ? "of what is found" : extent}`;
     back.disabled = state.page === 0;
     next.disabled = state.page === pages - 1;
@@ -71,6 +72,16 @@ function enhanceTable(figure) {
     const printed = figure.querySelector(".printed");
     const some = Math.min(kept.length, PRINTED_ROWS);
     printed.textContent = `On paper: ${grouped.format(some)} of ${grouped.format(kept.length)} rows, ${within()}.`;
+  }
+
+  /** How many rows are found; where the table holds only the first and more may lie in the selected time, that too. */
+  function foundWords(count) {
+    const words = `${grouped.format(count)} found in ${within()}${state.words}`;
+    const some = extent.startsWith("first") && state.span && (state.span[0] < times[0].at || state.span[1] > times.at(-1).at);
+    if (!some) return words;
+    const column = columns.findIndex(({ kind }) => kind === "time");
+    const reach = `the rows that it holds are from ${times[0].cells[column]} to ${times.at(-1).cells[column]}`;
+    return `${words}. This table does not cover the selected time: ${reach}.`;
   }
 
   function within() {

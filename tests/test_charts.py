@@ -83,7 +83,7 @@ def test_every_time_axis_is_utc_and_names_its_zone(week: pl.DataFrame) -> None:
         for part in parts(figure.to_dict()):
             if part.get("type") == "temporal" and "scale" in part:
                 assert part["scale"]["type"] == "utc"
-                assert part["title"] == "Europe/Stockholm (UTC+01:00)"
+                assert part["title"] == "2026, Europe/Stockholm (UTC+01:00)"
                 found += 1
     assert found == 2
 
@@ -95,13 +95,17 @@ def test_buckets_lie_where_the_wall_clock_says(week: pl.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "offset"),
-    [("Asia/Kolkata", "+05:30"), ("Asia/Kathmandu", "+05:45"), ("America/New_York", "-05:00")],
+    ("zone", "offset", "day"),
+    [
+        ("Asia/Kolkata", "+05:30", "Thu 01 Jan 2026"),
+        ("Asia/Kathmandu", "+05:45", "Thu 01 Jan 2026"),
+        ("America/New_York", "-05:00", "Wed 31 Dec 2025"),
+    ],
 )
-def test_odd_offsets(zone: str, offset: str) -> None:
-    """Half and quarter hours of offset are shown in full."""
+def test_odd_offsets(zone: str, offset: str, day: str) -> None:
+    """Half and quarter hours of offset are shown in full, and the day is the one of the zone."""
     figure = charts.over_time(hours(datetime(2026, 1, 1, tzinfo=UTC), 2, zone), every="1h")
-    assert figure.spec["encoding"]["x"]["title"] == f"{zone} (UTC{offset})"
+    assert figure.spec["encoding"]["x"]["title"] == f"{day}, {zone} (UTC{offset})"
 
 
 def test_a_repeated_hour_is_drawn_twice() -> None:
@@ -111,7 +115,7 @@ def test_a_repeated_hour_is_drawn_twice() -> None:
     )
     starts = [value["from"] for value in figure.spec["data"]["values"]]
     assert len(set(starts)) == 25
-    assert figure.spec["encoding"]["x"]["title"] == "Europe/Stockholm, drawn at UTC+02:00"
+    assert figure.spec["encoding"]["x"]["title"] == "Sun 25 Oct 2026, Europe/Stockholm, drawn at UTC+02:00"
     assert "The clocks change in this window" in figure.subtitle
 
 
@@ -135,6 +139,8 @@ def test_the_axis_spans_the_window(week: pl.DataFrame) -> None:
     rest = {"date": 1, "hours": 1, "minutes": 0, "seconds": 0, "milliseconds": 0, "utc": True}
     assert scale["domainMin"] == {"year": 2026, "month": 11, **rest}
     assert scale["domainMax"] == {"year": 2026, "month": 12, **rest}
+    later = charts.over_time(week, every="1h", start=start, end=end.replace(year=2027))
+    assert later.spec["encoding"]["x"]["title"].startswith("2026\u20132027, ")
 
 
 def test_a_column_without_a_zone_is_refused() -> None:
@@ -181,7 +187,7 @@ def test_top_counts_what_it_leaves_out() -> None:
     """The subtitle of the most frequent says how many there are and what share is drawn."""
     frame = pl.DataFrame({"actor": ["a", "b", "c"], "count": [1200, 30, 4]})
     figure = charts.top(frame, "actor", n=2)
-    assert figure.subtitle == "The first 2 have 1,230 of 1,234 events; (1 other) not drawn"
+    assert figure.subtitle == "The first 2 have 1,230 of 1,234 events; 1 other is not drawn"
     assert figure.alt == "Top actor: a 1,200, b 30."
 
 

@@ -49,7 +49,7 @@ def test_each_of_few_events_is_a_tick() -> None:
     assert (first["at"], first["row"], first["group"], first["detail0"]) == (
         "2026-11-16 05:45:00", "(none)", "failure", "a0",
     )  # fmt: skip
-    assert figure.spec["encoding"]["x"]["title"] == "Asia/Kathmandu (UTC+05:45)"
+    assert figure.spec["encoding"]["x"]["title"] == "Mon 16 Nov 2026, Asia/Kathmandu (UTC+05:45)"
     assert figure.spec["encoding"]["x"]["scale"]["type"] == "utc"
     moved = charts.timeline(events(10), "actor", detail=["action"], tz="Asia/Kathmandu")
     assert moved.spec == figure.spec
@@ -85,7 +85,7 @@ def test_counts_per_bucket_are_dots_in_the_middle_of_their_buckets() -> None:
 def test_lanes_beyond_the_most_frequent_are_counted() -> None:
     """Who has no lane is said not to be drawn, and the alternative text names the lanes with their numbers."""
     figure = charts.timeline(events(10), "actor", n=2)
-    assert figure.subtitle == "Events by actor. (2 others) not drawn"
+    assert figure.subtitle == "Events by actor. 2 others are not drawn"
     assert figure.alt.startswith("Timeline: u0 3, u1 3, from 2026-11-16 00:07 to ")
     assert {value["row"] for value in values(figure)} == {"u0", "u1"}
     assert figure.spec["height"] == 48

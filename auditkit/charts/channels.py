@@ -11,19 +11,16 @@ from auditkit.plaintext import visible
 ROW_HEIGHT = 24
 """Height in pixels of one row of a chart with rows."""
 NOTHING = "No events in this window"
+# Written by us alone, over the name that Vega holds: names that differ only at their ends stay apart.
+_BOTH_ENDS = (
+    "length(datum.label) > (width < 300 ? 18 : 31) ? slice(datum.label, 0, width < 300 ? 6 : 9) + '\u2026' + "
+    "slice(datum.label, width < 300 ? -10 : -19) : datum.label"
+)
 
 
 def behind(*columns: str | None) -> list[str]:
     """Return the columns that a chart draws, each once, in their order."""
     return list(dict.fromkeys(column for column in columns if column is not None))
-
-
-_SHORT = 14
-_LEGEND_LIMIT = 150
-# Written by us alone, over the name that Vega holds: names that differ only at their end stay apart.
-_BOTH_ENDS = (
-    "length(datum.label) > 34 ? slice(datum.label, 0, 12) + '\u2026' + slice(datum.label, -21) : datum.label"
-)
 
 
 def number(value: float) -> str:
@@ -66,9 +63,8 @@ def colour_channels(groups: Groups, *, legend: bool) -> Spec:
     """Return colour and stacking order over the fields `group` and `rank`."""
     scale = {"domain": list(groups.names), "range": list(groups.colours)}
     colour: Spec = {"field": "group", "type": "nominal", "scale": scale, "sort": list(groups.names)}
-    longest = max(map(len, groups.names), default=0)
-    columns = 4 if longest <= _SHORT else 3
-    colour["legend"] = {"columns": columns, "labelLimit": _LEGEND_LIMIT} if legend else None
+    if not legend:
+        colour["legend"] = None
     return {"color": colour, "order": {"field": "rank", "type": "quantitative"}}
 
 

@@ -74,10 +74,10 @@ _CONFIG: Spec = {
     "axisY": {"ticks": False, "labelLimit": 190},
     "legend": {
         "orient": "top",
-        "columns": 4,
+        "columns": 3,
         "labelColor": MUTED,
         "labelFontSize": 11,
-        "labelLimit": 100,
+        "labelLimit": 150,
         "offset": 10,
         "symbolOpacity": 1,
         "symbolSize": 80,

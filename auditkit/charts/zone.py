@@ -49,16 +49,15 @@ def instants(ts: pl.Series) -> pl.Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeAxis:
-    """Where instants lie on the axis, its days, its zone as title, and a note where that needs explaining.
-
-    `days` is the one day, or the year or years, of what is drawn: its labels name neither.
+    """Where instants lie on the axis, the first and last of them, its title, and a note where that needs explaining.
     `shift_us` is what is added to an instant; None adds the zone's offset at that instant.
     """
 
     zone: str
     width: Duration
     shift_us: int | None
-    days: str
+    first_us: int
+    last_us: int
     title: str
     note: str
 
@@ -77,7 +76,9 @@ class TimeAxis:
             # As parts of a date: a bare number here is no moment to Vega's interpreter of expressions.
             scale["domainMin"], scale["domainMax"] = (_parts(self.place(to_us(at))) for at in (start, end))
         axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True, "labelFlush": _FLUSH}
-        title = f"{self.days}, {self.title}"
+        first_us = self.first_us if start is None or end is None else to_us(start)
+        last_us = self.last_us if start is None or end is None else to_us(end) - 1
+        title = f"{_days(first_us, last_us, check_zone(self.zone))}, {self.title}"
         return {"field": "from", "type": "temporal", "scale": scale, "axis": axis, "title": title}
 
     def tooltip(self) -> Spec:
@@ -151,12 +152,19 @@ def _axis(zone: str, width: Duration, starts: Sequence[int]) -> TimeAxis:
     else:
         title = f"{zone}, drawn at {words}"
         note = f"The clocks change in this window; the axis keeps to {words}."
-    days = _days(starts[0], starts[-1], info)
-    return TimeAxis(zone=zone, width=width, shift_us=shift, days=days, title=title, note=note)
+    return TimeAxis(
+        zone=zone,
+        width=width,
+        shift_us=shift,
+        first_us=starts[0],
+        last_us=starts[-1],
+        title=title,
+        note=note,
+    )
 
 
 def _days(first_us: int, last_us: int, zone: ZoneInfo) -> str:
-    """Return the day of two instants if they share it, else their years."""
+    """Return the day of two instants if they share it, else their years: what the labels of an axis do not say."""
     first, last = (from_us(us).astimezone(zone) for us in (first_us, last_us))
     if first.date() == last.date():
         return f"{first:%a %d %b %Y}"

@@ -42,7 +42,7 @@ def contents(
         each=visible(each),
         scope=[
             ("From", _moment(parts[0].start, zone, "the first event kept") if parts else "(none)"),
-            ("Up to, not including", _moment(parts[-1].end, zone, "the latest event") if parts else "(none)"),
+            ("Up to", _moment(parts[-1].end, zone, "the latest event") if parts else "(none)"),
             ("Time zone", visible(zone)),
             ("Filter", visible(describe_where(where))),
             ("As of", f"the first {as_of:,} events of the trail"),

@@ -223,7 +223,7 @@ def _answer(found: Population, groups: pl.DataFrame) -> str:
     if failures.is_empty():
         return f"{start}; {_without_failures(groups)}."
     failed = int(failures["count"].sum())
-    return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed, {_most_failed(failures, alone=who is not None)}."
+    return f"{start}; {failed:,} ({100 * failed / found.shown:.1f} %) failed{_most_failed(failures, alone=who is not None)}."
 
 
 def _without_failures(groups: pl.DataFrame) -> str:
@@ -245,8 +245,8 @@ def _most_failed(failures: pl.DataFrame, *, alone: bool) -> str:
     actors = failures.filter(pl.col("action") == action).sort("count", descending=True, maintain_order=True)
     actor, share = actors["actor"][0], actors["count"][0]
     if failures["count"].sum() == 1:
-        return label(action) if alone or actor is None else f"{label(action)} by {label(actor)}"
-    words = f"most often {label(action)} ({counted(times, 'time')}"
+        return f": {label(action)}" if alone or actor is None else f": {label(action)} by {label(actor)}"
+    words = f", most often {label(action)} ({counted(times, 'time')}"
     if alone or actor is None or 2 * share <= times:
         return f"{words})"
     return f"{words}, {'always' if share == times else 'mostly'} by {label(actor)})"

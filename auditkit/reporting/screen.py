@@ -75,7 +75,7 @@ def scope_rows(facts: Facts) -> list[tuple[str, str]]:
         ("Trail", label(facts.trail)),
         ("Identity", visible(facts.trail_id)),
         ("From", "the first event kept" if facts.start is None else _moment(facts, facts.start)),
-        ("Up to, and with", "the latest event")
+        ("Up to", "and with the latest event")
         if facts.end is None
         else ("Up to, not including", _moment(facts, facts.end)),
         ("Time zone", visible(facts.zone)),

@@ -107,7 +107,7 @@ def test_the_committed_overview(firm_week: Rendered) -> None:
         assert all(attributes["aria-label"] for attributes in drawings)
         identifiers = [attributes["id"] for _, attributes in elements(html) if "id" in attributes]
         assert len(identifiers) == len(set(identifiers))
-    assert len(firm_week.html) < 1_500_000
+    assert len(firm_week.html) < 2_000_000
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

@@ -140,7 +140,7 @@ def test_buckets_suit_the_window(trail: Trail, days: float, every: str) -> None:
 def test_an_empty_trail_has_a_first_screen(trail: Trail) -> None:
     """Without an event the answer says so, and nothing is divided by zero."""
     page = cover(trail, title="T")
-    assert page.facts.answer == "No events."
+    assert page.facts.answer == "No events in this window."
     assert page.facts.as_of == 0
     assert "an empty trail" in repr(page)
     assert page.trail.group_by("actor", every=page.every, **page.scope).is_empty()
@@ -163,7 +163,11 @@ def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "words"),
-    [(None, "their outcome is not stated."), ("success", "none is recorded as a failure.")],
+    [
+        (None, "their outcome is not stated."),
+        ("success", "none is recorded as a failure."),
+        ("AccessDenied", "1 (100.0 %) ended in AccessDenied."),
+    ],
 )
 def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: str) -> None:
     """No failure and no stated outcome are different answers."""
@@ -178,7 +182,8 @@ def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: s
         (["bo", "bo", None], "most often a (3 times, mostly by bo)."),
         (["bo", "bo", "ann"], "most often a (3 times, mostly by bo)."),
         (["bo", "ann"], "most often a (2 times)."),
-        ([None], "most often a (1 time)."),
+        ([None], "1 (100.0 %) failed: a."),
+        (["bo"], "1 event by bo from 1 source; 1 (100.0 %) failed: a."),
     ],
 )
 def test_who_failed_is_named_only_where_one_stands_out(
@@ -301,7 +306,9 @@ def test_scope_names_the_window(busy: Trail) -> None:
     """Both bounds are given in the zone, and a bound left out in words."""
     rows = dict(scope_rows(cover(busy, START, title="T").facts))
     assert rows["From"] == "Mon 16 Nov 2026 00:00:00 UTC"
-    assert rows["Up to, not including"] == "the latest event"
+    assert rows["Up to"] == "and with the latest event"
+    ended = dict(scope_rows(cover(busy, START, "+1d", title="T").facts))
+    assert ended["Up to, not including"] == "Tue 17 Nov 2026 00:00:00 UTC"
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

@@ -221,6 +221,27 @@ def test_a_brush_narrows_the_tables(browser: Any, report: str, tmp_path: Path) -
     quiet(opened)
 
 
+def test_a_brush_beyond_a_table_says_so(browser: Any, report: str, tmp_path: Path) -> None:
+    """Where a table holds the first rows only, and not all of the selected time, it says from when to when they go."""
+    opened = open_report(browser, report, tmp_path / "report.html")
+    page = opened.page
+    picked = page.locator("figure.chart").first.locator(".picked")
+    page.locator("figure.chart").first.locator(".live").focus()
+    page.keyboard.press("ArrowRight")
+    picked.wait_for()
+    assert "does not cover" not in status(page)
+    page.keyboard.press("Escape")
+    picked.wait_for(state="hidden")
+    page.keyboard.press("ArrowLeft")
+    picked.wait_for()
+    assert status(page).startswith("8 found in the first 2,000 of 41,230 rows, from 2026-10-26 00:00 ")
+    assert status(page).endswith(
+        "This table does not cover all of the selected time: "
+        "its rows go from 2026-10-19 02:00:00 to 2026-10-25 23:35:00."
+    )
+    quiet(opened)
+
+
 def test_a_brush_can_be_moved_by_keys(browser: Any, report: str, tmp_path: Path) -> None:
     """Arrow keys select one bar after the other, with Shift more of them, and Escape none."""
     opened = open_report(browser, report, tmp_path / "report.html")
@@ -283,7 +304,7 @@ def test_paper(browser: Any, report: str, tmp_path: Path) -> None:
     page = opened.page
     page.emulate_media(media="print")
     assert not page.locator(".live, .tools, .pager, .theme").filter(visible=True).count()
-    assert page.locator(".drawing.wide").filter(visible=True).count() == 6
+    assert page.locator(".drawing").filter(visible=True).count() == 6
     assert seqs(page) == list(range(100))
     printed = page.locator(f"{EVENTS} .printed")
     assert printed.inner_text() == "On paper: 100 of 2,000 rows, the first 2,000 of 41,230 rows."
@@ -298,7 +319,7 @@ def test_without_scripts(browser: Any, document: Any, tmp_path: Path, static: bo
         browser, exported(document, static=static), tmp_path / "report.html", java_script_enabled=static
     )
     page = opened.page
-    assert page.locator(".drawing.wide svg").filter(visible=True).count() == 6
+    assert page.locator(".drawing svg").filter(visible=True).count() == 6
     assert seqs(page) == list(range(ROWS))
     assert not page.locator(".live, .tools, .pager, .picked, .theme").filter(visible=True).count()
     assert (page.locator("script").count() == 0) == static

@@ -56,13 +56,13 @@ def test_the_simulated_week_gives_its_incidents_away() -> None:
             "once in any hour that is not next to it."
         ),
         (
-            "First use of directory.read, role.grant, token.create by oskar.lilja, beginning on Tue 20 Oct 2026 23:34 "
+            "First use of directory.read, role.grant and token.create by oskar.lilja, beginning on Tue 20 Oct 2026 23:34 "
             "+02:00, from 203.0.113.77, which had not been seen a day before."
         ),
         "First use of vpn.disconnect by hedda.ekman, on Thu 22 Oct 2026 23:02 +02:00.",
         "First use of account.disable by ebba.nyman, on Fri 23 Oct 2026 16:00 +02:00.",
         (
-            "First use of auth.token, backup.policy.update, backup.delete, audit.retention.update by svc-backup, beginning "
+            "First use of auth.token, backup.policy.update, backup.delete and audit.retention.update by svc-backup, beginning "
             "on Sun 25 Oct 2026 02:07 +01:00, from 203.0.113.78, which had not been seen a day before."
         ),
     )
@@ -74,7 +74,7 @@ def test_nothing_is_said_of_nothing(trail: Trail) -> None:
     trail.append(action="a", actor="ann", outcome="failure").wait()
     assert sentences(trail) == ()
     assert sentences(trail, silent=("app", "web")) == (
-        "No event came from app, web, known from before the window.",
+        "No event came from app and web, known from before the window.",
     )
 
 

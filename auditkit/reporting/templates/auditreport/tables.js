@@ -23,8 +23,9 @@ function enhanceTable(figure) {
   const extent = figure.dataset.extent;
   const columns = [...table.tHead.rows[0].cells].map((cell) => ({ name: cell.textContent, kind: cell.className, cell }));
   const rows = [...body.rows].map(readRow);
-  const times = rows.filter((row) => row.at !== null).sort((a, b) => a.at - b.at);
+  const times = rows.filter((row) => row.at !== null);
   const timed = times.length > 0;
+  const outside = extent.startsWith("first") ? beyond(times) : () => false;
   const state = { query: "", column: null, descending: false, page: 0, span: null, words: "" };
 
   const search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
@@ -77,11 +78,10 @@ function enhanceTable(figure) {
   /** How many rows are found; where the table holds only the first and more may lie in the selected time, that too. */
   function foundWords(count) {
     const words = `${grouped.format(count)} found in ${within()}${state.words}`;
-    const some = extent.startsWith("first") && state.span && (state.span[0] < times[0].at || state.span[1] > times.at(-1).at);
-    if (!some) return words;
+    if (!state.span || !outside(state.span)) return words;
     const column = columns.findIndex(({ kind }) => kind === "time");
-    const reach = `the rows that it holds are from ${times[0].cells[column]} to ${times.at(-1).cells[column]}`;
-    return `${words}. This table does not cover the selected time: ${reach}.`;
+    const [from, to] = [times[0].cells[column], times.at(-1).cells[column]];
+    return `${words}. This table does not cover all of the selected time: its rows go from ${from} to ${to}.`;
   }
 
   function within() {
@@ -136,6 +136,14 @@ function enhanceTable(figure) {
       show();
     },
   };
+}
+
+/** Whether the first rows of a table in the order of time, or against it, leave out a part of a stretch of time. */
+function beyond(rows) {
+  const last = rows.at(-1)?.at;
+  if (rows.every(({ at }, place) => place === 0 || rows[place - 1].at <= at)) return ([, end]) => end > last;
+  if (rows.every(({ at }, place) => place === 0 || rows[place - 1].at >= at)) return ([start]) => start <= last;
+  return () => false;
 }
 
 function readRow(element) {

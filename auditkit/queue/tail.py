@@ -79,6 +79,7 @@ class QueueTail:
         self._trail_id = trail_id
         self._schema = schema
         self._known: dict[int, _File] = {}
+        self._nothing: pl.DataFrame | None = None
         self._reading = threading.Lock()
 
     def after_fork(self) -> None:
@@ -135,7 +136,7 @@ class QueueTail:
         frames = [frame for file in files for frame in file.frames]
         oldest = [file.oldest_recorded_us for file in files if file.oldest_recorded_us is not None]
         return TailView(
-            events=pl.concat(frames) if frames else pl.DataFrame(schema=self._schema.stored),
+            events=pl.concat(frames) if frames else self._no_events(),
             files=len(files),
             first_seq=files[0].header.first_seq if files else 0,
             end_seq=files[-1].next_seq if files else 0,
@@ -144,6 +145,12 @@ class QueueTail:
             recorded_us=max((file.header.recorded_us for file in files), default=0),
             tokens=[entry for file in files for entry in file.tokens],
         )
+
+    def _no_events(self) -> pl.DataFrame:
+        """Return a frame without events; making one takes longer than asking a queue that has none."""
+        if self._nothing is None:
+            self._nothing = pl.DataFrame(schema=self._schema.stored)
+        return self._nothing
 
     def _read_file(self, first: int, successor: int | None) -> tuple[_File, int]:
         durable_end = end_by_successor(self._disk, self._layout, self._trail_id, first, successor)

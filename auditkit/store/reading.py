@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from auditkit.disk.layout import Layout
@@ -105,6 +106,8 @@ class OpenSegment:
     flags: bytearray
     readers: dict[tuple[str, ...], Any] = field(default_factory=dict)
     """An open reader for each choice of columns, with the dictionaries it has decoded."""
+    texts: dict[str, pl.Series] = field(default_factory=dict)
+    """For whoever reads the segment: the values of its dictionaries, as far as they were asked for."""
     reading: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, numbers: Collection[int]) -> None:

@@ -22,8 +22,6 @@ from auditkit.trail.snapshot import Snapshot
 from auditkit.where import Condition
 
 _KEPT = "\0kept"
-_FEW = 8
-"""A dictionary is looked into event by event where it has at least so many values for each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +108,7 @@ class Wanted:
         chosen = (
             self._chosen(number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
         )
-        return Decoded(list(self.columns), [part for part in chosen if part is not None])
+        return Decoded(list(self.columns), [part for part in chosen if part is not None], segment.texts)
 
     def takes_all_of(self, stretch: Stretch) -> bool:
         """Whether each event of a stretch is wanted."""
@@ -170,6 +168,8 @@ class Decoded:
 
     columns: Sequence[str]
     parts: Sequence[Part]
+    texts: dict[str, pl.Series]
+    """The values of the dictionaries that were looked into."""
 
     @property
     def rows(self) -> int:
@@ -205,8 +205,15 @@ class Decoded:
             frame = frame.filter(pl.Series(mask))
         for place, (name, (_, dictionary)) in enumerate(columns.items()):
             if dictionary is not None:
-                frame.replace_column(place, _texts(dictionary, frame.get_column(name)).alias(name))
+                codes = frame.get_column(name)
+                frame.replace_column(place, self._texts(name, dictionary).gather(codes).alias(name))
         return frame
+
+    def _texts(self, name: str, dictionary: pa.Array) -> pl.Series:
+        """Return the values of a dictionary, the same for all questions to a segment that stays open."""
+        if name not in self.texts:
+            self.texts[name] = _series(dictionary)
+        return self.texts[name]
 
 
 def wanted(
@@ -293,17 +300,6 @@ def _polars(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table, rechunk=False)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- a table becomes a frame
     return frame
-
-
-def _texts(dictionary: pa.Array, codes: pl.Series) -> pl.Series:
-    """Return the texts that codes stand for."""
-    if codes.len() * _FEW > len(dictionary):
-        return _series(dictionary).gather(codes)
-    offsets, text = _bytes_of(dictionary)
-    return pl.Series(
-        [None if code is None else text[offsets[code] : offsets[code + 1]].decode() for code in codes],
-        dtype=pl.String(),
-    )
 
 
 def _found(dictionary: pa.Array, texts: Collection[str]) -> list[int]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -89,12 +89,18 @@ def _first(
 def events_of_tail(wanted: Wanted) -> pl.DataFrame:
     """Return the wanted events of the queue's tail, in the order of their seqs."""
     tail = wanted.snapshot.tail
-    if tail.height:
-        inside = in_range(wanted.window)
-        conditions = [condition.expression for condition in wanted.conditions]
-        shown = visible(wanted.snapshot, own=wanted.own)
-        tail = tail.filter([*([] if inside is None else [inside]), *shown, *conditions])
+    if not tail.height:
+        return _nothing(tuple((name, tail.schema[name]) for name in wanted.columns))
+    inside = in_range(wanted.window)
+    conditions = [condition.expression for condition in wanted.conditions]
+    shown = visible(wanted.snapshot, own=wanted.own)
+    tail = tail.filter([*([] if inside is None else [inside]), *shown, *conditions])
     return text_out(tail.select(wanted.columns))
+
+
+@lru_cache(maxsize=16)
+def _nothing(columns: tuple[tuple[str, pl.DataType], ...]) -> pl.DataFrame:
+    return text_out(pl.DataFrame(schema=dict(columns)))
 
 
 def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:

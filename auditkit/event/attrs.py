@@ -16,7 +16,7 @@ SURELY_FLAT = 2 * MAX_ATTRS_DEPTH
 """JSON of so many characters can be neither too long nor nested too deep."""
 
 
-class AnyObject(msgspec.Struct):
+class AnyObject(msgspec.Struct, gc=False):
     """Decodes any JSON object, checking its syntax and keeping nothing of it."""
 
 

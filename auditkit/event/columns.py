@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from auditkit.errors import InvalidEventError
@@ -28,7 +29,7 @@ from auditkit.event.schema import (
 from auditkit.timerange import from_us
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
-
+_NEWLINE = ord("\n")
 
 _lines = msgspec.json.Decoder(AnyObject)
 
@@ -168,11 +169,13 @@ def _doubtful_attrs(attrs: pl.Series) -> Iterator[pl.Expr]:
     A value that goes over several lines is not vouched for.
     """
     present = attrs.drop_nulls()
+    lines = _joined(present)
     try:
-        objects = len(_lines.decode_lines(_joined(present))) if len(present) else 0
+        objects = len(_lines.decode_lines(lines)) if len(present) else 0
     except (msgspec.DecodeError, RecursionError):
         objects = -1
-    if objects != len(present) or present.str.contains("\n", literal=True).any():
+    newlines = np.count_nonzero(np.frombuffer(lines, dtype="u1") == _NEWLINE)
+    if objects != len(present) or newlines >= max(1, len(present)):
         yield pl.col("attrs").is_not_null()
         return
     longest = present.str.len_bytes().max()

@@ -5,11 +5,12 @@ there.  They lie in the segment's footer, as ASCII: seven bits to a byte.  The h
 length and at thirty-two bytes spread over the value, so that values which differ elsewhere only share their answers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 FILTERED_COLUMNS = ("actor", "resource", "correlation", "id")
 """Columns that are asked for one value at a time."""
@@ -25,9 +26,45 @@ _Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 def hashes(values: pl.Series) -> _Hashes:
     """Return a 64-bit hash of each text (no nulls), the same in every version and on every machine."""
-    array = values.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, ends, data = array.buffers()
-    offsets = np.frombuffer(ends, dtype="<i8")[array.offset :][: len(array) + 1]
+    return _hashed(values.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
+def pack_filters(columns: Mapping[str, pa.Array], batch_rows: int) -> dict[bytes, bytes]:
+    """Return the filters of events that are stored in batches of `batch_rows`, by their keys in the footer.
+
+    `columns` are arrays of large strings, or dictionaries of them.  A column without any value has no filter.
+    """
+    return {
+        filter_key(name): _pack(list(_distinct(columns[name], batch_rows)))
+        for name in FILTERED_COLUMNS
+        if columns[name].null_count < len(columns[name])
+    }
+
+
+def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
+    """Yield the hashes of the values that each batch has; each text of a dictionary is hashed once."""
+    is_dictionary = isinstance(column, pa.DictionaryArray)
+    of_code = _hashed(column.dictionary) if is_dictionary else None
+    plain = column.indices if is_dictionary else column
+    values = _codes(plain) if is_dictionary else _hashed(plain)
+    present = _present(plain)
+    for start in range(0, len(plain), batch_rows):
+        found = values[start : start + batch_rows]
+        if present is not None:
+            found = found[present[start : start + batch_rows]]
+        if of_code is None:
+            ordered = np.sort(found)
+            yield ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+        else:
+            seen = np.zeros(len(of_code), dtype=bool)
+            seen[found] = True
+            yield of_code[seen]
+
+
+def _hashed(texts: pa.Array) -> _Hashes:
+    """Return the hashes of large strings; what it returns for a null means nothing."""
+    _, ends, data = texts.buffers()
+    offsets = np.frombuffer(ends, dtype="<i8")[texts.offset :][: len(texts) + 1]
     size = 0 if data is None else data.size
     text = np.zeros(size + _WINDOW, dtype="u1")  # the last window may begin at the end
     if size:
@@ -45,19 +82,18 @@ def hashes(values: pl.Series) -> _Hashes:
     return found
 
 
-def pack_filters(events: pl.DataFrame, batch_rows: int) -> dict[bytes, bytes]:
-    """Return the filters of events that are stored in batches of `batch_rows`, by their keys in the footer.
+def _codes(indices: pa.Array) -> Any:
+    kind = f"<i{indices.type.bit_width // 8}"
+    return np.frombuffer(indices.buffers()[1], dtype=kind)[indices.offset :][: len(indices)]
 
-    A column without any value has none.
-    """
-    packed = {}
-    for name in FILTERED_COLUMNS:
-        column = events.get_column(name)
-        if column.null_count() < column.len():
-            starts = range(0, column.len(), batch_rows)
-            batches = [hashes(column.slice(start, batch_rows).drop_nulls()) for start in starts]
-            packed[filter_key(name)] = _pack(batches)
-    return packed
+
+def _present(array: pa.Array) -> Any:
+    """Return which elements are not null, `None` where all are not."""
+    valid = array.buffers()[0]
+    if valid is None:
+        return None
+    bits = np.unpackbits(np.frombuffer(valid, dtype="u1"), bitorder="little")
+    return bits[array.offset :][: len(array)].astype(bool)
 
 
 def filter_key(column: str) -> bytes:
@@ -66,11 +102,12 @@ def filter_key(column: str) -> bytes:
 
 
 def _pack(batches: Sequence[_Hashes]) -> bytes:
-    """Return the filters of one column: the number of batches, how many bits each has, four bytes each; the bits."""
+    """Return the filters of one column, from the distinct hashes of each batch.
+
+    These are the number of batches and how many bits each has, four bytes each; then the bits.
+    """
     sizes, filters = [], []
-    for values in batches:
-        ordered = np.sort(values)
-        distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    for distinct in batches:
         bits = np.zeros(len(distinct) * _BITS_PER_VALUE, dtype="u1")
         for places in _places(distinct, np.uint64(len(bits))):
             bits[places] = 1

@@ -154,13 +154,14 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
 
 def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[int]]:
     """Return the bytes of an IPC file, and the rows of each of its batches."""
-    plain = events.with_columns(pl.col(name).cast(pl.String) for name in DICTIONARY_COLUMNS)
-    columns = [_array(plain.get_column(name), coded=name in DICTIONARY_COLUMNS) for name in schema.columns]
-    table = pa.table(columns, names=list(schema.columns), metadata={METADATA_KEY: FORMAT})
+    columns = {
+        name: _array(events.get_column(name), coded=name in DICTIONARY_COLUMNS) for name in schema.columns
+    }
+    table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
     batches = table.to_batches(max_chunksize=BATCH_ROWS)
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     sink = pa.BufferOutputStream()
-    filters = pack_filters(plain, BATCH_ROWS)
+    filters = pack_filters(columns, BATCH_ROWS)
     with pa.ipc.new_file(sink, table.schema, options=options, metadata=filters) as writer:
         for batch in batches:
             writer.write_batch(batch)
@@ -169,7 +170,8 @@ def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[int]
 
 def _array(column: pl.Series, *, coded: bool) -> pa.Array:
     """Return a column as it is stored: plain, or as codes that are as wide as its dictionary asks for."""
-    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    plain = column.cast(pl.String) if coded else column
+    array = plain.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     if not coded:
         return array
     encoded = array.dictionary_encode()

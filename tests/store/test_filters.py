@@ -1,6 +1,7 @@
 """Filters of single values: never wrong about what is there, rarely about what is not."""
 
 import polars as pl
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,18 +10,19 @@ from auditkit.store.filters import FILTERED_COLUMNS, candidates, filter_key, has
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=80), st.sampled_from(["", "a", "ab"])), max_size=60)
 
 
-def events(values: list[str | None]) -> pl.DataFrame:
-    """Return events with these ids, and the columns that have filters."""
-    ids = pl.Series("id", values, dtype=pl.String())
-    return pl.DataFrame([ids]).with_columns(
-        pl.lit(None, dtype=pl.String()).alias(name) for name in FILTERED_COLUMNS if name != "id"
-    )
+def events(values: list[str | None], *, dictionary: bool = False) -> dict[str, pa.Array]:
+    """Return the columns that have filters, of events with these ids."""
+    columns = {name: pa.nulls(len(values), pa.large_string()) for name in FILTERED_COLUMNS}
+    ids = pa.array(values, pa.large_string())
+    return columns | {"id": ids.dictionary_encode() if dictionary else ids}
 
 
-@given(TEXTS, st.integers(1, 9))
-def test_a_batch_that_has_a_value_is_always_a_candidate(values: list[str | None], batch_rows: int) -> None:
+@given(TEXTS, st.integers(1, 9), st.booleans())
+def test_a_batch_that_has_a_value_is_always_a_candidate(
+    values: list[str | None], batch_rows: int, dictionary: bool
+) -> None:
     """Every value is found in each batch that holds it, and filters are ASCII."""
-    packed = pack_filters(events(values), batch_rows)
+    packed = pack_filters(events(values, dictionary=dictionary), batch_rows)
     if not any(value is not None for value in values):
         assert packed == {}
         return

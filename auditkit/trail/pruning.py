@@ -8,6 +8,7 @@ is left, and the event that records the prune come into being in one transaction
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -15,11 +16,13 @@ import polars as pl
 from auditkit.event import OWN_SOURCE
 from auditkit.keep.plan import PrunePlan, plan_segments
 from auditkit.store.catalog import change_catalog
+from auditkit.store.reading import OpenSegment
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
-from auditkit.store.segment import encode_segment, read_segment, store_segments
+from auditkit.store.segment import encode_segment, store_segments
 from auditkit.timerange import TimeRange, from_us, to_us
 from auditkit.trail.accepting import append_own, own_frame
 from auditkit.trail.core import Core
+from auditkit.trail.decoding import Decoded, Part
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot
 from auditkit.trail.writing import flush, remove_leftovers, write_directly
 from auditkit.wording import counted
@@ -167,16 +170,40 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
     newest_us = row.producers_max_ts_us
     if row.own_rows == 0 and newest_us is not None and newest_us < cutoff_us:
         return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, None), rest=None)
-    events = read_segment(core.layout, row, core.schema)
-    expired = (pl.col("ts") < from_us(cutoff_us)) & ~_IS_OWN
-    gone, kept = events.filter(expired), events.filter(~expired)
+    segment = core.source.files.open(row)
+    stamps = _frame(segment, range(len(row.parts)), ("seq", "ts", "recorded", "source"))
+    expired = stamps.select((pl.col("ts") < from_us(cutoff_us)) & ~_IS_OWN).to_series()
+    gone = stamps.filter(expired)
     if not gone.height:
         return None
+    kept = _kept(core, segment, ~expired)
     rest = None
     if kept.height:
         encoded = encode_segment(core.layout, core.schema, row.partition, kept)
         (rest,) = store_segments(core.disk, core.layout, core.modes, [encoded])
     return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, gone), rest=rest)
+
+
+def _frame(segment: OpenSegment, numbers: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+    """Return batches of a segment, text plain."""
+    read = segment.batches(numbers, columns)
+    parts = [Part(number, 0, batch) for number, batch in zip(numbers, read, strict=True)]
+    frame = Decoded(columns, parts, segment.texts).frame()
+    assert frame is not None  # noqa: S101 -- no batch is empty
+    return frame
+
+
+def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:
+    """Return the events of a segment that stay; only batches that hold some are read."""
+    rows = [part.rows for part in segment.row.parts]
+    masks = [
+        kept.slice(begin, count) for begin, count in zip(accumulate(rows, initial=0), rows, strict=False)
+    ]
+    numbers = [number for number, mask in enumerate(masks) if mask.any()]
+    if not numbers:
+        return pl.DataFrame(schema=core.schema.columns)
+    events = _frame(segment, numbers, list(core.schema.columns))
+    return events.filter(pl.concat([masks[number] for number in numbers]))
 
 
 def _tombstone(

@@ -1,13 +1,12 @@
 """auditkit as one of the peers of a shared benchmark driver, which executes this file with its names in scope.
 
 Columns of the workload are mapped to the event: `source_ip` is origin, `severity` and `event_id` are declared
-fields, because producers of the workload repeat nothing and ask for no idempotency.
+fields, because producers of the workload repeat nothing and ask for no idempotency.  As in the driver's own adapters,
+libraries are imported where they are used, so that whoever opens a store pays for its own.
 """
 
 import shutil
 from pathlib import Path
-
-import polars as pl
 
 
 @peer
@@ -19,6 +18,8 @@ class Auditkit(Peer):
 
     def open(self):
         """Open the trail, or create it."""
+        import polars as pl
+
         import auditkit as ak
         from auditkit.errors import TrailNotFoundError
 
@@ -34,6 +35,8 @@ class Auditkit(Peer):
         self.trail.close()
 
     def _frame(self, table):
+        import polars as pl
+
         named = table.drop_columns("seq").rename_columns({"source_ip": "origin", "id": "event_id"})
         return pl.from_arrow(named).with_columns(pl.col("event_id").bin.encode("hex"))
 

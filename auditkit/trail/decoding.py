@@ -244,7 +244,8 @@ def wanted(
 
 def _borders(batch: pa.RecordBatch, window: TimeRange) -> tuple[int, int]:
     """Return where the events inside the window begin and end; a batch is in order of time."""
-    stamps = batch.column("ts").view(pa.int64()).to_numpy()
+    # By DLPack, here and below: Arrow's own way to NumPy imports pandas where it is installed.
+    stamps = np.from_dlpack(batch.column("ts").view(pa.int64()))
     first = 0 if window.start_us is None else int(np.searchsorted(stamps, window.start_us))
     end = len(stamps) if window.end_us is None else int(np.searchsorted(stamps, window.end_us))
     return first, max(first, end)
@@ -256,9 +257,9 @@ def _visible(batch: pa.RecordBatch, snapshot: Snapshot, *, own: bool) -> Any:
     is_own = _looked_up(
         source, np.array([value == OWN_SOURCE for value in [*source.dictionary.to_pylist(), None]])
     )
-    shown = batch.column("seq").to_numpy() < snapshot.as_of
+    shown = np.from_dlpack(batch.column("seq")) < snapshot.as_of
     if snapshot.cutoff_us is not None:
-        shown &= (batch.column("ts").view(pa.int64()).to_numpy() >= snapshot.cutoff_us) | is_own
+        shown &= (np.from_dlpack(batch.column("ts").view(pa.int64())) >= snapshot.cutoff_us) | is_own
     return shown if own else shown & ~is_own
 
 
@@ -280,7 +281,7 @@ def _looked_up(column: pa.DictionaryArray, table: Any) -> Any:
     """Return for each event what `table` says of its value; the last entry is for null."""
     codes = column.indices
     if not codes.null_count:
-        return table[codes.to_numpy()]
+        return table[np.from_dlpack(codes)]
     places = pl.Series(codes).fill_null(len(table) - 1)
     return table[places.to_numpy()]
 

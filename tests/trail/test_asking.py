@@ -1,7 +1,10 @@
 """Asking a trail: snapshots over segments and queue, views, and frames that fit beside others."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -199,3 +202,19 @@ def test_a_range_that_would_not_fit_names_the_ways_that_do(
         assert "scan()" in caught.value.__notes__[0]
     assert half.range(limit=2)["seq"].to_list() == [0, 1]
     assert half.scan().select(pl.len()).collect().item() == 10
+
+
+def test_questions_do_without_pandas(tmp_path: Path) -> None:
+    """Sealing and asking never load pandas where it is installed: that would take longer than most answers."""
+    (tmp_path / "pandas.py").write_text("print('pandas is loaded')\n")
+    ask = (
+        "import sys, auditkit as ak\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"with ak.create({str(tmp_path / 'audit')!r}) as trail:\n"
+        "    trail.append(action='read', actor='ann')\n"
+        "    trail.flush()\n"
+        "    window = {'start': '-1h', 'where': {'actor': 'ann'}}\n"
+        "    print(trail.range(**window).height, trail.group_by('action', every='1h', **window).height)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 1\n"

@@ -18,6 +18,7 @@ from auditkit.store.filters import FILTERED_COLUMNS, hashes
 from auditkit.store.reading import OpenSegment, SegmentFiles
 from auditkit.store.records import SegmentRow
 from auditkit.timerange import TimeRange
+from auditkit.trail.decoded import Decoded, Part, numbers_of, series_of
 from auditkit.trail.snapshot import Snapshot
 from auditkit.where import Condition
 
@@ -89,7 +90,7 @@ class Wanted:
     hashes: Mapping[str, Any]
     """For columns with filters, the hashes of the values of which an event must have one."""
 
-    def decoded(self, segment: OpenSegment, stretch: Stretch) -> "Decoded":
+    def decoded(self, segment: OpenSegment, stretch: Stretch) -> Decoded:
         """Decode what may be wanted of a stretch; Polars is used only where there are conditions."""
         numbers: Sequence[int] = stretch.numbers
         if self.hashes:
@@ -128,7 +129,7 @@ class Wanted:
 
     def _chosen(
         self, number: int, stretch: Stretch, batch: pa.RecordBatch, tables: dict[int, Any]
-    ) -> "Part | None":
+    ) -> Part | None:
         """Return the part of a batch in which the wanted events lie, `None` where there are none."""
         begin = 0
         if not stretch.inside:
@@ -145,75 +146,6 @@ class Wanted:
         first, last = int(found[0]), int(found[-1])
         batch, mask = batch.slice(first, last + 1 - first), mask[first : last + 1]
         return Part(number, begin + first, batch, None if len(found) == len(mask) else mask)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Events of the batch `number`, from the one at `begin` on, and which of them are wanted (`None`: all)."""
-
-    number: int
-    begin: int
-    batch: pa.RecordBatch
-    mask: Any = None
-
-    @property
-    def rows(self) -> int:
-        """The number of events, wanted or not."""
-        return int(self.batch.num_rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """Parts of batches of one segment, none of them empty, with these columns and perhaps more."""
-
-    columns: Sequence[str]
-    parts: Sequence[Part]
-    texts: dict[str, pl.Series]
-    """The values of the dictionaries that were looked into."""
-
-    @property
-    def rows(self) -> int:
-        """The number of events, wanted or not."""
-        return sum(part.rows for part in self.parts)
-
-    @property
-    def mask(self) -> Any:
-        """The wanted events among all, `None` where there are no others."""
-        if all(part.mask is None for part in self.parts):
-            return None
-        return np.concatenate(
-            [np.ones(part.rows, dtype=bool) if part.mask is None else part.mask for part in self.parts]
-        )
-
-    def column(self, name: str) -> tuple[pa.Array, pa.Array | None]:
-        """Return a column of all parts, and its dictionary where it is one of codes."""
-        arrays = [part.batch.column(name) for part in self.parts]
-        dictionary = None
-        if isinstance(arrays[0], pa.DictionaryArray):
-            dictionary = arrays[0].dictionary
-            arrays = [array.indices for array in arrays]
-        return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays), dictionary
-
-    def frame(self) -> pl.DataFrame | None:
-        """Return the wanted events, text plain; `None` where there are none."""
-        if not self.parts:
-            return None
-        columns = {name: self.column(name) for name in self.columns}
-        arrays = [array for array, _ in columns.values()]
-        frame = _polars(pa.Table.from_arrays(arrays, names=list(columns)))
-        if (mask := self.mask) is not None:
-            frame = frame.filter(pl.Series(mask))
-        for place, (name, (_, dictionary)) in enumerate(columns.items()):
-            if dictionary is not None:
-                codes = frame.get_column(name)
-                frame.replace_column(place, self._texts(name, dictionary).gather(codes).alias(name))
-        return frame
-
-    def _texts(self, name: str, dictionary: pa.Array) -> pl.Series:
-        """Return the values of a dictionary, the same for all questions to a segment that stays open."""
-        if name not in self.texts:
-            self.texts[name] = _series(dictionary)
-        return self.texts[name]
 
 
 def wanted(
@@ -244,8 +176,7 @@ def wanted(
 
 def _borders(batch: pa.RecordBatch, window: TimeRange) -> tuple[int, int]:
     """Return where the events inside the window begin and end; a batch is in order of time."""
-    # By DLPack, here and below: Arrow's own way to NumPy imports pandas where it is installed.
-    stamps = np.from_dlpack(batch.column("ts").view(pa.int64()))
+    stamps, _ = numbers_of(batch.column("ts"), None)
     first = 0 if window.start_us is None else int(np.searchsorted(stamps, window.start_us))
     end = len(stamps) if window.end_us is None else int(np.searchsorted(stamps, window.end_us))
     return first, max(first, end)
@@ -257,9 +188,11 @@ def _visible(batch: pa.RecordBatch, snapshot: Snapshot, *, own: bool) -> Any:
     is_own = _looked_up(
         source, np.array([value == OWN_SOURCE for value in [*source.dictionary.to_pylist(), None]])
     )
-    shown = np.from_dlpack(batch.column("seq")) < snapshot.as_of
+    seqs, _ = numbers_of(batch.column("seq"), None)
+    shown = seqs < snapshot.as_of
     if snapshot.cutoff_us is not None:
-        shown &= (np.from_dlpack(batch.column("ts").view(pa.int64())) >= snapshot.cutoff_us) | is_own
+        stamps, _ = numbers_of(batch.column("ts"), None)
+        shown &= (stamps >= snapshot.cutoff_us) | is_own
     return shown if own else shown & ~is_own
 
 
@@ -279,28 +212,13 @@ def _holds(condition: Condition, batch: pa.RecordBatch, tables: dict[int, Any], 
 
 def _looked_up(column: pa.DictionaryArray, table: Any) -> Any:
     """Return for each event what `table` says of its value; the last entry is for null."""
-    codes = column.indices
-    if not codes.null_count:
-        return table[np.from_dlpack(codes)]
-    places = pl.Series(codes).fill_null(len(table) - 1)
-    return table[places.to_numpy()]
+    codes, present = numbers_of(column.indices, None)
+    return table[codes if present is None else np.where(present, codes, np.int64(len(table) - 1))]
 
 
 def _asked(condition: Condition, values: pa.Array) -> Any:
-    frame = _series(values).alias(condition.column).to_frame()
+    frame = series_of(values).alias(condition.column).to_frame()
     return frame.with_columns(condition.expression.alias(_KEPT)).get_column(_KEPT).to_numpy()
-
-
-def _series(values: pa.Array) -> pl.Series:
-    """Return an array as a series."""
-    return _polars(pa.Table.from_arrays([values], names=["values"])).get_column("values")
-
-
-def _polars(table: pa.Table) -> pl.DataFrame:
-    """Return a table as a frame; of an array Polars would make a series with Arrow's functions, slow to load."""
-    frame = pl.from_arrow(table, rechunk=False)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- a table becomes a frame
-    return frame
 
 
 def _found(dictionary: pa.Array, texts: Collection[str]) -> list[int]:
@@ -324,16 +242,3 @@ def _bytes_of(dictionary: pa.Array) -> tuple[Any, bytes]:
     _, ends, data = dictionary.buffers()
     offsets = np.frombuffer(ends, dtype="<i8")[dictionary.offset :][: len(dictionary) + 1]
     return offsets, b"" if data is None else data.to_pybytes()
-
-
-def numbers_of(array: pa.Array, mask: Any) -> tuple[Any, Any]:
-    """Return the numbers of an array for the events of a mask, and where they are present (`None`: everywhere)."""
-    validity, data = array.buffers()
-    kind = "<i8" if pa.types.is_timestamp(array.type) else array.type.to_pandas_dtype()
-    place = slice(array.offset, array.offset + len(array))
-    numbers, present = np.frombuffer(data, dtype=kind)[place], None
-    if array.null_count:
-        present = np.unpackbits(np.frombuffer(validity, dtype="u1"), bitorder="little")[place].astype(bool)
-    if mask is None:
-        return numbers, present
-    return numbers[mask], None if present is None else present[mask]

@@ -23,7 +23,8 @@ from auditkit.query.cells import Cells, Key, Runs, count_runs, fold, merge
 from auditkit.query.keys import parse_keys
 from auditkit.store.reading import SegmentFiles
 from auditkit.timerange import Duration
-from auditkit.trail.decoding import Decoded, Stretch, Wanted, numbers_of, stretches
+from auditkit.trail.decoded import Decoded, numbers_of
+from auditkit.trail.decoding import Stretch, Wanted, stretches
 from auditkit.trail.reading import events_of_tail, side_by_side
 from auditkit.trail.times import Buckets, intervals
 

@@ -22,7 +22,7 @@ from auditkit.store.segment import encode_segment, store_segments
 from auditkit.timerange import TimeRange, from_us, to_us
 from auditkit.trail.accepting import append_own, own_frame
 from auditkit.trail.core import Core
-from auditkit.trail.decoding import Decoded, Part
+from auditkit.trail.decoded import Decoded, Part
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot
 from auditkit.trail.writing import flush, remove_leftovers, write_directly
 from auditkit.wording import counted

@@ -12,7 +12,8 @@ import numpy as np
 from auditkit.query.cells import Runs
 from auditkit.store.marks import QUARTER_US, positions_of
 from auditkit.store.records import SegmentRow
-from auditkit.trail.decoding import Decoded, Stretch, numbers_of
+from auditkit.trail.decoded import Decoded, numbers_of
+from auditkit.trail.decoding import Stretch
 
 Numbers = Any
 """A numpy array."""

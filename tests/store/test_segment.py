@@ -84,3 +84,8 @@ def test_codes_are_as_wide_as_their_dictionary_asks_for(
         trail.scan().group_by("actor").len("count").collect(),
     ):
         assert dict(counted.select("actor", "count").iter_rows()) == expected
+    for actor in (None, "u0", f"u{values - 1}"):
+        assert (
+            trail.range(where={"actor": actor}, columns=["actor"])["actor"].to_list()
+            == [actor] * expected[actor]
+        )

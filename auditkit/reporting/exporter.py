@@ -19,6 +19,7 @@ from auditkit.plaintext import label, visible
 from auditkit.reporting import screen
 from auditkit.reporting.bundle import vega_bundle
 from auditkit.reporting.page import make_page
+from auditkit.reporting.rows import table_rows
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NAME = "auditreport"
@@ -46,7 +47,7 @@ class AuditReportExporter(TemplateExporter):
     def _create_environment(self) -> Environment:
         environment: Environment = super()._create_environment()  # type: ignore[no-untyped-call]
         environment.autoescape = True
-        environment.filters.update(moment=screen.moment_words, visible=visible, label=label)
+        environment.filters.update(moment=screen.moment_words, visible=visible, label=label, rows=table_rows)
         return environment
 
     def from_notebook_node(  # type: ignore[override]  # as in nbconvert's own text exporters

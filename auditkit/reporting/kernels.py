@@ -8,6 +8,7 @@ this process.
 import asyncio
 import atexit
 import os
+import queue
 import select
 import signal
 import socket
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -42,8 +44,8 @@ importlib.import_module(sys.argv[1]).main(*sys.argv[2:])
 def run_cells(document: Any, folder: Path, *, timeout_s: float | None) -> None:
     """Run the cells of a notebook in their order up to the first that fails, which then holds its error.
 
-    `timeout_s` bounds each cell.  Raises `ReportError` where the kernel that the notebook names is not installed.
-    An interrupt of the caller ends the kernel and is raised.
+    `timeout_s` bounds each cell.  Raises `ReportError` where the kernel that the notebook names is not installed, or
+    ends or is silent instead of starting.  An interrupt of the caller ends the kernel and is raised.
     """
     running: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="auditkit-kernel-") as private:
@@ -75,6 +77,7 @@ def _manager(document: Any, private: Path) -> AsyncKernelManager:
     # Events go from kernel to client: through sockets in a folder of this user, not through ports of the machine.
     manager = AsyncKernelManager(
         kernel_name=document.metadata.kernelspec["name"],
+        client_factory=_Client,
         transport="ipc",
         connection_file=str(private / "kernel.json"),
     )
@@ -114,6 +117,29 @@ def _run_out(loop: asyncio.AbstractEventLoop, task: asyncio.Task[object], done: 
             runner.run(asyncio.wait([task]))
     finally:
         done.set()
+
+
+class _Client(AsyncKernelClient):
+    """Goes on as soon as a kernel is ready; the parent also waits for a fifth of a second of silence."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Return once the kernel answers and what it publishes comes through; `ReportError` where that never is."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not await self._answers():
+                    if not await self.is_alive():
+                        raise ReportError("kernel: ended before it ran a cell")
+        except TimeoutError as exc:
+            raise ReportError(f"kernel: gives no sign of life (waited {timeout} s)") from exc
+
+    async def _answers(self) -> bool:
+        self.kernel_info()
+        try:
+            for channel in (self.shell_channel, self.iopub_channel):
+                await channel.get_msg(timeout=1)
+        except queue.Empty:
+            return False
+        return True
 
 
 class _Provisioner(LocalProvisioner):

@@ -103,7 +103,7 @@ def test_a_kernel_ends_as_a_program_does(tmp_path: Path) -> None:
 
 
 def test_other_kernels_are_started_as_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel specification with a command of its own is obeyed, and one that is not installed is named."""
+    """A kernel specification with a command of its own is obeyed; one that is not installed, or that ends, is an error."""
     folder = tmp_path / "kernels" / "other"
     folder.mkdir(parents=True)
     command = [
@@ -123,6 +123,11 @@ def test_other_kernels_are_started_as_they_say(tmp_path: Path, monkeypatch: pyte
     assert run(cell, folder=tmp_path, kernel="other") == [f"1 {os.getpid()}"]
     with pytest.raises(ReportError, match="kernel missing: not installed here"):
         run("pass", folder=tmp_path, kernel="missing")
+    (folder / "kernel.json").write_text(
+        json.dumps({"argv": ["/bin/false"], "display_name": "o", "language": "python"})
+    )
+    with pytest.raises(ReportError, match="kernel: ended before it ran a cell"):
+        run("pass", folder=tmp_path, kernel="other")
 
 
 FOREVER = """

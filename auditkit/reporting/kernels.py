@@ -62,6 +62,9 @@ def run_cells(document: Any, folder: Path, *, timeout_s: float | None) -> None:
             return  # the cell holds the error
         except (CellTimeoutError, DeadKernelError) as exc:
             _mark(running[-1], exc)
+        finally:
+            # Which nbclient forgets where a kernel did not come up, and at the end of the process complains about.
+            atexit.unregister(client._cleanup_kernel)  # noqa: SLF001 -- it has no other name
 
 
 def _mark(cell: Any, error: Exception) -> None:

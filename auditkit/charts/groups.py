@@ -60,7 +60,7 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     if column is None:
         frame, column = frame.select("count", group=pl.lit(ALL)), "group"
     sums = frame.group_by(column).agg(pl.col("count").sum())
-    labels = [_name(value) for value in sums[column].to_list()]
+    labels = [unclaimed(label(value)) for value in sums[column].to_list()]
     totals: dict[str, int] = {}
     for name, count in zip(labels, sums["count"].to_list(), strict=True):
         totals[name] = totals.get(name, 0) + count
@@ -84,9 +84,8 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     )
 
 
-def _name(value: object) -> str:
-    """Return a group's visible text, in quotes where Vega, which keeps groups in objects, has something by that name."""
-    text = label(value)
+def unclaimed(text: str) -> str:
+    """Return the name of a group, in quotes where Vega, which keeps groups in objects, has something by that name."""
     return f'"{text}"' if text in _TAKEN else text
 
 

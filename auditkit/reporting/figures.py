@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from auditkit.charts.figure import WIDTH, Clock, Told
+from auditkit.charts.groups import unclaimed
 from auditkit.grid import Table, records
 from auditkit.plaintext import visible
 from auditkit.reporting.drawing import draw, readable
@@ -84,7 +85,7 @@ def our_figure(spec: Mapping[str, Any], told: Told, *, major: int, prefix: str, 
 
 def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str, static: bool) -> FigureBlock:
     """Return a chart that is not ours, as its specification has it.  Raises `ReportError` as `draw` does."""
-    bare = {key: value for key, value in spec.items() if key not in {"$schema", "usermeta"}}
+    bare = _unclaimed({key: value for key, value in spec.items() if key not in {"$schema", "usermeta"}})
     alt = visible(str(spec.get("description") or _text(spec.get("title")) or "chart"))
     wide = draw(bare, prefix=f"{prefix}w-", label=alt, major=major)
     return FigureBlock(
@@ -98,6 +99,17 @@ def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str, static: 
         clock=None,
         live=None if static else _data({"spec": bare}),
     )
+
+
+def _unclaimed(part: Any, *, held: bool = False) -> Any:
+    """Return a specification whose data (`held`) have no text that Vega trips over as the name of a group."""
+    if isinstance(part, Mapping):
+        return {
+            key: _unclaimed(value, held=held or key in {"values", "datasets"}) for key, value in part.items()
+        }
+    if isinstance(part, list | tuple):
+        return [_unclaimed(value, held=held) for value in part]
+    return unclaimed(part) if held and isinstance(part, str) else part
 
 
 def _data(value: object) -> Markup | None:

@@ -126,9 +126,8 @@ def html(trail: ak.Trail) -> str:
         ),
     ]
     wide = pl.DataFrame({text: [text] for text in ALL})
-    # Vega itself fails over a category of that name; our own charts put it in quotes.
     bars: dict[str, Any] = {
-        "data": {"values": [{"a": text, "b": 1} for text in ALL if text != "__proto__"]},
+        "data": {"values": [{"a": text, "b": 1} for text in ALL]},
         "encoding": {"x": {"field": "a"}, "y": {"field": "b", "type": "quantitative"}},
     }
     cells = [

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from auditkit.trail.facade import Trail
 from auditkit.trail.opening import create
 from tests.fakes import ManualClock
+
+settings.register_profile("untimed", deadline=None)  # how fast a machine is decides no test
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -548,7 +548,6 @@ HISTORIES = settings(
     stateful_step_count=30,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

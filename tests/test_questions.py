@@ -81,7 +81,7 @@ def kept(events: list[Event], keep: int) -> list[Event]:
     return [event for event in events if event["ts"] >= horizon - keep]
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(BATCHES, st.sampled_from(["1h", "1d", "1mo"]))
 def test_every_question_to_every_trail_is_answered_right(batches: Batches, partition: Width) -> None:
     """Whatever was appended in whatever order, the trail, a reader beside it and each view of the past answer right."""
@@ -96,7 +96,7 @@ def test_every_question_to_every_trail_is_answered_right(batches: Batches, parti
                 assert_views(reader, events)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(BATCHES)
 def test_no_question_shows_what_is_expired(batches: Batches) -> None:
     """With retention, every answer is about the events that are kept; so is that of each view, by its own horizon."""

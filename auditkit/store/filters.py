@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from auditkit.store.arrays import presence, text_of, to_numpy
+
 FILTERED_COLUMNS = ("actor", "resource", "correlation", "id")
 """Columns that are asked for one value at a time."""
 
@@ -46,8 +48,8 @@ def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
     is_dictionary = isinstance(column, pa.DictionaryArray)
     of_code = _hashed(column.dictionary) if is_dictionary else None
     plain = column.indices if is_dictionary else column
-    values = _codes(plain) if is_dictionary else _hashed(plain)
-    present = _present(plain)
+    values = to_numpy(plain)[0] if is_dictionary else _hashed(plain)
+    present = presence(plain)
     for start in range(0, len(plain), batch_rows):
         found = values[start : start + batch_rows]
         if present is not None:
@@ -63,11 +65,10 @@ def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
 
 def _hashed(texts: pa.Array) -> _Hashes:
     """Return the hashes of large strings; what it returns for a null means nothing."""
-    _, ends, data = texts.buffers()
-    offsets = np.frombuffer(ends, dtype="<i8")[texts.offset :][: len(texts) + 1]
+    offsets, data = text_of(texts)
     size = 0 if data is None else data.size
     text = np.zeros(size + _WINDOW, dtype="u1")  # the last window may begin at the end
-    if size:
+    if data:
         text[:size] = np.frombuffer(data, dtype="u1")
     windows = np.ndarray((size + 1,), dtype="<u8", buffer=text, strides=(1,))
     starts, lengths = offsets[:-1], np.diff(offsets)
@@ -80,20 +81,6 @@ def _hashed(texts: pa.Array) -> _Hashes:
         found = (found ^ (windows[starts + begin] & mask)) * multiplier
         found ^= found >> np.uint64(29)
     return found
-
-
-def _codes(indices: pa.Array) -> Any:
-    kind = f"<i{indices.type.bit_width // 8}"
-    return np.frombuffer(indices.buffers()[1], dtype=kind)[indices.offset :][: len(indices)]
-
-
-def _present(array: pa.Array) -> Any:
-    """Return which elements are not null, `None` where all are not."""
-    valid = array.buffers()[0]
-    if valid is None:
-        return None
-    bits = np.unpackbits(np.frombuffer(valid, dtype="u1"), bitorder="little")
-    return bits[array.offset :][: len(array)].astype(bool)
 
 
 def filter_key(column: str) -> bytes:

@@ -1,7 +1,7 @@
 """Marks: where in a segment each quarter of an hour begins, so that counting by time reads no times.
 
-Kept in the catalog, for the quarters that have events: six bytes each.  Clocks everywhere have been whole quarters from
-UTC for a century, so an hour, a day or a month of any zone begins on such a border.
+Kept in the catalog, for the quarters that have events: six bytes each.  All clocks are whole quarters from UTC today, so an
+hour, a day or a month of any zone begins on such a border; where a zone's history differs, times have to be read.
 """
 
 from typing import Any

@@ -83,6 +83,13 @@ class SegmentFiles:
         while len(self.recent) > most:
             self.recent.popitem(last=False)
 
+    def forget_others(self, live: Collection[str]) -> None:
+        """Let go of all segments but these: the disk has the bytes of a removed file back once nobody maps it."""
+        with self.taking:
+            for key in [key for key in self.checked if key[0] not in live]:
+                del self.checked[key]
+                self.recent.pop(key, None)
+
     def whole(self, row: SegmentRow) -> Path:
         """Return the path of a segment all of whose bytes are those that were written."""
         segment = self.open(row)

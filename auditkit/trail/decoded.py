@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from auditkit.store.arrays import to_numpy
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -79,19 +81,8 @@ class Decoded:
 
 
 def numbers_of(array: pa.Array, mask: Any) -> tuple[Any, Any]:
-    """Return the numbers of an array for the events of a mask, and where they are present (`None`: everywhere).
-
-    From its buffers: Arrow's own way to NumPy imports pandas where it is installed.
-    """
-    validity, data = array.buffers()
-    sort = (
-        "f" if pa.types.is_floating(array.type) else "u" if pa.types.is_unsigned_integer(array.type) else "i"
-    )
-    kind = f"<{sort}{array.type.bit_width // 8}"
-    place = slice(array.offset, array.offset + len(array))
-    numbers, present = np.frombuffer(data, dtype=kind)[place], None
-    if array.null_count:
-        present = np.unpackbits(np.frombuffer(validity, dtype="u1"), bitorder="little")[place].astype(bool)
+    """Return the numbers of an array for the events of a mask, and where they are present (`None`: everywhere)."""
+    numbers, present = to_numpy(array)
     if mask is None:
         return numbers, present
     return numbers[mask], None if present is None else present[mask]

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from auditkit.event import OWN_SOURCE
+from auditkit.store.arrays import text_of
 from auditkit.store.filters import FILTERED_COLUMNS, hashes
 from auditkit.store.reading import OpenSegment, SegmentFiles
 from auditkit.store.records import SegmentRow
@@ -223,7 +224,8 @@ def _asked(condition: Condition, values: pa.Array) -> Any:
 
 def _found(dictionary: pa.Array, texts: Collection[str]) -> list[int]:
     """Return the codes of those of the texts that a dictionary has."""
-    offsets, text = _bytes_of(dictionary)
+    offsets, data = text_of(dictionary)
+    text = b"" if data is None else data.to_pybytes()
     codes = []
     for wanted_text in texts:
         if not wanted_text:
@@ -236,9 +238,3 @@ def _found(dictionary: pa.Array, texts: Collection[str]) -> list[int]:
                 codes.append(code)
                 break
     return codes
-
-
-def _bytes_of(dictionary: pa.Array) -> tuple[Any, bytes]:
-    _, ends, data = dictionary.buffers()
-    offsets = np.frombuffer(ends, dtype="<i8")[dictionary.offset :][: len(dictionary) + 1]
-    return offsets, b"" if data is None else data.to_pybytes()

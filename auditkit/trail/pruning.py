@@ -128,6 +128,9 @@ def prune(
             replaced = [row.path for row in snapshot.catalog.replaced if exact and row.min_ts_us < cutoff_us]
             _commit(core, snapshot, cuts, replaced)
             _remove_files(core, [*(cut.row.path for cut in cuts), *replaced])
+            core.source.files.forget_others(
+                {row.path for row in snapshot.catalog.segments}.difference(cut.row.path for cut in cuts)
+            )
     return PruneSummary(
         plan=current,
         events=sum(cut.stone.rows for cut in cuts),

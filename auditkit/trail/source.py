@@ -73,6 +73,7 @@ class Source:
         for _ in range(_ATTEMPTS):
             queue = self.tail.read()
             catalog = self.catalog.read()
+            self.files.forget_others({row.path for row in catalog.segments})
             if queue.files and queue.first_seq <= catalog.flushed_seq:
                 return queue, catalog
             # A listing that raced with a flush; both move forward, so the next look fits together.

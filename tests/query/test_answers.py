@@ -31,7 +31,7 @@ from tests.plain import (
 from tests.query.generated import BY, CHANGES, EVENTS, EVERY, SCHEMA, TIMES, ZONES, frame_of
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(EVENTS, BY, st.sampled_from([None, *EVERY]), st.sampled_from(ZONES), st.booleans())
 def test_groups_agree_with_plain_python(
     events: list[Event], by: list[str], every: str | None, tz: str, lazy: bool
@@ -49,7 +49,7 @@ def test_groups_agree_with_plain_python(
     assert every is None or found.schema["ts"] == pl.Datetime("us", tz)
 
 
-@settings(deadline=None, max_examples=75)
+@settings(max_examples=75)
 @given(EVENTS, TIMES, st.integers(0, 400 * DAY), st.sampled_from(ZONES))
 def test_windows_are_half_open(events: list[Event], start: int, length: int, tz: str) -> None:
     """A window takes what happened at its start and not what happened at its end, for all three questions."""
@@ -65,7 +65,7 @@ def test_windows_are_half_open(events: list[Event], start: int, length: int, tz:
     assert_rows(found, groups(inside, [], "1d", tz, DEFAULTS))
 
 
-@settings(deadline=None, max_examples=75)
+@settings(max_examples=75)
 @given(
     EVENTS.filter(bool),
     st.lists(st.sampled_from(["actor", "action"]), max_size=2, unique=True),

@@ -34,7 +34,7 @@ def at_minutes(*minutes: float, **columns: list[Any]) -> pl.DataFrame:
     return frame_of(events).with_columns(pl.Series(name, values) for name, values in columns.items())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(CLOSE_EVENTS, BY, st.sampled_from(list(GAPS)), st.booleans())
 def test_sessions_agree_with_a_walk(events: list[Event], by: list[str], gap: str, lazy: bool) -> None:
     """Any events in any order, by any keys: each session begins, ends and counts as a walk along the events finds."""
@@ -44,7 +44,7 @@ def test_sessions_agree_with_a_walk(events: list[Event], by: list[str], gap: str
     assert_rows(plain_times(found), cut_into_sessions(events, by, GAPS[gap]))
 
 
-@settings(deadline=None, max_examples=75)
+@settings(max_examples=75)
 @given(CLOSE_EVENTS, CLOSE_TIMES, CLOSE_TIMES)
 def test_sessions_are_made_of_the_events_inside(events: list[Event], one: int, other: int) -> None:
     """A window and a condition choose events first: what is outside neither bridges a pause nor counts."""
@@ -93,7 +93,7 @@ def test_sessions_are_measured_as_asked() -> None:
     assert found.columns == ["actor", "start", "end", "duration", *aggs]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(CLOSE_EVENTS, BY, CLOSE_TIMES, CLOSE_TIMES, st.booleans())
 def test_first_sightings_agree_with_a_look(
     events: list[Event], by: list[str], one: int, other: int, bounded: bool
@@ -116,7 +116,7 @@ def test_first_sightings_need_no_seq() -> None:
     assert query.first_seen(events, "action", start="-1h", now=from_us(MORNING + 62 * MINUTE)).height == 0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     CLOSE_EVENTS,
     CLOSE_EVENTS,

@@ -44,7 +44,7 @@ def written(frame: pl.DataFrame | pl.LazyFrame) -> str:
     return text
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
 def test_no_text_becomes_a_formula(rows: list[tuple[str, str]]) -> None:
     """However text is put together, no cell of it is a formula, nor any line or cell that other separators make."""
@@ -58,7 +58,7 @@ def test_no_text_becomes_a_formula(rows: list[tuple[str, str]]) -> None:
         assert not any(is_formula(cell) for cell in row)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters=";")), max_size=5

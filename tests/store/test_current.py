@@ -1,7 +1,12 @@
 """The catalog as it is now: never an old one, and parsed once while nothing changes."""
 
 import time
+from dataclasses import replace
 
+import pytest
+
+from auditkit.errors import FormatError
+from auditkit.store.catalog import read_catalog, replace_info
 from auditkit.store.current import CurrentCatalog
 from auditkit.trail.facade import Trail
 
@@ -26,3 +31,12 @@ def test_a_catalog_that_has_just_changed_is_read_again(trail: Trail) -> None:
         trail.append(action="a").wait()
         trail.flush()
         assert current.read().flushed_seq == seq + 1
+
+
+@pytest.mark.parametrize(("version", "advice"), [(1, "use an older auditkit"), (99, "use a newer auditkit")])
+def test_a_catalog_of_another_format_is_refused(trail: Trail, version: int, advice: str) -> None:
+    """The error names both formats and says which auditkit reads it."""
+    path = trail.core.layout.catalog
+    replace_info(path, replace(trail.core.info, format=version))
+    with pytest.raises(FormatError, match=f"catalog format {version} .expected 2.; {advice}"):
+        read_catalog(path)

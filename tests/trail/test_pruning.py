@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -194,3 +195,22 @@ def test_a_prune_records_itself_in_the_same_transaction(crossed: Trail) -> None:
     assert found.queued == set()
     assert crossed.stats().queue.depth == 0
     assert ak.open(crossed.path).append(action="next").wait() == crossed.end_seq - 1
+
+
+def test_pruned_bytes_are_free(make_trail: Callable[..., Trail]) -> None:
+    """Nobody maps a removed file any more: the one who pruned at once, another reader from the next question on."""
+
+    def mapped() -> list[str]:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if str(trail.path) in line and line.endswith("(deleted)")]
+
+    trail = make_trail(maintain=False)
+    trail.extend([{"action": "a", "ts": NOW - timedelta(days=days)} for days in range(9)]).wait()
+    trail.flush()
+    with ak.open(trail.path) as reader:
+        assert trail.range().height == reader.range().height == 9
+        trail.set_retention("3d")
+        assert trail.prune().segments
+        assert len(mapped()) == len(set(mapped())) > 0  # the reader's own
+        assert reader.range().height == 4
+        assert not mapped()

@@ -1,0 +1,33 @@
+"""Arrow's arrays as NumPy's, from their buffers: Arrow's own way imports pandas where it is installed."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+Numbers = Any
+"""A numpy array."""
+
+
+def to_numpy(array: pa.Array) -> tuple[Numbers, Numbers | None]:
+    """Return the numbers or instants of an array, and which of them are present (`None`: all)."""
+    data = array.buffers()[1]
+    sort = (
+        "f" if pa.types.is_floating(array.type) else "u" if pa.types.is_unsigned_integer(array.type) else "i"
+    )
+    numbers = np.frombuffer(data, dtype=f"<{sort}{array.type.bit_width // 8}")
+    return numbers[array.offset :][: len(array)], presence(array)
+
+
+def presence(array: pa.Array) -> Numbers | None:
+    """Return which elements are not null, `None` where all are not."""
+    if not array.null_count:
+        return None
+    bits = np.unpackbits(np.frombuffer(array.buffers()[0], dtype="u1"), bitorder="little")
+    return bits[array.offset :][: len(array)].astype(bool)
+
+
+def text_of(texts: pa.Array) -> tuple[Numbers, pa.Buffer | None]:
+    """Return where each of some large strings begins, and the last ends, in their UTF-8; `None` where there is none."""
+    _, ends, data = texts.buffers()
+    return np.frombuffer(ends, dtype="<i8")[texts.offset :][: len(texts) + 1], data

@@ -43,24 +43,21 @@ def rows_as_columns(
 
     `refuse` hears of every bad row, with its position and the error; it raises, or the row is left out.
     """
-    normal = _normal(schema, frame, rules)
+    normal = normal_form(schema, frame, rules)
     if normal is None:
         return None
-    doubts = list(_doubts(schema, normal, rules))
-    if doubts:
-        doubtful = normal.select(pl.any_horizontal(doubt.fill_null(value=False) for doubt in doubts))
-        bad = list(_bad_rows(schema, frame, rules, doubtful.to_series(), refuse))
-        if bad:
-            kept = pl.Series(range(frame.height)).is_in(bad).not_()
-            frame, normal = frame.filter(kept), normal.filter(kept)
+    bad = list(_bad_rows(schema, frame, rules, doubtful_rows(schema, normal, rules), refuse))
+    if bad:
+        kept = pl.Series(range(frame.height)).is_in(bad).not_()
+        frame, normal = frame.filter(kept), normal.filter(kept)
     return normal.hstack([_tokens(frame, normal)])
 
 
 def _bad_rows(
-    schema: EventSchema, frame: pl.DataFrame, rules: Rules, doubtful: pl.Series, refuse: Refuse
+    schema: EventSchema, frame: pl.DataFrame, rules: Rules, doubtful: list[int], refuse: Refuse
 ) -> Iterator[int]:
     """Yield the positions of rows that the row's rule refuses."""
-    for position in doubtful.arg_true():
+    for position in doubtful:
         given = {name: value for name, value in frame.row(position, named=True).items() if value is not None}
         try:
             schema.row(given, rules, spill=True)
@@ -69,7 +66,23 @@ def _bad_rows(
             yield position
 
 
-def _normal(schema: EventSchema, frame: pl.DataFrame, rules: Rules) -> pl.DataFrame | None:
+def seems_flawless(normal: pl.DataFrame, rules: Rules) -> bool:
+    """Say whether a frame in normal form has no ids and no impossible times, which is seen at once."""
+    return normal.get_column("id").null_count() == normal.height and not list(
+        _outside(normal.get_column("ts"), _latest_us(rules))
+    )
+
+
+def doubtful_rows(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> list[int]:
+    """Return the positions of the rows of a frame in normal form that the screen does not vouch for."""
+    doubts = list(_doubts(schema, normal, rules))
+    if not doubts:
+        return []
+    doubtful = normal.select(pl.any_horizontal(doubt.fill_null(value=False) for doubt in doubts))
+    return doubtful.to_series().arg_true().to_list()
+
+
+def normal_form(schema: EventSchema, frame: pl.DataFrame, rules: Rules) -> pl.DataFrame | None:
     """Return the frame with the row columns and their types, or `None` where a column needs the row's care."""
     known = schema.row_columns
     given = {column.name: column for column in frame.iter_columns()}
@@ -138,8 +151,7 @@ def _doubts(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> Iterator
         yield pl.col("action").is_null() | (pl.col("action") == "")
     if (source == OWN_SOURCE).any():
         yield pl.col("source") == OWN_SOURCE
-    latest = min(LAST_US - 1, rules.now_us + rules.max_ahead_us)
-    yield from _outside(normal.get_column("ts"), latest)
+    yield from _outside(normal.get_column("ts"), _latest_us(rules))
     yield from _doubtful_attrs(normal.get_column("attrs"))
     for name in (*TEXT_FIELDS, "value", *schema.fields):
         column = normal.get_column(name)
@@ -149,6 +161,10 @@ def _doubts(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> Iterator
             yield ~pl.col(name).is_finite()
         elif column.dtype == UTC_MICROSECONDS:
             yield from _outside(column, LAST_US - 1)
+
+
+def _latest_us(rules: Rules) -> int:
+    return min(LAST_US - 1, rules.now_us + rules.max_ahead_us)
 
 
 def _outside(moments: pl.Series, latest_us: int) -> Iterator[pl.Expr]:

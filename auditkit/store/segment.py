@@ -6,14 +6,17 @@ nothing about its events beyond the time slot of their `ts`.
 """
 
 import hashlib
+import os
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -22,6 +25,7 @@ from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.filters import pack_filters
+from auditkit.store.ipcfile import IpcFile, encode_file
 from auditkit.store.marks import pack_marks
 from auditkit.store.records import BATCH, SegmentRow
 from auditkit.timerange import Width, partition_name, partition_start
@@ -30,14 +34,13 @@ BATCH_ROWS = 4_096
 METADATA_KEY = b"auditkit.format"
 _AHEAD = 2
 FORMAT = b"1"
-_MAGIC_BYTES = 8
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
 
 def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield (partition name, its events sorted by (ts, seq)), oldest partition first."""
-    ordered = events.sort("ts", "seq")
+    """Yield (partition name, its events sorted by (ts, seq)) of events in the order of seq, oldest partition first."""
+    ordered = events[np.argsort(events.get_column("ts").to_physical().to_numpy(), kind="stable")]
     stamps = ordered.get_column("ts").to_physical()
     position = 0
     while position < ordered.height:
@@ -75,8 +78,8 @@ def encode_segments(
 
 def encode_segment(layout: Layout, schema: EventSchema, partition: str, events: pl.DataFrame) -> Encoded:
     """Return the segment that holds the events of one partition, sorted by (ts, seq)."""
-    data, rows = _encode(events, schema)
-    digest = hashlib.sha256(data).digest()
+    file = _encode(events, schema)
+    digest = hashlib.sha256(file.data).digest()
     seqs = events.get_column("seq")
     first, last = int(_known(seqs.min())), int(_known(seqs.max()))
     stamps = events.get_column("ts").to_physical()
@@ -94,12 +97,12 @@ def encode_segment(layout: Layout, schema: EventSchema, partition: str, events: 
         producers_max_recorded_us=_optional_int(
             events.get_column("recorded").to_physical().filter(~own).max()
         ),
-        size_bytes=len(data),
+        size_bytes=len(file.data),
         sha256=digest,
         marks=pack_marks(stamps.to_numpy()),
-        **_described(data, rows, stamps),
+        **_described(file, stamps),
     )
-    return Encoded(row=row, data=data)
+    return Encoded(row=row, data=file.data)
 
 
 def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[Encoded]) -> list[SegmentRow]:
@@ -152,64 +155,40 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
     return pl.read_ipc(data).cast(pl.Schema(schema.stored))
 
 
-def _encode(events: pl.DataFrame, schema: EventSchema) -> tuple[bytes, list[int]]:
-    """Return the bytes of an IPC file, and the rows of each of its batches."""
-    columns = {
-        name: _array(events.get_column(name), coded=name in DICTIONARY_COLUMNS) for name in schema.columns
-    }
-    table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
-    batches = table.to_batches(max_chunksize=BATCH_ROWS)
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    sink = pa.BufferOutputStream()
-    filters = pack_filters(columns, BATCH_ROWS)
-    with pa.ipc.new_file(sink, table.schema, options=options, metadata=filters) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return sink.getvalue().to_pybytes(), [batch.num_rows for batch in batches]
+def _encode(events: pl.DataFrame, schema: EventSchema) -> IpcFile:
+    """Return events as an IPC file."""
+    threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads, thread_name_prefix="auditkit-encode") as pool:
+        arrays = pool.map(_array, (events.get_column(name) for name in schema.columns))
+        columns = dict(zip(schema.columns, arrays, strict=True))
+        table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
+        return encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)
 
 
-def _array(column: pl.Series, *, coded: bool) -> pa.Array:
+def _array(column: pl.Series) -> pa.Array:
     """Return a column as it is stored: plain, or as codes that are as wide as its dictionary asks for."""
-    plain = column.cast(pl.String) if coded else column
+    is_coded = column.name in DICTIONARY_COLUMNS
+    plain = column.cast(pl.String) if is_coded else column
     array = plain.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    if not coded:
+    if not is_coded:
         return array
     encoded = array.dictionary_encode()
     width = next(width for width in _CODE_WIDTHS if len(encoded.dictionary) <= 2 ** (width.bit_width - 1))
     return encoded.cast(pa.dictionary(width, pa.large_string()))
 
 
-def _described(data: bytes, rows: Sequence[int], stamps: pl.Series) -> dict[str, Any]:
+def _described(file: IpcFile, stamps: pl.Series) -> dict[str, Any]:
     """Return what the catalog keeps about the parts of a file: the columns of a `SegmentRow`."""
-    view = memoryview(data)
-    head, ends = _borders(data)
-    start, position, packed = head, 0, []
-    for count, end in zip(rows, ends, strict=True):
-        low, high = int(stamps[position]), int(stamps[position + count - 1])
-        packed.append(BATCH.pack(count, low, high, end, zlib.crc32(view[start:end])))
-        start, position = end, position + count
+    view, packed = memoryview(file.data), []
+    for number, (start, end) in enumerate(pairwise(file.borders)):
+        times = stamps.slice(number * BATCH_ROWS, BATCH_ROWS)
+        packed.append(BATCH.pack(len(times), int(times[0]), int(times[-1]), end, zlib.crc32(view[start:end])))
     return {
-        "head_bytes": head,
-        "head_crc": zlib.crc32(view[:head]),
-        "foot_crc": zlib.crc32(view[start:]),
+        "head_bytes": file.borders[0],
+        "head_crc": zlib.crc32(view[: file.borders[0]]),
+        "foot_crc": zlib.crc32(view[file.borders[-1] :]),
         "batches": b"".join(packed),
     }
-
-
-def _borders(data: bytes) -> tuple[int, list[int]]:
-    """Return where the first record batch of a file begins, and where each of them ends."""
-    source = pa.BufferReader(data)
-    source.seek(_MAGIC_BYTES)
-    head, ends = 0, list[int]()
-    while True:
-        start = source.tell()
-        try:
-            message = pa.ipc.read_message(source)
-        except EOFError:
-            return head, ends
-        if message.type == "record batch":
-            head = head or start
-            ends.append(source.tell())
 
 
 def _partition_end(start_us: int, width: Width) -> int:

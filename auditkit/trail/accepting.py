@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias
 
 import polars as pl
@@ -10,7 +11,7 @@ import pyarrow as pa
 from auditkit.context import bound
 from auditkit.errors import InvalidEventError, QueueFullError
 from auditkit.event import OWN_SOURCE, Row, Rules
-from auditkit.event.columns import rows_as_columns
+from auditkit.event.columns import doubtful_rows, normal_form, rows_as_columns, seems_flawless
 from auditkit.queue.batches import Batch
 from auditkit.queue.blocks import TOKEN
 from auditkit.queue.dead_letters import DeadLetter, describe_input
@@ -18,7 +19,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Refused, Writer
 from auditkit.timerange import from_us
 from auditkit.trail.core import Core
-from auditkit.trail.writing import flush, keep_dead_letters, write_bulk
+from auditkit.trail.writing import DoubtfulError, flush, keep_dead_letters, write_bulk
 
 BULK_ROWS = 100_000
 """From so many rows on a batch goes straight into segments."""
@@ -85,6 +86,10 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
     """Validate a chunk and hand it over whole."""
     refusals = _Refusals(core, chunk, rules, raises=on_invalid == "raise")
     batch: Batch | None = None
+    if isinstance(chunk, pl.DataFrame) and chunk.height >= BULK_ROWS:
+        first = _straight(core, chunk, rules)
+        if first is not None:
+            return _resolved(core, first, chunk.height)
     if isinstance(chunk, pl.DataFrame):
         batch = rows_as_columns(core.schema, chunk, rules, refusals.hear)
         chunk = chunk.iter_rows(named=True)
@@ -92,11 +97,28 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
         batch = _rows(core, chunk, rules, refusals.hear)
     refusals.keep()
     if len(batch) >= BULK_ROWS and not _has_keys(batch):
-        receipt = Receipt(core.writing(), len(batch))
-        receipt.resolve(write_bulk(core, _as_frame(core, batch)))
-        return receipt
+        return _resolved(core, write_bulk(core, _as_frame(core, batch)), len(batch))
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
     return _writer(core).submit(batch, keep_refused=keep_refused)
+
+
+def _straight(core: Core, frame: pl.DataFrame, rules: Rules) -> int | None:
+    """Write a frame that seems flawless while a thread makes sure of it; `None` where it needs a closer look."""
+    normal = normal_form(core.schema, frame, rules)
+    if normal is None or not seems_flawless(normal, rules):
+        return None
+    with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
+        doubtful = pool.submit(doubtful_rows, core.schema, normal, rules)
+        try:
+            return write_bulk(core, normal, is_flawless=lambda: not doubtful.result())
+        except DoubtfulError:
+            return None
+
+
+def _resolved(core: Core, first: int, count: int) -> Receipt:
+    receipt = Receipt(core.writing(), count)
+    receipt.resolve(first)
+    return receipt
 
 
 class _Refusals:

@@ -5,7 +5,7 @@ transaction, and only then drop the file.  Repeating it after a crash at any poi
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -18,7 +18,7 @@ from auditkit.queue.dedup import WINDOW, pack_entries
 from auditkit.queue.tail import TailView
 from auditkit.store.catalog import change_catalog, read_catalog
 from auditkit.store.records import CatalogChange, CatalogView, FlushRow, KeysRow, SegmentRow
-from auditkit.store.segment import encode_segments, partitions_of, store_segments
+from auditkit.store.segment import Encoded, encode_segments, partitions_of, store_segments
 from auditkit.trail.core import Core
 from auditkit.trail.snapshot import control_rows, newest_of
 from auditkit.wording import counted
@@ -91,21 +91,36 @@ def flush(core: Core) -> FlushSummary:
     )
 
 
-def write_bulk(core: Core, batch: pl.DataFrame) -> int:
+def _surely() -> bool:
+    return True
+
+
+class DoubtfulError(Exception):
+    """A batch turned out to need a closer look; nothing of it was written."""
+
+
+def write_bulk(core: Core, batch: pl.DataFrame, *, is_flawless: Callable[[], bool] = _surely) -> int:
     """Write a large batch (row columns, any order of ts) straight into segments; return its first seq.
 
     On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
-    just before it goes into the same transaction, so that seqs stay in order.
+    just before it goes into the same transaction, so that seqs stay in order.  `is_flawless` is asked for once the first
+    segment is ready to be stored: raises `DoubtfulError` where it says no.
     """
     core.check_query()
     core.writing().commit()
     if core.active_queue().backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
         flush(core)
     with core.maintenance(), core.active_queue().locked():
-        return write_directly(core, batch)
+        return write_directly(core, batch, is_flawless=is_flawless)
 
 
-def write_directly(core: Core, batch: pl.DataFrame, also: CatalogChange = _NOTHING) -> int:
+def write_directly(
+    core: Core,
+    batch: pl.DataFrame,
+    also: CatalogChange = _NOTHING,
+    *,
+    is_flawless: Callable[[], bool] = _surely,
+) -> int:
     """Write events straight into segments, with `also` in the same transaction; return their first seq.
 
     The caller holds both locks, that of maintenance and that of the queue.
@@ -121,7 +136,7 @@ def write_directly(core: Core, batch: pl.DataFrame, also: CatalogChange = _NOTHI
         core.schema.columns
     )  # what is stored as dictionaries is told apart partition by partition
     events = pl.concat([part.cast(text) for part in (queued, _numbered(core, batch, first, recorded_us))])
-    rows = _write_segments(core, events)
+    rows = _write_segments(core, events, is_flawless)
     end = first + batch.height
     change = _change(catalog, view, events, rows, end, also)
     with queue.jumping(end, recorded_us):
@@ -155,9 +170,18 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
         change_catalog(core.layout.catalog, CatalogChange(forget_replaced=old))
 
 
-def _write_segments(core: Core, events: pl.DataFrame) -> list[SegmentRow]:
+def _write_segments(
+    core: Core, events: pl.DataFrame, is_flawless: Callable[[], bool] = _surely
+) -> list[SegmentRow]:
     encoded = encode_segments(core.layout, core.schema, partitions_of(events, core.partition))
-    return store_segments(core.disk, core.layout, core.modes, encoded)
+
+    def vouched() -> Iterator[Encoded]:
+        for segment in encoded:
+            if not is_flawless():
+                raise DoubtfulError
+            yield segment
+
+    return store_segments(core.disk, core.layout, core.modes, vouched())
 
 
 def _numbered(core: Core, batch: pl.DataFrame, first: int, recorded_us: int) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import auditkit as ak
 from auditkit.store import segment
 from auditkit.timerange import Width, from_us
+from auditkit.trail import grouping
 from auditkit.trail.opening import create, open_trail
 from tests.fakes import ManualClock
 from tests.plain import DAY, HOUR, Event, instant
@@ -49,10 +50,11 @@ Batches = list[tuple[list[dict[str, Any]], bool, int]]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_batches() -> Iterator[None]:
-    """Store few events in each record batch, so that questions choose among many."""
+def small_pieces() -> Iterator[None]:
+    """Store few events in each record batch and answer in small pieces, so that there are many of them."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(segment, "BATCH_ROWS", 3)
+        patched.setattr(grouping, "_ENOUGH", 3)
         yield
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from auditkit.query.cells import Cells
+from auditkit.query.cells import Totals
 from auditkit.query.frames import output_name
 from auditkit.where import InvalidQueryError
 
@@ -22,6 +22,7 @@ _QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 NAMES = (*DEFAULTS, *_QUANTILES, "first", "last", "n_unique")
 COUNTS = ("count", "value_count", "n_unique")
 """The measures that are 0, and not null, where there is nothing to measure."""
+_FOLDED = {"sum": "sum", "mean": "sum", "min": "min", "max": "max"}
 _NEED_ORDER = ("first", "last")
 
 _VALUE = pl.col("value")
@@ -49,25 +50,24 @@ class Measures:
         """Whether counting events is not enough."""
         return any(measure != "count" for measure in self.columns.values())
 
-    def of_cells(self, cells: Cells) -> pl.DataFrame:
-        """Return the columns as they leave, from cells."""
-        found = pl.DataFrame({"count": cells.counts})
-        if self.looks_at_values:
-            found = found.with_columns(
-                pl.Series("value_count", cells.value_counts),
-                pl.Series("sum", cells.sums),
-                pl.Series("min", cells.mins),
-                pl.Series("max", cells.maxs),
-            )
-        some, total = pl.col("value_count") > 0, pl.col("sum")
+    @property
+    def folded(self) -> list[str]:
+        """What has to be known of the values of cells, beside their number."""
+        asked = {_FOLDED.get(str(measure)) for measure in self.columns.values()}
+        return [name for name in ("sum", "min", "max") if name in asked]
+
+    def of_totals(self, totals: Totals) -> pl.DataFrame:
+        """Return the columns as they leave, from what is known of cells."""
+        some = pl.col("value_count") > 0
         shown = {
             "count": pl.col("count").cast(pl.Int64),
             "value_count": pl.col("value_count").cast(pl.Int64),
-            "sum": pl.when(some).then(total),
-            "mean": pl.when(some).then(total / pl.col("value_count")),
+            "sum": pl.when(some).then(pl.col("sum")),
+            "mean": pl.when(some).then(pl.col("sum") / pl.col("value_count")),
             "min": pl.when(some).then(pl.col("min")),
             "max": pl.when(some).then(pl.col("max")),
         }
+        found = pl.DataFrame(dict(totals))
         return found.select(shown[str(measure)].alias(name) for name, measure in self.columns.items())
 
     def computed(self, order: list[str]) -> list[pl.Expr]:

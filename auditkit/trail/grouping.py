@@ -8,18 +8,18 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from auditkit.event import DICTIONARY_COLUMNS
 from auditkit.query import Aggregations, By
 from auditkit.query.aggregates import Measures, parse_measures
 from auditkit.query.answers import shown_starts
 from auditkit.query.buckets import bucket_starts
-from auditkit.query.cells import Cells, Key, Runs, count_runs, fold, merge
+from auditkit.query.cells import Cells, Gathering, Grid, Key, Runs, count_runs, fold
 from auditkit.query.keys import parse_keys
 from auditkit.store.reading import SegmentFiles
 from auditkit.timerange import Duration
@@ -29,6 +29,8 @@ from auditkit.trail.reading import events_of_tail, side_by_side
 from auditkit.trail.times import Buckets, intervals
 
 _MOST_BUCKETS = 500_000
+_ENOUGH = 250_000
+"""So many events are worth a piece of their own."""
 
 Numbers = Any
 """A numpy array."""
@@ -77,14 +79,20 @@ def grouped(files: SegmentFiles, grouping: Grouping, reading: Wanted) -> pl.Data
             return None
         starts = bucket_starts(grouping.every, grouping.tz, span.start_us, span.end_us - 1)
         buckets = Buckets.of(np.array(starts))
-    chosen = stretches(reading.snapshot, reading.window, own=reading.own)
-    codes = [_Codes() for _ in grouping.keys]
-    work = partial(_of_stretch, files, grouping, reading, buckets, codes)
-    parts = [part for part in side_by_side(work, chosen) if part is not None]
-    tail = events_of_tail(reading)
-    if tail.height:
-        parts.append(_of_tail(tail, grouping, buckets, codes))
-    return _finished(parts, grouping, buckets, codes) if parts else None
+    sections = _sections(reading, grouping, buckets)
+    work = partial(_of_stretch, files, grouping, reading, buckets)
+    parts = side_by_side(work, [(section, stretch) for section in sections for stretch in section.stretches])
+    frames = []
+    for section in sections:
+        gathering = Gathering()
+        for part in islice(parts, len(section.stretches)):
+            if part is not None:
+                gathering.add(part)
+        if section.tail.height:
+            gathering.add(_of_tail(section, grouping, buckets))
+        if gathering.parts:
+            frames.append(_finished(gathering, grouping, buckets, section.codes))
+    return pl.concat(frames) if frames else None
 
 
 class _Codes:
@@ -100,13 +108,51 @@ class _Codes:
             numbers = self._numbers
             return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
 
-    def ranked(self, numbers: Numbers) -> tuple[Numbers, pl.Series]:
+    def ranked(self) -> tuple[Numbers, pl.Series]:
         """Return for each number the place of its text among all of them, null last, and the texts in order."""
         texts = pl.Series(list(self._numbers), dtype=pl.String())
         order = texts.arg_sort(nulls_last=True)
         ranks = np.empty(len(texts), dtype=np.int64)
         ranks[order.to_numpy()] = np.arange(len(texts))
-        return ranks[numbers], texts.gather(order)
+        return ranks, texts.gather(order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """Stretches and events of the queue's tail that share no bucket with those of any other section."""
+
+    stretches: Sequence[Stretch]
+    tail: pl.DataFrame
+    codes: Sequence[_Codes]
+    """Those of each key."""
+
+
+def _sections(reading: Wanted, grouping: Grouping, buckets: Buckets | None) -> list[_Section]:
+    """Cut what is read where a bucket begins, but not into pieces of a few events: each becomes a piece of the answer."""
+    groups, borders = [list[Stretch]()], []
+    rows, reached = 0, 0
+    for stretch in stretches(reading.snapshot, reading.window, own=reading.own):
+        if buckets is not None:
+            first, last = buckets.between(stretch.min_ts_us, stretch.max_ts_us)
+            if rows >= _ENOUGH and first > reached:
+                groups.append([])
+                borders.append(buckets.starts[first])
+                rows = 0
+            reached = max(reached, last)
+        groups[-1].append(stretch)
+        rows += stretch.rows
+    tail = events_of_tail(reading)
+    if borders:
+        tail = tail.sort("ts", maintain_order=True)
+    cuts = [0, *(np.searchsorted(tail["ts"].to_physical(), borders) if borders else ()), tail.height]
+    return [
+        _Section(
+            stretches=group,
+            tail=tail.slice(first, end - first),
+            codes=[_Codes() for _ in grouping.keys],
+        )
+        for group, (first, end) in zip(groups, pairwise(cuts), strict=True)
+    ]
 
 
 def _of_stretch(
@@ -114,9 +160,9 @@ def _of_stretch(
     grouping: Grouping,
     reading: Wanted,
     buckets: Buckets | None,
-    codes: Sequence[_Codes],
-    stretch: Stretch,
-) -> Cells | None:
+    item: tuple[_Section, Stretch],
+) -> Grid | Cells | None:
+    section, stretch = item
     if buckets is not None and buckets.are_marked:
         columns = [name for name in reading.columns if name != "ts"]
         if not columns and reading.takes_all_of(stretch):
@@ -126,33 +172,28 @@ def _of_stretch(
     if not decoded.parts:
         return None
     mask = decoded.mask
-    texts = [decoded.column(name) for name in grouping.keys]
-    keys = [_key_of_codes(array, dictionary, mask) for array, dictionary in texts]
+    keys = [
+        _key_of_codes(decoded, name, mask, given)
+        for name, given in zip(grouping.keys, section.codes, strict=True)
+    ]
+    if buckets is not None:
+        runs = _runs(decoded, stretch, buckets)
+        if mask is None and not grouping.measures.looks_at_values and runs.are_long(keys):
+            return count_runs(runs, keys)
+        keys.insert(0, runs.key(mask))
     rows = decoded.rows if mask is None else int(mask.sum())
-    runs = None if buckets is None else _runs(decoded, stretch, buckets)
-    if runs is not None and mask is None and not grouping.measures.looks_at_values and runs.are_long:
-        cells = count_runs(runs, keys, rows)
-    else:
-        measured = grouping.measures.looks_at_values
-        values = numbers_of(decoded.column("value")[0], mask) if measured else ()
-        cells = fold(keys if runs is None else [runs.key(mask), *keys], rows, *values)
-    numbers = list(cells.keys)
-    for place, ((_, dictionary), given) in enumerate(
-        zip(texts, codes, strict=True), len(cells.keys) - len(codes)
-    ):
-        assert dictionary is not None  # noqa: S101 -- only such columns are keys here
-        numbers[place] = given.of([*dictionary.to_pylist(), None])[numbers[place]]
-    return replace(cells, keys=numbers)
+    if not grouping.measures.looks_at_values:
+        return fold(keys, rows)
+    return fold(keys, rows, grouping.measures.folded, *numbers_of(decoded.column("value")[0], mask))
 
 
-def _of_catalog(stretch: Stretch, buckets: Buckets) -> Cells:
+def _of_catalog(stretch: Stretch, buckets: Buckets) -> Grid:
     """Count events of which nothing has to be read."""
     parts = stretch.row.parts
     runs = buckets.marked_runs(
         stretch.row, intervals(stretch, ((number, 0, parts[number].rows) for number in stretch.numbers))
     )
-    present = np.flatnonzero(runs.lengths)
-    return Cells(keys=[present + runs.first], counts=runs.lengths[present])
+    return Grid([runs.side], {"count": runs.lengths})
 
 
 def _runs(decoded: Decoded, stretch: Stretch, buckets: Buckets) -> Runs:
@@ -163,43 +204,41 @@ def _runs(decoded: Decoded, stretch: Stretch, buckets: Buckets) -> Runs:
     return buckets.marked_runs(stretch.row, intervals(stretch, parts))
 
 
-def _of_tail(
-    tail: pl.DataFrame, grouping: Grouping, buckets: Buckets | None, codes: Sequence[_Codes]
-) -> Cells:
-    numbers = [given.of(tail.get_column(name)) for name, given in zip(grouping.keys, codes, strict=True)]
+def _of_tail(section: _Section, grouping: Grouping, buckets: Buckets | None) -> Grid | Cells:
+    tail = section.tail
+    numbers = [given.of(tail[name]) for name, given in zip(grouping.keys, section.codes, strict=True)]
     if buckets is not None:
-        stamps = tail.get_column("ts").to_physical().to_numpy()
+        stamps = tail["ts"].to_physical().to_numpy()
         numbers.insert(0, np.searchsorted(buckets.starts, stamps, side="right") - 1)
     keys = [Key.bounded(found) for found in numbers]
     if not grouping.measures.looks_at_values:
         return fold(keys, tail.height)
-    values = tail.get_column("value")
-    return fold(keys, tail.height, values.fill_null(0.0).to_numpy(), values.is_not_null().to_numpy())
+    values = tail["value"]
+    present = values.is_not_null().to_numpy()
+    return fold(keys, tail.height, grouping.measures.folded, values.fill_null(0.0).to_numpy(), present)
 
 
 def _finished(
-    parts: Sequence[Cells], grouping: Grouping, buckets: Buckets | None, codes: Sequence[_Codes]
+    gathering: Gathering, grouping: Grouping, buckets: Buckets | None, codes: Sequence[_Codes]
 ) -> pl.DataFrame:
-    """Merge the parts, whose keys are codes of text, in the order of the texts."""
-    count = len(parts[0].keys)
-    keys = [np.concatenate([part.keys[place] for part in parts]) for place in range(count)]
-    first = 0 if buckets is None else 1
-    texts = []
-    for place, given in enumerate(codes, first):
-        keys[place], text = given.ranked(keys[place])
-        texts.append(text)
-    cells = merge(parts, keys)
+    """Return the groups of a section, in the order of their keys' texts."""
+    ranked = [given.ranked() for given in codes]
+    times = [] if buckets is None else [None]
+    cells = gathering.listed([*times, *(ranks for ranks, _ in ranked)])
     columns = []
     if buckets is not None:
         columns.append(shown_starts(pl.Series(buckets.starts[cells.keys[0]]), grouping.tz))
-    for name, text, ranks in zip(grouping.keys, texts, cells.keys[first:], strict=True):
-        columns.append(text.gather(pl.Series(ranks)).alias(name))
-    measured = grouping.measures.of_cells(cells)
+    texts = zip(grouping.keys, ranked, cells.keys[len(times) :], strict=True)
+    columns += [text.gather(pl.Series(places)).alias(name) for name, (_, text), places in texts]
+    measured = grouping.measures.of_totals(cells.totals)
     return pl.DataFrame(columns).hstack(measured) if columns else measured
 
 
-def _key_of_codes(codes: pa.Array, dictionary: pa.Array, mask: Numbers) -> Key:
+def _key_of_codes(decoded: Decoded, name: str, mask: Numbers, given: _Codes) -> Key:
     """Return the code of each event's text, the one behind the last for null."""
+    codes, dictionary = decoded.column(name)
+    assert dictionary is not None  # noqa: S101 -- only such columns are keys here
     places, present = numbers_of(codes, mask)
     null = len(dictionary)
-    return Key(places if present is None else np.where(present, places, np.int64(null)), 0, null + 1)
+    side = given.of([*dictionary.to_pylist(), None])
+    return Key(places if present is None else np.where(present, places, np.int64(null)), side)

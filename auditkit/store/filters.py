@@ -6,6 +6,7 @@ length and at thirty-two bytes spread over the value, so that values which diffe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ _WINDOW = 8
 _MULTIPLIERS = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype="<u8"
 )
+_MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WINDOW + 1)], dtype="<u8")
+"""For a text of so many bytes, those of its window that are its own."""
 _Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 def hashes(values: pl.Series) -> _Hashes:
     """Return a 64-bit hash of each text (no nulls), the same in every version and on every machine."""
-    return _hashed(values.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()))
+    texts = values.cast(pl.String).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    return _Texts.of(texts).hashes(0, len(texts))
 
 
 def pack_filters(columns: Mapping[str, pa.Array], batch_rows: int) -> dict[bytes, bytes]:
@@ -46,14 +50,16 @@ def pack_filters(columns: Mapping[str, pa.Array], batch_rows: int) -> dict[bytes
 def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
     """Yield the hashes of the values that each batch has; each text of a dictionary is hashed once."""
     is_dictionary = isinstance(column, pa.DictionaryArray)
-    of_code = _hashed(column.dictionary) if is_dictionary else None
     plain = column.indices if is_dictionary else column
-    values = to_numpy(plain)[0] if is_dictionary else _hashed(plain)
     present = presence(plain)
+    texts = _Texts.of(column.dictionary if is_dictionary else column)
+    of_code = texts.hashes(0, len(column.dictionary)) if is_dictionary else None
+    codes = to_numpy(plain)[0] if is_dictionary else None
     for start in range(0, len(plain), batch_rows):
-        found = values[start : start + batch_rows]
+        end = min(start + batch_rows, len(plain))
+        found = texts.hashes(start, end) if codes is None else codes[start:end]
         if present is not None:
-            found = found[present[start : start + batch_rows]]
+            found = found[present[start:end]]
         if of_code is None:
             ordered = np.sort(found)
             yield ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
@@ -63,24 +69,37 @@ def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
             yield of_code[seen]
 
 
-def _hashed(texts: pa.Array) -> _Hashes:
-    """Return the hashes of large strings; what it returns for a null means nothing."""
-    offsets, data = text_of(texts)
-    size = 0 if data is None else data.size
-    text = np.zeros(size + _WINDOW, dtype="u1")  # the last window may begin at the end
-    if data:
-        text[:size] = np.frombuffer(data, dtype="u1")
-    windows = np.ndarray((size + 1,), dtype="<u8", buffer=text, strides=(1,))
-    starts, lengths = offsets[:-1], np.diff(offsets)
-    spare = np.maximum(lengths - _WINDOW, 0)
-    third = spare // 3
-    masks = np.array([(1 << 8 * count) - 1 for count in range(_WINDOW + 1)], dtype="<u8")
-    mask = masks[np.minimum(lengths, _WINDOW)]
-    found: _Hashes = lengths.astype("<u8")
-    for begin, multiplier in zip((0, third, 2 * third, spare), _MULTIPLIERS, strict=True):
-        found = (found ^ (windows[starts + begin] & mask)) * multiplier
-        found ^= found >> np.uint64(29)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Large strings: where each begins and the last ends, and the eight bytes from each byte on."""
+
+    offsets: Any
+    windows: Any
+
+    @classmethod
+    def of(cls, texts: pa.Array) -> "_Texts":
+        offsets, data = text_of(texts)
+        size = 0 if data is None else data.size
+        text = np.zeros(size + _WINDOW, dtype="u1")  # the last window may begin at the end
+        if data:
+            text[:size] = np.frombuffer(data, dtype="u1")
+        return cls(offsets, np.ndarray((size + 1,), dtype="<u8", buffer=text, strides=(1,)))
+
+    def hashes(self, first: int, end: int) -> _Hashes:
+        """Return the hashes of some of the strings, a batch at most where speed matters; of a null it means nothing."""
+        starts = self.offsets[first:end]
+        lengths = self.offsets[first + 1 : end + 1] - starts
+        spare = np.maximum(lengths - _WINDOW, 0)
+        third = spare // 3
+        mask = _MASKS.take(lengths, mode="clip")
+        found: _Hashes = lengths.astype("<u8")
+        for begin, multiplier in zip((0, third, 2 * third, spare), _MULTIPLIERS, strict=True):
+            window = self.windows[starts + begin]
+            window &= mask
+            found ^= window
+            found *= multiplier
+            found ^= found >> np.uint64(29)
+        return found
 
 
 def filter_key(column: str) -> bytes:
@@ -120,10 +139,14 @@ def candidates(packed: bytes, wanted: _Hashes) -> list[int]:
 
 def _places(values: _Hashes, size: Any) -> Iterator[Any]:
     """Yield for each probe the place of every value among `size` bits."""
-    low = np.uint64(0xFFFFFFFF)
-    first, step = values & low, (values >> np.uint64(32)) | np.uint64(1)
-    for number in range(_PROBES):
-        yield ((((first + np.uint64(number) * step) & low) * size) >> np.uint64(32)).astype("<i8")
+    half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    at, step = values & low, (values >> half) | np.uint64(1)
+    for _ in range(_PROBES):
+        place = at & low
+        place *= size
+        place >>= half
+        yield place.view("<i8")
+        at += step
 
 
 def _to_ascii(bits: Any) -> bytes:

@@ -111,7 +111,7 @@ def build(root: Path) -> int:
         create(root, retention="30d", maintain=False, clock=clock, disk=disk) as trail,
     ):
         patched.setattr(accepting, "BULK_ROWS", 40)
-        patched.setattr(blocks, "FRAME_BLOCK_ROWS", 8)
+        patched.setattr(blocks, "COLUMN_BLOCK_ROWS", 8)
         patched.setattr(batches, "BLOCK_ROWS", 16)
         for _ in range(2):
             trail.extend(events(trail, 4, keyed=True)).wait()

@@ -1,18 +1,21 @@
-"""Validation of whole frames: a fast screen over columns, and the row's rule for whatever the screen doubts.
+"""Validation of whole tables: a fast screen over columns, and the row's rule for whatever the screen doubts.
 
 The screen may doubt a good row, never pass a bad one; what it doubts is decided by `EventSchema.row`, so that a
-frame and a mapping are held to the same words.  A frame whose shape the columns cannot express is left to the rows.
-What a whole column rules out is not looked for row by row: small batches are as frequent as large ones.
+table and a mapping are held to the same words.  A table whose shape the columns cannot express is left to the rows.
+Small batches are as frequent as large ones: what lies in Arrow's buffers as it should be is only looked at.
 """
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Any
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from auditkit.arrays import Numbers, lengths, presence, to_numpy
 from auditkit.errors import InvalidEventError
 from auditkit.event.attrs import SURELY_FLAT, AnyObject
 from auditkit.event.rows import EventSchema, Rules, token_of
@@ -23,91 +26,137 @@ from auditkit.event.schema import (
     MAX_ATTRS_DEPTH,
     MAX_TEXT_BYTES,
     OWN_SOURCE,
-    TEXT_FIELDS,
     UTC_MICROSECONDS,
 )
 from auditkit.timerange import from_us
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
 _NEWLINE = ord("\n")
+_ARROW_TYPES: Mapping[pl.DataType, Sequence[pa.DataType]] = {
+    pl.Boolean(): [pa.bool_()],
+    pl.Int64(): [pa.int64()],
+    pl.Float64(): [pa.float64()],
+    pl.String(): [pa.string(), pa.large_string(), pa.string_view()],
+    UTC_MICROSECONDS: [pa.timestamp("us", "UTC")],
+}
+"""What needs no conversion, for every type of a field."""
 
 _lines = msgspec.json.Decoder(AnyObject)
 
-Refuse = Callable[[int, InvalidEventError], None]
+Table: TypeAlias = pl.DataFrame | pa.Table
+Columns = dict[str, pa.Array]
+Refuse = Callable[[int, InvalidEventError, Mapping[str, Any]], None]
+_Column: TypeAlias = pl.Series | pa.Array | pa.ChunkedArray
 
 
-def rows_as_columns(
-    schema: EventSchema, frame: pl.DataFrame, rules: Rules, refuse: Refuse
-) -> pl.DataFrame | None:
-    """Return the frame's events with the row columns and `token`, or `None` where only row by row will do.
+def rows_as_columns(schema: EventSchema, table: Table, rules: Rules, refuse: Refuse) -> pa.RecordBatch | None:
+    """Return a table's events with the row columns and `token`, or `None` where only row by row will do.
 
-    `refuse` hears of every bad row, with its position and the error; it raises, or the row is left out.
+    `refuse` hears of every bad row: its position, the error, and the row.  It raises, or the row is left out.
     """
-    normal = normal_form(schema, frame, rules)
+    normal = normal_form(schema, table)
     if normal is None:
         return None
-    bad = list(_bad_rows(schema, frame, rules, doubtful_rows(schema, normal, rules), refuse))
+    doubtful = doubtful_rows(normal, rules)
+    bad = list(_bad_rows(schema, table, rules, doubtful, refuse)) if doubtful else []
     if bad:
-        kept = pl.Series(range(frame.height)).is_in(bad).not_()
-        frame, normal = frame.filter(kept), normal.filter(kept)
-    return normal.hstack([_tokens(frame, normal)])
+        kept = pl.Series(range(len(table))).is_in(bad).not_()
+        normal = {name: _array(_series(column).filter(kept)) for name, column in normal.items()}
+    return as_batch(normal, rules)
+
+
+def as_batch(normal: Columns, rules: Rules) -> pa.RecordBatch:
+    """Return columns in normal form, without doubtful ones, as a batch with `token`; a missing ts becomes now."""
+    columns = {**normal, TOKEN: _tokens(normal)}
+    if columns["ts"].null_count:
+        columns["ts"] = _array(_series(columns["ts"]).fill_null(from_us(rules.now_us)))
+    return pa.RecordBatch.from_arrays([*columns.values()], [*columns])
+
+
+def as_frame(table: Table) -> pl.DataFrame:
+    """Return a table as a Polars frame."""
+    return table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+
+
+def check_bytes(table: Table) -> None:
+    """Raise `InvalidEventError` where an Arrow table's bytes are not what its types say, such as UTF-8.
+
+    Arrow itself never looks, and what is damaged could not be read once it is stored.
+    """
+    if isinstance(table, pa.Table):
+        try:
+            table.validate(full=True)
+        except pa.ArrowInvalid as exc:
+            raise InvalidEventError("table", str(exc), "damaged") from exc
 
 
 def _bad_rows(
-    schema: EventSchema, frame: pl.DataFrame, rules: Rules, doubtful: list[int], refuse: Refuse
+    schema: EventSchema, table: Table, rules: Rules, doubtful: Sequence[int], refuse: Refuse
 ) -> Iterator[int]:
     """Yield the positions of rows that the row's rule refuses."""
+    frame = as_frame(table)
     for position in doubtful:
-        given = {name: value for name, value in frame.row(position, named=True).items() if value is not None}
+        row = frame.row(position, named=True)
         try:
-            schema.row(given, rules, spill=True)
+            schema.row({name: value for name, value in row.items() if value is not None}, rules, spill=True)
         except InvalidEventError as exc:
-            refuse(position, exc)
+            refuse(position, exc, row)
             yield position
 
 
-def seems_flawless(normal: pl.DataFrame, rules: Rules) -> bool:
-    """Say whether a frame in normal form has no ids and no impossible times, which is seen at once."""
-    return normal.get_column("id").null_count() == normal.height and not list(
-        _outside(normal.get_column("ts"), _latest_us(rules))
-    )
-
-
-def doubtful_rows(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> list[int]:
-    """Return the positions of the rows of a frame in normal form that the screen does not vouch for."""
-    doubts = list(_doubts(schema, normal, rules))
-    if not doubts:
-        return []
-    doubtful = normal.select(pl.any_horizontal(doubt.fill_null(value=False) for doubt in doubts))
-    return doubtful.to_series().arg_true().to_list()
-
-
-def normal_form(schema: EventSchema, frame: pl.DataFrame, rules: Rules) -> pl.DataFrame | None:
-    """Return the frame with the row columns and their types, or `None` where a column needs the row's care."""
-    known = schema.row_columns
-    given = {column.name: column for column in frame.iter_columns()}
-    extra = [name for name in given if name not in known]
+def normal_form(schema: EventSchema, table: Table) -> Columns | None:
+    """Return the row columns in their types, or `None` where a column needs the row's care."""
+    height, given = len(table), _by_name(table)
+    if not height or not given:
+        return None
+    extra = [name for name in given if name not in schema.columns or name in ("seq", "recorded")]
     if extra:
-        attrs = given.get("attrs")
-        if (attrs is not None and attrs.null_count() < frame.height) or not _all_spill(given, extra):
+        spilled = _spilled([_series(given[name], name) for name in extra])
+        if spilled is None or ("attrs" in given and not _is_null(given["attrs"])):
             return None
-        spilled = frame.select(pl.struct(extra).struct.json_encode())
-        given["attrs"] = spilled.to_series()
-    columns = []
-    for name in known:
-        column = _cast(given.get(name), schema.columns[name], frame.height)
+        given["attrs"] = spilled
+    normal = {}
+    for name in schema.row_columns:
+        column = _cast(given.get(name), schema.columns[name], height)
         if column is None:
             return None
-        if name == "ts" and column.null_count():
-            column = column.fill_null(from_us(rules.now_us))
-        columns.append(column.alias(name))
-    return pl.DataFrame(columns) if frame.width else None
+        normal[name] = column
+    return normal
 
 
-def _cast(given: pl.Series | None, wanted: pl.DataType, height: int) -> pl.Series | None:
+def _by_name(table: Table) -> dict[str, _Column]:
+    if isinstance(table, pa.Table) and len(set(table.column_names)) < table.num_columns:
+        table = as_frame(table)  # which refuses names that repeat
+    if isinstance(table, pa.Table):
+        return dict(zip(table.column_names, table.columns, strict=True))
+    return {column.name: column for column in table.iter_columns()}
+
+
+def _series(column: _Column, name: str = "") -> pl.Series:
+    return column if isinstance(column, pl.Series) else pl.Series(name, column)
+
+
+def _array(column: pl.Series) -> pa.Array:
+    return column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+
+
+def _is_null(column: _Column) -> bool:
+    nulls = column.null_count() if isinstance(column, pl.Series) else column.null_count
+    return bool(nulls == len(column))
+
+
+def _cast(given: _Column | None, wanted: pl.DataType, height: int) -> pa.Array | None:
     """Return a column in its type without losing or inventing anything, `None` where that is not certain."""
-    if given is None or given.dtype == pl.Null():
-        return pl.Series([None], dtype=wanted).new_from_index(0, height)
+    kept = _ARROW_TYPES[wanted]
+    if given is None or _is_null(given):
+        return pa.nulls(height, kept[0])
+    if isinstance(given, pa.ChunkedArray) and given.num_chunks == 1 and given.type in kept:
+        return given.chunk(0)
+    certain = _certain(_series(given), wanted)
+    return None if certain is None else _array(certain)
+
+
+def _certain(given: pl.Series, wanted: pl.DataType) -> pl.Series | None:
     kind = given.dtype
     if kind == wanted:
         return given
@@ -133,8 +182,11 @@ def _instants(given: pl.Series) -> pl.Series | None:
     return physical.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
-def _all_spill(given: dict[str, pl.Series], extra: list[str]) -> bool:
-    return not {"seq", "recorded"} & set(extra) and all(_spills(given[name]) for name in extra)
+def _spilled(extra: Sequence[pl.Series]) -> pl.Series | None:
+    """Return columns that are no field as attrs, `None` where only the row can tell what becomes of them."""
+    if any(column.name in ("seq", "recorded") or not _spills(column) for column in extra):
+        return None
+    return pl.DataFrame(extra).to_struct().struct.json_encode()
 
 
 def _spills(column: pl.Series) -> bool:
@@ -144,78 +196,90 @@ def _spills(column: pl.Series) -> bool:
     return column.dtype in (pl.String(), pl.Boolean()) or column.dtype.is_integer()
 
 
-def _doubts(schema: EventSchema, normal: pl.DataFrame, rules: Rules) -> Iterator[pl.Expr]:
-    """Yield what the screen does not vouch for, leaving out what no row of this frame can be."""
-    action, source = normal.get_column("action"), normal.get_column("source")
-    if action.null_count() or (action == "").any():
-        yield pl.col("action").is_null() | (pl.col("action") == "")
-    if (source == OWN_SOURCE).any():
-        yield pl.col("source") == OWN_SOURCE
-    yield from _outside(normal.get_column("ts"), _latest_us(rules))
-    yield from _doubtful_attrs(normal.get_column("attrs"))
-    for name in (*TEXT_FIELDS, "value", *schema.fields):
-        column = normal.get_column(name)
-        if column.dtype == pl.String() and column.estimated_size() > MAX_TEXT_BYTES:
-            yield pl.col(name).str.len_bytes() > MAX_TEXT_BYTES
-        elif column.dtype == pl.Float64() and not math.isfinite(column.sum()):
-            yield ~pl.col(name).is_finite()
-        elif column.dtype == UTC_MICROSECONDS:
-            yield from _outside(column, LAST_US - 1)
+def seems_flawless(normal: Columns, rules: Rules) -> bool:
+    """Say whether columns in normal form have no ids and no impossible times, which is seen at once."""
+    return _is_null(normal["id"]) and not _doubts("ts", normal["ts"], rules).any()
 
 
-def _latest_us(rules: Rules) -> int:
-    return min(LAST_US - 1, rules.now_us + rules.max_ahead_us)
+def doubtful_rows(normal: Columns, rules: Rules) -> list[int]:
+    """Return the positions of the rows of columns in normal form that the screen does not vouch for."""
+    named = presence(normal["action"])
+    doubtful = np.zeros(len(normal["action"]), dtype=bool) if named is None else ~named
+    for name, column in normal.items():
+        doubtful |= _doubts(name, column, rules)
+    return np.flatnonzero(doubtful).tolist()
 
 
-def _outside(moments: pl.Series, latest_us: int) -> Iterator[pl.Expr]:
-    """Yield which moments are too early or too late, where there are any."""
-    instants = moments.cast(pl.Int64)
-    earliest, latest = instants.min(), instants.max()
-    if (
-        isinstance(earliest, int)
-        and isinstance(latest, int)
-        and not FIRST_US <= earliest <= latest <= latest_us
-    ):
-        yield ~pl.col(moments.name).to_physical().is_between(FIRST_US, latest_us)
+def _doubts(name: str, column: pa.Array, rules: Rules) -> Numbers:
+    """Return which values of a column the screen does not vouch for; nulls are nobody's business."""
+    if _is_null(column):
+        return np.False_
+    doubtful, present = _look_at(name, column, rules), presence(column)
+    return doubtful if present is None else doubtful & present
 
 
-def _doubtful_attrs(attrs: pl.Series) -> Iterator[pl.Expr]:
-    """Yield which attrs may be no JSON object, too long or too deep, from one pass over all of them.
+def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers:
+    """Return which values of a column the screen does not vouch for; of nulls, anything."""
+    kind = column.type
+    if name == "attrs":
+        return _doubtful_attrs(column.cast(pa.large_string()))
+    if pa.types.is_timestamp(kind):
+        latest = min(LAST_US - 1, rules.now_us + rules.max_ahead_us) if name == "ts" else LAST_US - 1
+        moments, _ = to_numpy(column)
+        return (moments < FIRST_US) | (moments > latest)
+    if pa.types.is_floating(kind):
+        return ~np.isfinite(to_numpy(column)[0])
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return np.False_
+    sizes = lengths(column)
+    doubtful = sizes > MAX_TEXT_BYTES
+    if name == "action":
+        doubtful |= sizes == 0
+    elif name == "source":
+        doubtful |= _series(column).eq_missing(OWN_SOURCE).to_numpy()
+    return doubtful
+
+
+def _doubtful_attrs(attrs: pa.Array) -> Numbers:
+    """Return which attrs may be no JSON object, too long or too deep, from one pass over all of them.
 
     A value that goes over several lines is not vouched for.
     """
-    present = attrs.drop_nulls()
+    present = attrs.drop_null() if attrs.null_count else attrs
     lines = _joined(present)
     try:
-        objects = len(_lines.decode_lines(lines)) if len(present) else 0
+        objects = len(_lines.decode_lines(lines))
     except (msgspec.DecodeError, RecursionError):
         objects = -1
     newlines = np.count_nonzero(np.frombuffer(lines, dtype="u1") == _NEWLINE)
-    if objects != len(present) or newlines >= max(1, len(present)):
-        yield pl.col("attrs").is_not_null()
-        return
-    longest = present.str.len_bytes().max()
-    if isinstance(longest, int) and longest > SURELY_FLAT:
-        yield pl.col("attrs").str.len_bytes() > MAX_ATTRS_BYTES
-        yield pl.col("attrs").str.count_matches(r"[{\[]") > MAX_ATTRS_DEPTH
+    if objects != len(present) or newlines >= len(present):
+        return np.True_
+    sizes = lengths(attrs)
+    if sizes.max() <= SURELY_FLAT:
+        return np.False_
+    depths, _ = to_numpy(pc.count_substring_regex(attrs, r"[{\[]"))
+    return (sizes > MAX_ATTRS_BYTES) | (depths > MAX_ATTRS_DEPTH)
 
 
-def _joined(texts: pl.Series) -> bytes | memoryview:
-    """Return texts as UTF-8, one to a line."""
-    _, _, data = texts.str.join("\n").to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
-    return b"" if data is None else memoryview(data)
+def _joined(texts: pa.Array) -> pa.Buffer:
+    """Return large strings as UTF-8, one to a line."""
+    # From buffers: Arrow's own way from Python's values imports pandas where it is installed.
+    borders = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(struct.pack("<2i", 0, len(texts)))])
+    ends = pa.py_buffer(struct.pack("<2q", 0, 1))
+    newline = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(b"\n")])
+    return pc.binary_join(pa.ListArray.from_arrays(borders, texts), newline)[0].as_buffer()
 
 
-def _tokens(frame: pl.DataFrame, normal: pl.DataFrame) -> pl.Series:
+def _tokens(columns: Columns) -> pa.Array:
     """Return the tokens of the rows with an id."""
-    if normal.get_column("id").null_count() == normal.height:
-        return pl.Series(TOKEN, [None], dtype=pl.Binary).new_from_index(0, normal.height)
-    given_ts = frame.get_column("ts") if "ts" in frame.columns else pl.Series([None] * frame.height)
-    defaulted = given_ts.is_null()
-    plain = normal.with_columns(pl.col(pl.Datetime).to_physical())
-    source_at, id_at = (plain.columns.index(name) for name in ("source", "id"))
-    tokens: list[Any] = [
-        token_of(row[source_at], row[id_at], row, defaulted=missing) if row[id_at] is not None else None
-        for row, missing in zip(plain.iter_rows(), defaulted, strict=True)
+    if columns["id"].null_count == len(columns["id"]):
+        return pa.nulls(len(columns["id"]), pa.binary())
+    plain = pl.DataFrame(pa.table(columns)).with_columns(pl.col(pl.Datetime).to_physical())
+    ts_at, source_at, id_at = (plain.columns.index(name) for name in ("ts", "source", "id"))
+    tokens = [
+        None
+        if row[id_at] is None
+        else token_of(row[source_at], row[id_at], row, defaulted=row[ts_at] is None)
+        for row in plain.iter_rows()
     ]
-    return pl.Series(TOKEN, tokens, dtype=pl.Binary)
+    return _array(pl.Series(tokens, dtype=pl.Binary))

@@ -54,21 +54,24 @@ class EventSchema:
     """The columns of one trail: the common ones and the declared extra `fields`."""
 
     fields: Mapping[str, pl.DataType] = field(default_factory=dict)
+    columns: Mapping[str, pl.DataType] = field(init=False, repr=False, compare=False)
+    """All columns as they leave the trail, in order."""
+    row_columns: Sequence[str] = field(init=False, repr=False, compare=False)
+    """The columns of a row: what a producer decides."""
     kinds: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
     """The declared fields with the names of their types."""
     _keys: frozenset[str] = field(init=False, repr=False, compare=False)
     _shape: type[msgspec.Struct] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        columns = {**SCHEMA, **self.fields}
+        rows = tuple(name for name in columns if name not in ("seq", "recorded"))
         kinds = [(name, field_type_name(dtype)) for name, dtype in self.fields.items()]
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "row_columns", rows)
         object.__setattr__(self, "kinds", kinds)
-        object.__setattr__(self, "_keys", frozenset(self.row_columns))
+        object.__setattr__(self, "_keys", frozenset(rows))
         object.__setattr__(self, "_shape", plain_shape(kinds))
-
-    @property
-    def columns(self) -> dict[str, pl.DataType]:
-        """All columns as they leave the trail, in order."""
-        return {**SCHEMA, **self.fields}
 
     @property
     def stored(self) -> dict[str, pl.DataType]:
@@ -77,11 +80,6 @@ class EventSchema:
             name: pl.Categorical() if name in DICTIONARY_COLUMNS else dtype
             for name, dtype in self.columns.items()
         }
-
-    @property
-    def row_columns(self) -> tuple[str, ...]:
-        """The columns of a row: what a producer decides."""
-        return tuple(name for name in self.columns if name not in ("seq", "recorded"))
 
     def row(self, given: Mapping[str, Any], rules: Rules, *, own: bool = False, spill: bool = False) -> Row:
         """Validate one event and return its row.

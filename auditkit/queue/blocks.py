@@ -6,7 +6,6 @@ once: nothing is touched row by row).  The last column holds the rows' tokens.  
 of ones, which no MessagePack array does.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
@@ -14,16 +13,18 @@ from typing import Any
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 
 from auditkit.errors import CorruptionError
 from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
 from auditkit.queue.frames import Frame
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
-FRAME_BLOCK_ROWS = 32_768
+COLUMN_BLOCK_ROWS = 32_768
 LARGEST_BYTES = 64 * 1024 * 1024
 """A payload above this is cut in two, well before a frame cannot hold it."""
 _ARROW = b"\xff\xff\xff\xff"
+_END_OF_STREAM = _ARROW + bytes(4)
 
 _decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,23 +49,22 @@ def row_payloads(rows: Sequence[Row]) -> Iterator[tuple[bytes, int]]:
     yield from row_payloads(rows[half:])
 
 
-def frame_payloads(events: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
-    """Yield (payload, rows) for a frame with the row columns and `token`."""
-    row_bytes = 1 + int(events.estimated_size()) // max(1, events.height)
-    held = pl.DataFrame([column for column in events.iter_columns() if column.null_count() < events.height])
-    for part in held.iter_slices(max(1, min(FRAME_BLOCK_ROWS, LARGEST_BYTES // 2 // row_bytes))):
-        yield from _stream_payloads(part)
+def column_payloads(events: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
+    """Yield (payload, rows) for the row columns and `token` of events."""
+    yield from _stream_payloads(
+        events.select([name for name in events.schema.names if events.column(name).null_count < len(events)])
+    )
 
 
-def _stream_payloads(part: pl.DataFrame) -> Iterator[tuple[bytes, int]]:
-    sink = io.BytesIO()
-    part.write_ipc_stream(sink, compat_level=pl.CompatLevel.newest())
-    if sink.tell() <= LARGEST_BYTES or part.height == 1:
-        yield sink.getvalue(), part.height
-        return
-    half = part.height // 2
-    yield from _stream_payloads(part[:half])
-    yield from _stream_payloads(part[half:])
+def _stream_payloads(part: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
+    if len(part) <= COLUMN_BLOCK_ROWS:
+        payload = b"".join((part.schema.serialize(), part.serialize(), _END_OF_STREAM))
+        if len(payload) <= LARGEST_BYTES or len(part) == 1:
+            yield payload, len(part)
+            return
+    half = len(part) // 2
+    yield from _stream_payloads(part.slice(0, half))
+    yield from _stream_payloads(part.slice(half))
 
 
 def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from auditkit.store.arrays import presence, text_of, to_numpy
+from auditkit.arrays import presence, text_of, to_numpy
 
 FILTERED_COLUMNS = ("actor", "resource", "correlation", "id")
 """Columns that are asked for one value at a time."""

@@ -11,8 +11,17 @@ import pyarrow as pa
 from auditkit.context import bound
 from auditkit.errors import InvalidEventError, QueueFullError
 from auditkit.event import OWN_SOURCE, Row, Rules
-from auditkit.event.columns import doubtful_rows, normal_form, rows_as_columns, seems_flawless
-from auditkit.queue.batches import Batch
+from auditkit.event.columns import (
+    Table,
+    as_batch,
+    as_frame,
+    check_bytes,
+    doubtful_rows,
+    normal_form,
+    rows_as_columns,
+    seems_flawless,
+)
+from auditkit.queue.batches import Batch, as_rows, compacted, has_keys
 from auditkit.queue.blocks import TOKEN
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.receipts import Receipt
@@ -27,8 +36,8 @@ CHUNK_ROWS = 1_000_000
 """What comes without a length is taken in chunks of so many rows."""
 
 OnInvalid = Literal["raise", "dead-letter"]
-Chunk = Iterable[Mapping[str, Any]] | pl.DataFrame
-Rows: TypeAlias = Chunk | pl.LazyFrame | pa.Table | pa.RecordBatchReader
+Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
+Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
 
 
 def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
@@ -84,33 +93,36 @@ def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> 
 
 def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Receipt:
     """Validate a chunk and hand it over whole."""
-    refusals = _Refusals(core, chunk, rules, raises=on_invalid == "raise")
+    refusals = _Refusals(core, rules, raises=on_invalid == "raise")
     batch: Batch | None = None
-    if isinstance(chunk, pl.DataFrame) and chunk.height >= BULK_ROWS:
-        first = _straight(core, chunk, rules)
-        if first is not None:
-            return _resolved(core, first, chunk.height)
-    if isinstance(chunk, pl.DataFrame):
+    if isinstance(chunk, pl.DataFrame | pa.Table):
+        check_bytes(chunk)
+        if len(chunk) >= BULK_ROWS and (first := _straight(core, chunk, rules)) is not None:
+            return _resolved(core, first, len(chunk))
         batch = rows_as_columns(core.schema, chunk, rules, refusals.hear)
-        chunk = chunk.iter_rows(named=True)
+        chunk = as_frame(chunk).iter_rows(named=True) if batch is None else ()
     if batch is None:
         batch = _rows(core, chunk, rules, refusals.hear)
     refusals.keep()
-    if len(batch) >= BULK_ROWS and not _has_keys(batch):
+    if len(batch) >= BULK_ROWS and not has_keys(batch):
         return _resolved(core, write_bulk(core, _as_frame(core, batch)), len(batch))
+    if isinstance(batch, pa.RecordBatch):
+        batch = compacted(batch)
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
     return _writer(core).submit(batch, keep_refused=keep_refused)
 
 
-def _straight(core: Core, frame: pl.DataFrame, rules: Rules) -> int | None:
-    """Write a frame that seems flawless while a thread makes sure of it; `None` where it needs a closer look."""
-    normal = normal_form(core.schema, frame, rules)
+def _straight(core: Core, table: Table, rules: Rules) -> int | None:
+    """Write a table that seems flawless while a thread makes sure of it; `None` where it needs a closer look."""
+    normal = normal_form(core.schema, table)
     if normal is None or not seems_flawless(normal, rules):
         return None
     with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
-        doubtful = pool.submit(doubtful_rows, core.schema, normal, rules)
+        doubtful = pool.submit(doubtful_rows, normal, rules)
         try:
-            return write_bulk(core, normal, is_flawless=lambda: not doubtful.result())
+            return write_bulk(
+                core, pl.DataFrame(as_batch(normal, rules)), is_flawless=lambda: not doubtful.result()
+            )
         except DoubtfulError:
             return None
 
@@ -124,19 +136,16 @@ def _resolved(core: Core, first: int, count: int) -> Receipt:
 class _Refusals:
     """What becomes of bad rows: the first one raises, or all are kept as dead letters."""
 
-    def __init__(self, core: Core, chunk: Chunk, rules: Rules, *, raises: bool) -> None:
+    def __init__(self, core: Core, rules: Rules, *, raises: bool) -> None:
         self._core = core
-        self._chunk = chunk
         self._now_us = rules.now_us
         self._raises = raises
         self._letters: list[DeadLetter] = []
 
-    def hear(self, position: int, error: InvalidEventError, given: object = None) -> None:
+    def hear(self, position: int, error: InvalidEventError, given: object) -> None:
         """Take note of a bad row, or raise for it."""
         if self._raises:
             raise InvalidEventError(error.field, error.value, error.reason, position=position) from error
-        if given is None and isinstance(self._chunk, pl.DataFrame):
-            given = self._chunk.row(position, named=True)
         letter = DeadLetter(
             recorded_us=self._now_us,
             reason=str(error),
@@ -192,7 +201,7 @@ def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
     moments = {name for name, kind in core.schema.columns.items() if isinstance(kind, pl.Datetime)}
 
     def letter(position: int, error: InvalidEventError) -> DeadLetter:
-        row = batch.row(position) if isinstance(batch, pl.DataFrame) else batch[position]
+        (row,) = as_rows(batch[position : position + 1])
         given = {
             name: from_us(value) if name in moments and isinstance(value, int) else value
             for name, value in zip(names, row, strict=False)
@@ -209,15 +218,9 @@ def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
     return lambda refused: keep_dead_letters(core, [letter(*one) for one in refused])
 
 
-def _has_keys(batch: Batch) -> bool:
-    if isinstance(batch, pl.DataFrame):
-        return batch.get_column(TOKEN).null_count() < batch.height
-    return any(row[-1] is not None for row in batch)
-
-
 def _as_frame(core: Core, batch: Batch) -> pl.DataFrame:
-    if isinstance(batch, pl.DataFrame):
-        return batch
+    if isinstance(batch, pa.RecordBatch):
+        return pl.DataFrame(batch)
     columns = core.schema.columns
     physical = {
         name: pl.Int64() if isinstance(columns[name], pl.Datetime) else columns[name]
@@ -233,10 +236,8 @@ def _rules(core: Core, tz: str | None) -> Rules:
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:
     """Yield the input whole where it has a length, else a million rows at a time."""
-    if isinstance(rows, pl.DataFrame):
+    if isinstance(rows, pl.DataFrame | pa.Table):
         yield rows
-    elif isinstance(rows, pa.Table):
-        yield _from_arrow(rows)
     elif isinstance(rows, pl.LazyFrame):
         yield from rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
     elif isinstance(rows, pa.RecordBatchReader):
@@ -247,18 +248,13 @@ def _chunks(rows: Rows) -> Iterator[Chunk]:
         yield rows
 
 
-def _gathered(reader: pa.RecordBatchReader) -> Iterator[pl.DataFrame]:
+def _gathered(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
     """Yield what a reader gives in chunks, however small its batches are."""
     batches: list[pa.RecordBatch] = []
     for batch in reader:
         batches.append(batch)
         if sum(len(part) for part in batches) >= CHUNK_ROWS:
-            yield _from_arrow(pa.Table.from_batches(batches))
+            yield pa.Table.from_batches(batches)
             batches = []
     if batches:
-        yield _from_arrow(pa.Table.from_batches(batches))
-
-
-def _from_arrow(data: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(data)
-    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
+        yield pa.Table.from_batches(batches)

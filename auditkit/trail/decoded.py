@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from auditkit.store.arrays import to_numpy
+from auditkit.arrays import to_numpy
 
 
 @dataclass(frozen=True, slots=True)

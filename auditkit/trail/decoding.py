@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from auditkit.arrays import text_of
 from auditkit.event import OWN_SOURCE
-from auditkit.store.arrays import text_of
 from auditkit.store.filters import FILTERED_COLUMNS, hashes
 from auditkit.store.reading import OpenSegment, SegmentFiles
 from auditkit.store.records import SegmentRow

@@ -68,7 +68,7 @@ class Trail:
     @property
     def schema(self) -> dict[str, pl.DataType]:
         """The columns of an event as queries return them, declared fields last."""
-        return self._core.schema.columns
+        return dict(self._core.schema.columns)
 
     @property
     def fields(self) -> dict[str, pl.DataType]:

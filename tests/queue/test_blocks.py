@@ -7,7 +7,7 @@ import polars as pl
 
 from auditkit.event import EventSchema, Rules
 from auditkit.event.columns import rows_as_columns
-from auditkit.queue.blocks import TOKEN, decode_frames, encode_rows, frame_payloads, tokens_of
+from auditkit.queue.blocks import TOKEN, column_payloads, decode_frames, encode_rows, tokens_of
 from auditkit.queue.frames import EVENTS, Frame
 
 PATH = Path("x.wal")
@@ -27,9 +27,9 @@ def frame_of(payload: bytes, count: int, seq: int = 0) -> Frame:
 def test_rows_and_columns_are_the_same_events() -> None:
     """A frame's block and a row block of the same events decode to equal frames, tokens included."""
     rows = [SCHEMA.row(given, RULES) for given in GIVEN]
-    columns = rows_as_columns(SCHEMA, pl.DataFrame(GIVEN), RULES, lambda _position, _error: None)
+    columns = rows_as_columns(SCHEMA, pl.DataFrame(GIVEN), RULES, lambda *_: None)
     assert columns is not None
-    ((payload, count),) = frame_payloads(columns)
+    ((payload, count),) = column_payloads(columns)
     by_rows = decode_frames([frame_of(encode_rows(rows), 2)], SCHEMA, PATH)
     by_columns = decode_frames([frame_of(payload, count)], SCHEMA, PATH)
     assert by_rows.equals(by_columns)
@@ -44,11 +44,9 @@ def test_rows_and_columns_are_the_same_events() -> None:
 def test_mixed_blocks_keep_their_order() -> None:
     """Blocks of both kinds in a row decode in seq order."""
     row = SCHEMA.row({"action": "r"}, RULES)
-    columns = rows_as_columns(
-        SCHEMA, pl.DataFrame({"action": ["c", "c"]}), RULES, lambda _position, _error: None
-    )
+    columns = rows_as_columns(SCHEMA, pl.DataFrame({"action": ["c", "c"]}), RULES, lambda *_: None)
     assert columns is not None
-    ((payload, _),) = frame_payloads(columns)
+    ((payload, _),) = column_payloads(columns)
     frames = [frame_of(encode_rows([row]), 1, 5), frame_of(payload, 2, 6), frame_of(encode_rows([row]), 1, 8)]
     events = decode_frames(frames, SCHEMA, PATH)
     assert events["seq"].to_list() == [5, 6, 7, 8]
@@ -60,9 +58,9 @@ def test_columns_without_a_value_are_left_out() -> None:
     given = pl.DataFrame(
         {"ts": [datetime(2023, 1, 1, tzinfo=UTC)] * 2, "action": ["c", "d"], "n": [None, None]}
     )
-    columns = rows_as_columns(SCHEMA, given, RULES, lambda _position, _error: None)
+    columns = rows_as_columns(SCHEMA, given, RULES, lambda *_: None)
     assert columns is not None
-    ((payload, _),) = frame_payloads(columns)
+    ((payload, _),) = column_payloads(columns)
     assert pl.read_ipc_stream(payload).columns == ["ts", "action"]
     assert tokens_of(frame_of(payload, 2), PATH) is None
     events = decode_frames([frame_of(payload, 2)], SCHEMA, PATH)

@@ -31,3 +31,12 @@ def text_of(texts: pa.Array) -> tuple[Numbers, pa.Buffer | None]:
     """Return where each of some large strings begins, and the last ends, in their UTF-8; `None` where there is none."""
     _, ends, data = texts.buffers()
     return np.frombuffer(ends, dtype="<i8")[texts.offset :][: len(texts) + 1], data
+
+
+def lengths(texts: pa.Array) -> Numbers:
+    """Return how many bytes each of some strings has, of whatever layout; of nulls, any number."""
+    places = texts.buffers()[1]
+    if pa.types.is_string_view(texts.type):
+        return np.frombuffer(places, dtype="<i4")[::4][texts.offset :][: len(texts)]
+    ends = np.frombuffer(places, dtype="<i8" if pa.types.is_large_string(texts.type) else "<i4")
+    return np.diff(ends[texts.offset :][: len(texts) + 1])

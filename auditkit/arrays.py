@@ -24,7 +24,19 @@ def presence(array: pa.Array) -> Numbers | None:
     if not array.null_count:
         return None
     bits = np.unpackbits(np.frombuffer(array.buffers()[0], dtype="u1"), bitorder="little")
-    return bits[array.offset :][: len(array)].astype(bool)
+    return bits[array.offset :][: len(array)].view(bool)
+
+
+def to_arrow(numbers: Numbers) -> pa.Array:
+    """Return numbers of 32 bits without a sign as Arrow's."""
+    return pa.Array.from_buffers(pa.uint32(), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def flags(mask: Numbers) -> pa.Array:
+    """Return a mask as Arrow's."""
+    return pa.Array.from_buffers(
+        pa.bool_(), len(mask), [None, pa.py_buffer(np.packbits(mask, bitorder="little"))]
+    )
 
 
 def text_of(texts: pa.Array) -> tuple[Numbers, pa.Buffer | None]:

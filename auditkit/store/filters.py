@@ -128,12 +128,11 @@ def candidates(packed: bytes, wanted: _Hashes) -> list[int]:
     count = int(_numbers(packed, 1)[0])
     sizes = _numbers(packed, count + 1)[1:]
     starts = 32 * (count + 1) + np.cumsum(sizes, dtype="<i8") - sizes
+    some = sizes > 0
     may_hold = np.zeros(count, dtype=bool)
     for value in wanted:
-        filled = sizes > 0
-        for places in _places(np.full(count, value), sizes.astype("<u8")):
-            filled[filled] = _bits(packed, (starts + places)[filled])
-        may_hold |= filled
+        probes = np.stack(list(_places(np.full(count, value), sizes.astype("<u8"))))
+        may_hold |= some & _bits(packed, np.where(some, starts + probes, 0)).all(axis=0)
     return np.flatnonzero(may_hold).tolist()
 
 

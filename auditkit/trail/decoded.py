@@ -1,14 +1,18 @@
-"""Parts of a segment's batches as they were decoded, and what becomes of them: numbers, or a frame."""
+"""Parts of a segment's batches as they were decoded, and what becomes of them: numbers, or events for a frame."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from auditkit.arrays import to_numpy
+from auditkit.arrays import flags, to_arrow, to_numpy
+
+_FEW = 64
+"""So many pieces of a batch are cut out of it; for more of them Arrow's filter is worth what loading it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,18 @@ class Part:
         """The number of events, wanted or not."""
         return int(self.batch.num_rows)
 
+    def pieces(self) -> list[pa.RecordBatch]:
+        """Return the wanted events."""
+        if self.mask is None:
+            return [self.batch]
+        borders = np.flatnonzero(np.diff(self.mask, prepend=False, append=False)).tolist()
+        if len(borders) <= _FEW:
+            return [
+                self.batch.slice(first, end - first)
+                for first, end in zip(borders[::2], borders[1::2], strict=True)
+            ]
+        return [self.batch.filter(flags(self.mask))]
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -33,7 +49,7 @@ class Decoded:
     columns: Sequence[str]
     parts: Sequence[Part]
     texts: dict[str, pl.Series]
-    """The values of the dictionaries that were looked into."""
+    """The texts of codes, as far as they were asked for: the values of a dictionary, and no text behind them."""
 
     @property
     def rows(self) -> int:
@@ -58,26 +74,49 @@ class Decoded:
             arrays = [array.indices for array in arrays]
         return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays), dictionary
 
-    def frame(self) -> pl.DataFrame | None:
-        """Return the wanted events, text plain; `None` where there are none."""
+    def events(self) -> "Events | None":
+        """Return the wanted events, `None` where there are none."""
         if not self.parts:
             return None
-        columns = {name: self.column(name) for name in self.columns}
-        arrays = [array for array, _ in columns.values()]
-        frame = _polars(pa.Table.from_arrays(arrays, names=list(columns)))
-        if (mask := self.mask) is not None:
-            frame = frame.filter(pl.Series(mask))
-        for place, (name, (_, dictionary)) in enumerate(columns.items()):
-            if dictionary is not None:
-                codes = frame.get_column(name)
-                frame.replace_column(place, self._texts(name, dictionary).gather(codes).alias(name))
-        return frame
+        batch = pa.concat_batches([piece for part in self.parts for piece in part.pieces()])
+        arrays, texts = [], {}
+        for name in self.columns:
+            column = batch.column(name)
+            if isinstance(column, pa.DictionaryArray):
+                texts[name] = self._texts(name, column.dictionary)
+                column = to_arrow(places_of(column.indices, len(column.dictionary)).astype(np.uint32))
+            arrays.append(column)
+        return Events(pa.RecordBatch.from_arrays(arrays, names=list(self.columns)), texts)
 
     def _texts(self, name: str, dictionary: pa.Array) -> pl.Series:
-        """Return the values of a dictionary, the same for all questions to a segment that stays open."""
+        """Return the texts of codes, the same for all questions to a segment that stays open."""
         if name not in self.texts:
-            self.texts[name] = series_of(dictionary)
+            self.texts[name] = series_of(pa.concat_arrays([dictionary, pa.nulls(1, dictionary.type)]))
         return self.texts[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Wanted events of one segment on their way into a frame; they keep nothing else of what was decoded."""
+
+    batch: pa.RecordBatch
+    texts: Mapping[str, pl.Series]
+    """For columns of codes, the text of each."""
+
+
+def frame_of(found: Sequence[Events]) -> pl.DataFrame:
+    """Return the events of all, of which there are some, as one frame, text plain."""
+    frame = _polars(pa.Table.from_batches([events.batch for events in found]))
+    rows = [events.batch.num_rows for events in found]
+    begins = list(accumulate(rows, initial=0))[:-1]
+    for name in found[0].texts:
+        codes = frame.get_column(name)
+        texts = [
+            events.texts[name][codes.slice(begin, count)]
+            for events, begin, count in zip(found, begins, rows, strict=True)
+        ]
+        frame.replace_column(frame.get_column_index(name), pl.concat(texts).alias(name))
+    return frame
 
 
 def numbers_of(array: pa.Array, mask: Any) -> tuple[Any, Any]:
@@ -86,6 +125,12 @@ def numbers_of(array: pa.Array, mask: Any) -> tuple[Any, Any]:
     if mask is None:
         return numbers, present
     return numbers[mask], None if present is None else present[mask]
+
+
+def places_of(codes: pa.Array, null: int, mask: Any = None) -> Any:
+    """Return the place of each event's text in a dictionary, for the events of a mask; that of no text is `null`."""
+    places, present = numbers_of(codes, mask)
+    return places if present is None else np.where(present, places, np.int64(null))
 
 
 def series_of(values: pa.Array) -> pl.Series:

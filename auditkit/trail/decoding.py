@@ -19,7 +19,7 @@ from auditkit.store.filters import FILTERED_COLUMNS, hashes
 from auditkit.store.reading import OpenSegment, SegmentFiles
 from auditkit.store.records import SegmentRow
 from auditkit.timerange import TimeRange
-from auditkit.trail.decoded import Decoded, Part, numbers_of, series_of
+from auditkit.trail.decoded import Decoded, Events, Part, numbers_of, places_of, series_of
 from auditkit.trail.snapshot import Snapshot
 from auditkit.where import Condition
 
@@ -90,6 +90,8 @@ class Wanted:
     conditions: Sequence[Condition] = ()
     hashes: Mapping[str, Any]
     """For columns with filters, the hashes of the values of which an event must have one."""
+    spread: bool = False
+    """Whether the columns of a batch are decoded beside each other, because stretches are not."""
 
     def decoded(self, segment: OpenSegment, stretch: Stretch) -> Decoded:
         """Decode what may be wanted of a stretch; Polars is used only where there are conditions."""
@@ -100,13 +102,14 @@ class Wanted:
         tables: dict[int, Any] = {}
         if self.conditions and not self.hashes:
             # Few events are expected to remain: the other columns are decoded only where there are some.
-            first = segment.batches(numbers, looked_at)
+            first = segment.batches(numbers, looked_at, spread=self.spread)
             numbers = [
                 number
                 for number, batch in zip(numbers, first, strict=True)
                 if self._chosen(number, stretch, batch, tables) is not None
             ]
-        read = segment.batches(numbers, looked_at.union(self.columns)) if numbers else ()
+        columns = looked_at.union(self.columns)
+        read = segment.batches(numbers, columns, spread=self.spread) if numbers else ()
         chosen = (
             self._chosen(number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
         )
@@ -116,9 +119,9 @@ class Wanted:
         """Whether each event of a stretch is wanted."""
         return stretch.inside and not (stretch.hides or self.conditions or self.hashes)
 
-    def frame(self, files: SegmentFiles, stretch: Stretch) -> pl.DataFrame | None:
+    def events(self, files: SegmentFiles, stretch: Stretch) -> Events | None:
         """Return the wanted events of a stretch, `None` where there are none."""
-        return self.decoded(files.open(stretch.row), stretch).frame()
+        return self.decoded(files.open(stretch.row), stretch).events()
 
     def looked_at(self, stretch: Stretch) -> set[str]:
         """Return the columns that say which events are wanted."""
@@ -213,8 +216,7 @@ def _holds(condition: Condition, batch: pa.RecordBatch, tables: dict[int, Any], 
 
 def _looked_up(column: pa.DictionaryArray, table: Any) -> Any:
     """Return for each event what `table` says of its value; the last entry is for null."""
-    codes, present = numbers_of(column.indices, None)
-    return table[codes if present is None else np.where(present, codes, np.int64(len(table) - 1))]
+    return table[places_of(column.indices, len(table) - 1)]
 
 
 def _asked(condition: Condition, values: pa.Array) -> Any:

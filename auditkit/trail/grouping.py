@@ -23,7 +23,7 @@ from auditkit.query.cells import Cells, Gathering, Grid, Key, Runs, count_runs, 
 from auditkit.query.keys import parse_keys
 from auditkit.store.reading import SegmentFiles
 from auditkit.timerange import Duration
-from auditkit.trail.decoded import Decoded, numbers_of
+from auditkit.trail.decoded import Decoded, numbers_of, places_of
 from auditkit.trail.decoding import Stretch, Wanted, stretches
 from auditkit.trail.reading import events_of_tail, side_by_side
 from auditkit.trail.times import Buckets, intervals
@@ -238,7 +238,5 @@ def _key_of_codes(decoded: Decoded, name: str, mask: Numbers, given: _Codes) -> 
     """Return the code of each event's text, the one behind the last for null."""
     codes, dictionary = decoded.column(name)
     assert dictionary is not None  # noqa: S101 -- only such columns are keys here
-    places, present = numbers_of(codes, mask)
-    null = len(dictionary)
     side = given.of([*dictionary.to_pylist(), None])
-    return Key(places if present is None else np.where(present, places, np.int64(null)), side)
+    return Key(places_of(codes, len(dictionary), mask), side)

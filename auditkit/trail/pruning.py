@@ -22,7 +22,7 @@ from auditkit.store.segment import encode_segment, store_segments
 from auditkit.timerange import TimeRange, from_us, to_us
 from auditkit.trail.accepting import append_own, own_frame
 from auditkit.trail.core import Core
-from auditkit.trail.decoded import Decoded, Part
+from auditkit.trail.decoded import Decoded, Part, frame_of
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot
 from auditkit.trail.writing import flush, remove_leftovers, write_directly
 from auditkit.wording import counted
@@ -191,9 +191,9 @@ def _frame(segment: OpenSegment, numbers: Sequence[int], columns: Sequence[str])
     """Return batches of a segment, text plain."""
     read = segment.batches(numbers, columns)
     parts = [Part(number, 0, batch) for number, batch in zip(numbers, read, strict=True)]
-    frame = Decoded(columns, parts, segment.texts).frame()
-    assert frame is not None  # noqa: S101 -- no batch is empty
-    return frame
+    events = Decoded(columns, parts, segment.texts).events()
+    assert events is not None  # noqa: S101 -- no batch is empty
+    return frame_of([events])
 
 
 def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 
 from auditkit.query import in_range, text_out
 from auditkit.store.reading import SegmentFiles
+from auditkit.trail.decoded import Events, frame_of
 from auditkit.trail.decoding import Stretch, Wanted, stretches
 from auditkit.trail.snapshot import visible
 from auditkit.where import InvalidQueryError
@@ -24,6 +25,8 @@ _ORDER = ("ts", "seq")
 _AHEAD = 2
 """How many pieces of work per thread may wait to be taken."""
 _MOST_AT_ONCE = 64
+_FEW_BATCHES = 16
+"""So many are decoded by the thread that asks: no thread of ours would have an equal share of them."""
 FEW_ROWS = 200_000
 """So many events always fit."""
 MOST_SHARE = 0.5
@@ -36,7 +39,7 @@ _R = TypeVar("_R")
 def events_in_order(
     files: SegmentFiles, wanted: Wanted, *, limit: int | None = None, descending: bool = False
 ) -> pl.DataFrame:
-    """Return the wanted events ordered by (ts, seq), or the first so many of them."""
+    """Return the wanted events ordered by (ts, seq), or the first so many of them; perhaps with more columns."""
     chosen = stretches(wanted.snapshot, wanted.window, own=wanted.own)
     if limit is None and len(chosen) < 2 and not wanted.snapshot.tail.height:
         reading = wanted
@@ -44,13 +47,13 @@ def events_in_order(
         reading = replace(wanted, columns=list(dict.fromkeys([*wanted.columns, *_ORDER])))
     tail = events_of_tail(reading)
     if limit is not None:
-        return _first(files, chosen, reading, tail, limit, descending=descending).select(wanted.columns)
+        return _first(files, chosen, reading, tail, limit, descending=descending)
     if not (reading.conditions or reading.hashes):
         _check_fits(sum(stretch.rows for stretch in chosen), len(reading.columns))
-    events = _together(_fitting(side_by_side(partial(reading.frame, files), chosen)), tail)
+    events = _together(_fitting(_read(files, reading, chosen)), tail)
     if wanted.snapshot.tail.height or not _are_in_order(chosen):
         events = events.sort(_ORDER)
-    return (events.reverse() if descending else events).select(wanted.columns)
+    return events.reverse() if descending else events
 
 
 def _first(
@@ -80,17 +83,25 @@ def _first(
             group = [one for one in group if (nearest(one) >= last if descending else nearest(one) <= last)]
             if not group:
                 break
-        read = _together(side_by_side(partial(wanted.frame, files), group), events)
+        read = _together(_read(files, wanted, group), events)
         events = read.sort(_ORDER, descending=descending).head(limit)
         at_once = min(2 * at_once, _MOST_AT_ONCE)
     return events
+
+
+def _read(files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]) -> Iterator[Events | None]:
+    """Yield the wanted events of each stretch, in order."""
+    if sum(len(stretch.numbers) for stretch in chosen) > _FEW_BATCHES:
+        return side_by_side(partial(wanted.events, files), chosen)
+    return map(partial(replace(wanted, spread=True).events, files), chosen)
 
 
 def events_of_tail(wanted: Wanted) -> pl.DataFrame:
     """Return the wanted events of the queue's tail, in the order of their seqs."""
     tail = wanted.snapshot.tail
     if not tail.height:
-        return _nothing(tuple((name, tail.schema[name]) for name in wanted.columns))
+        schema = tail.schema
+        return _nothing(tuple((name, schema[name]) for name in wanted.columns))
     inside = in_range(wanted.window)
     conditions = [condition.expression for condition in wanted.conditions]
     shown = visible(wanted.snapshot, own=wanted.own)
@@ -122,22 +133,23 @@ def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
         pool.shutdown(cancel_futures=True)
 
 
-def _together(found: Iterable[pl.DataFrame | None], others: pl.DataFrame) -> pl.DataFrame:
-    """Return the events of all frames as one."""
-    frames = [frame for frame in found if frame is not None]
-    if others.height or not frames:
-        frames.append(others)
-    return pl.concat(frames) if len(frames) > 1 else frames[0]
+def _together(found: Iterable[Events | None], others: pl.DataFrame) -> pl.DataFrame:
+    """Return all events as one frame."""
+    events = [one for one in found if one is not None]
+    if not events:
+        return others
+    frame = frame_of(events)
+    return pl.concat([frame, others]) if others.height else frame
 
 
-def _fitting(frames: Iterable[pl.DataFrame | None]) -> Iterator[pl.DataFrame | None]:
-    """Pass frames on while all of them together fit into memory."""
+def _fitting(found: Iterable[Events | None]) -> Iterator[Events | None]:
+    """Pass events on while all of them together fit into memory."""
     rows = 0
-    for frame in frames:
-        if frame is not None:
-            rows += frame.height
-            _check_fits(rows, frame.width)
-        yield frame
+    for events in found:
+        if events is not None:
+            rows += events.batch.num_rows
+            _check_fits(rows, events.batch.num_columns)
+        yield events
 
 
 def _check_fits(rows: int, columns: int) -> None:

@@ -13,6 +13,7 @@ from polars.io.plugins import register_io_source
 
 from auditkit.errors import AuditError
 from auditkit.timerange import TimeRange
+from auditkit.trail.decoded import frame_of
 from auditkit.trail.decoding import Stretch, Wanted, stretches, wanted
 from auditkit.trail.reading import events_of_tail, side_by_side
 from auditkit.trail.source import Source, retrying
@@ -49,10 +50,10 @@ def scan_events(source: Source, window: TimeRange, *, at: int, allow_pruned: boo
 
         def begin() -> Iterator[pl.DataFrame]:
             reading, found = plan()
-            decoded = side_by_side(lambda one: reading.decoded(source.files.open(one.row), one), found)
-            first = next(decoded, None)  # what is gone by now is planned anew
-            read = chain(() if first is None else (first,), decoded)
-            frames = (frame for one in read if (frame := one.frame()) is not None)
+            events = side_by_side(lambda one: reading.events(source.files, one), found)
+            first = next(events, None)  # what is gone by now is planned anew
+            read = chain(() if first is None else (first,), events)
+            frames = (frame_of([one]) for one in read if one is not None)
             return chain(frames, (events_of_tail(reading),))
 
         left = n_rows

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias
 
 import polars as pl
@@ -117,14 +116,11 @@ def _straight(core: Core, table: Table, rules: Rules) -> int | None:
     normal = normal_form(core.schema, table)
     if normal is None or not seems_flawless(normal, rules):
         return None
-    with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
-        doubtful = pool.submit(doubtful_rows, normal, rules)
-        try:
-            return write_bulk(
-                core, pl.DataFrame(as_batch(normal, rules)), is_flawless=lambda: not doubtful.result()
-            )
-        except DoubtfulError:
-            return None
+    events = pl.DataFrame(as_batch(normal, rules))
+    try:
+        return write_bulk(core, events, is_flawless=lambda: not doubtful_rows(normal, rules))
+    except DoubtfulError:
+        return None
 
 
 def _resolved(core: Core, first: int, count: int) -> Receipt:

@@ -6,6 +6,7 @@ transaction, and only then drop the file.  Repeating it after a crash at any poi
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -91,20 +92,16 @@ def flush(core: Core) -> FlushSummary:
     )
 
 
-def _surely() -> bool:
-    return True
-
-
 class DoubtfulError(Exception):
     """A batch turned out to need a closer look; nothing of it was written."""
 
 
-def write_bulk(core: Core, batch: pl.DataFrame, *, is_flawless: Callable[[], bool] = _surely) -> int:
+def write_bulk(core: Core, batch: pl.DataFrame, *, is_flawless: Callable[[], bool] | None = None) -> int:
     """Write a large batch (row columns, any order of ts) straight into segments; return its first seq.
 
     On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
-    just before it goes into the same transaction, so that seqs stay in order.  `is_flawless` is asked for once the first
-    segment is ready to be stored: raises `DoubtfulError` where it says no.
+    just before it goes into the same transaction, so that seqs stay in order.  `is_flawless` is called
+    beside the work, before anything is stored: raises `DoubtfulError` where it says no.
     """
     core.check_query()
     core.writing().commit()
@@ -119,7 +116,7 @@ def write_directly(
     batch: pl.DataFrame,
     also: CatalogChange = _NOTHING,
     *,
-    is_flawless: Callable[[], bool] = _surely,
+    is_flawless: Callable[[], bool] | None = None,
 ) -> int:
     """Write events straight into segments, with `also` in the same transaction; return their first seq.
 
@@ -171,17 +168,21 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
 
 
 def _write_segments(
-    core: Core, events: pl.DataFrame, is_flawless: Callable[[], bool] = _surely
+    core: Core, events: pl.DataFrame, is_flawless: Callable[[], bool] | None = None
 ) -> list[SegmentRow]:
     encoded = encode_segments(core.layout, core.schema, partitions_of(events, core.partition))
+    with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
+        if is_flawless is not None:
+            encoded = _vouched(encoded, pool.submit(is_flawless))
+        return store_segments(core.disk, core.layout, core.modes, encoded)
 
-    def vouched() -> Iterator[Encoded]:
-        for segment in encoded:
-            if not is_flawless():
-                raise DoubtfulError
-            yield segment
 
-    return store_segments(core.disk, core.layout, core.modes, vouched())
+def _vouched(encoded: Iterator[Encoded], flawless: Future[bool]) -> Iterator[Encoded]:
+    """Yield what is encoded once it is known to be flawless; raises `DoubtfulError` where it is not."""
+    for segment in encoded:
+        if not flawless.result():
+            raise DoubtfulError
+        yield segment
 
 
 def _numbered(core: Core, batch: pl.DataFrame, first: int, recorded_us: int) -> pl.DataFrame:

@@ -5,9 +5,10 @@ becomes part of a path.
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 Group = Literal["read", "write"]
 
@@ -15,8 +16,7 @@ _QUEUE_FILE = re.compile(r"(\d{20})\.wal")
 TEMPORARY_SUFFIX = ".tmp"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Modes:
+class Modes(Struct, frozen=True, kw_only=True):
     """Permission bits of a trail's directories and files."""
 
     directory: int
@@ -34,8 +34,7 @@ def modes_for(group: str | None) -> Modes:
     raise ValueError(f"group: unknown sharing (expected None, 'read' or 'write', found {group!r})")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """The paths of one trail."""
 
     root: Path

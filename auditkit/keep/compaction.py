@@ -1,8 +1,9 @@
 """Planning compaction: which small segments of a partition become one.  Pure: reads no clock and no disk."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from auditkit.store.records import SegmentRow
 
@@ -16,8 +17,7 @@ MERGED_BYTES = 128 * 1024 * 1024
 """What is merged into one segment, and so held in memory at once, keeps to both bounds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merge:
+class Merge(Struct, frozen=True, kw_only=True):
     """Small segments of one partition that become one."""
 
     partition: str

@@ -4,11 +4,10 @@ It comes from the events of a trail, never from a reader's clock, so that the sa
 every machine and in every year.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Newest:
+class Newest(Struct, frozen=True, kw_only=True):
     """The largest times among the producers' events before some seq, and the newest recorded "now".
 
     All in microseconds since 1970 UTC; `None` where there is none.

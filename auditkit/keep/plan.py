@@ -1,7 +1,7 @@
 """Planning a prune: which segments hold expired events, and nothing else.  Pure: reads no clock and no disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -122,6 +122,12 @@ def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: in
         segments=tuple(_planned(row) for row in sorted(whole, key=lambda row: row.first_seq)),
         boundary=tuple(_planned(row) for row in sorted(boundary, key=lambda row: row.first_seq)),
     )
+
+
+def with_counts(plan: PrunePlan, expired: Sequence[int]) -> PrunePlan:
+    """Return the plan with what is expired in each of its boundary segments, and those only in which something is."""
+    counts = zip(plan.boundary, expired, strict=True)
+    return replace(plan, boundary=tuple(replace(part, expired=count) for part, count in counts if count))
 
 
 def _planned(row: SegmentRow) -> PlannedSegment:

@@ -5,9 +5,9 @@ disagree; every measure but the counts is null where no event of the group has a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
+from msgspec import Struct
 
 from auditkit.query.cells import Totals
 from auditkit.query.frames import output_name
@@ -29,8 +29,7 @@ _VALUE = pl.col("value")
 _SUM, _VALUE_COUNT = "\0sum", "\0value_count"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measures:
+class Measures(Struct, frozen=True, kw_only=True):
     """The columns asked for, in order: new name → name of a measure or expression."""
 
     columns: Mapping[str, Aggregation]

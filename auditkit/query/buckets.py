@@ -14,11 +14,11 @@ truncation is not used: the offsets come from the standard library's zones only,
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
 import polars as pl
+from msgspec import Struct
 
 from auditkit.timerange import (
     US_PER_DAY,
@@ -72,8 +72,7 @@ def bucket_starts(every: Duration, tz: str, first_us: int, last_us: int) -> list
     return starts[bisect_right(starts, first_us) - 1 :]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BucketKey:
+class BucketKey(Struct, frozen=True, kw_only=True):
     """How a query groups by bucket: `expression` (Int64) is the bucket's start, or its place in `starts`."""
 
     expression: pl.Expr
@@ -107,8 +106,7 @@ def plan_key(
     return BucketKey(expression=pl.when(us.is_not_null()).then(place), starts=starts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
+class _Span(Struct, frozen=True):
     """A time from `start` on, until the next one, in which the clock is ahead of UTC by `offset`."""
 
     start: int

@@ -9,12 +9,12 @@ combination, and are added as they are.  Elsewhere they are a list of those that
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, field
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Totals = Mapping[str, Numbers]
@@ -33,8 +33,7 @@ _JOINS = {"count": np.add, "value_count": np.add, "sum": np.add, "min": np.minim
 """How what is known of two parts becomes what is known of both, or of one more event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(Struct, frozen=True):
     """The cells that occur, each once: `keys` has an array of numbers for each key."""
 
     keys: Sequence[Numbers]
@@ -50,8 +49,7 @@ class Cells:
         return Cells(_renumbered(self.keys, tables), self.totals)
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(Struct, frozen=True):
     """A cell for each combination of the numbers in `sides`, one array for each key; so totals have a side for each.
 
     A side has no number twice, and may have them in any order.
@@ -96,8 +94,7 @@ class Grid:
         return Cells(keys, _each(flat, partial(np.take, indices=present)))
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One key of events: the place of each one's number in a side."""
 
     places: Numbers
@@ -110,8 +107,7 @@ class Key:
         return cls(numbers - first if first else numbers, np.arange(first, last + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(Struct, frozen=True):
     """One key of events that are in its order: `first` for as many of them as `lengths` begins with, and so on."""
 
     first: int
@@ -133,8 +129,7 @@ class Runs:
         return rows >= _LONG * runs and runs * prod(len(key.side) for key in keys) <= _SPARSE * rows + _ROOM
 
 
-@dataclass(slots=True)
-class Gathering:
+class Gathering(Struct):
     """Parts that come one after the other, merged now and then: what is kept grows with the cells, not with the parts."""
 
     parts: list[Grid | Cells] = field(default_factory=list)
@@ -260,8 +255,7 @@ def _renumbered(keys: Sequence[Numbers], tables: Sequence[Numbers | None]) -> li
     return [key if table is None else table[key] for key, table in zip(keys, tables, strict=True)]
 
 
-@dataclass(slots=True)
-class _Layout:
+class _Layout(Struct):
     """A place for each combination of keys, in the order of the keys' places, and how many there are."""
 
     places: Numbers

@@ -8,8 +8,10 @@ itself fails are the same bytes written once more, by whoever comes next.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
@@ -31,8 +33,7 @@ from auditkit.queue.frames import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """Encoded rows on their way into a frame; `closes` is false while their batch goes on in the next block."""
 
     payload: bytes
@@ -40,8 +41,7 @@ class Block:
     closes: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Struct, frozen=True, kw_only=True):
     """What a commit decided: the first seq and the moment of acceptance."""
 
     first_seq: int

@@ -13,9 +13,11 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
@@ -29,8 +31,7 @@ MAX_REASON_CHARACTERS = 160
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(Struct, frozen=True, kw_only=True):
     """How far a consumer has come: every event before `next_seq` is acknowledged, given up or was never for it."""
 
     next_seq: int
@@ -42,8 +43,7 @@ class Position:
     """When the position was last moved, in microseconds since 1970 UTC."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """The event that is out for delivery, for which time (from 1), and why the delivery before failed."""
 
     seq: int

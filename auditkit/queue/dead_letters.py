@@ -6,8 +6,9 @@ One JSON object per line in `dead-letters/<UTC date>.jsonl`; appended and synced
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout, Modes
@@ -18,8 +19,7 @@ LOCK_TIMEOUT_S = 30.0
 MAX_INPUT_CHARACTERS = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True, kw_only=True):
     """One refused input: when, why, which field, where in its source (line, from 1), and the input as given.
 
     One that a consumer gave up on is an event of the trail: it has the consumer's name and the event's seq.

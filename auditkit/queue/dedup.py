@@ -6,7 +6,8 @@ tokens are kept: digests of the key and of the body.  Events without an id are n
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from auditkit.errors import InvalidEventError
 from auditkit.event import BODY_BYTES, KEY_BYTES, Row
@@ -16,16 +17,14 @@ _SEQ_BYTES = 8
 _ENTRY = struct.Struct(f"<{KEY_BYTES}s{BODY_BYTES}sQ")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """An accepted event: its seq and the digest of its body."""
 
     seq: int
     body: bytes
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """What became of one batch: the rows that are new, in order, and what the others repeat.
 
     `refused` are positions whose key is taken by another body, with the error that says so.

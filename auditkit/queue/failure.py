@@ -7,7 +7,8 @@ of the system the page cache is gone, and what storage really holds is what reco
 
 import struct
 import zlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from auditkit.disk.durable import Disk
 
@@ -18,8 +19,7 @@ NO_FILE = (1 << 64) - 1
 """`first_seq` while no file is waiting to be replaced."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureNote:
+class FailureNote(Struct, frozen=True, kw_only=True):
     """How often a sync failed (`epoch`), and the file (by first seq) and durable end of the last time."""
 
     epoch: int = 0

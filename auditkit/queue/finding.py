@@ -1,15 +1,15 @@
 """What the bytes of a queue file say, frame by frame: pure, so that recovery is decided apart from being done."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from auditkit.errors import CorruptionError
 from auditkit.queue.frames import JUMP, MARK, PART, SEAL, Frame
 
 
-@dataclass(slots=True, kw_only=True)
-class Findings:
+class Findings(Struct, kw_only=True):
     """What valid frames say, from `batch_end` = where they begin and `next_seq` = the seq expected first.
 
     `batches` are the frames of whole batches, which end at `batch_end`; valid frames go on to `parsed`.

@@ -16,8 +16,9 @@ seqs before its own went straight into segments; without a mark after it, that i
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from auditkit.errors import CorruptionError, FormatError
 
@@ -35,8 +36,7 @@ HEADER_BYTES = _HEADER.size
 FRAME_BYTES = _FRAME.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileHeader:
+class FileHeader(Struct, frozen=True, kw_only=True):
     """The first bytes of a queue file."""
 
     trail_id: bytes
@@ -46,8 +46,7 @@ class FileHeader:
     predecessor_end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One frame as found in a file, between the byte positions `offset` and `end`."""
 
     offset: int

@@ -8,11 +8,11 @@ What was decoded once is kept, so that asking again costs only what is new.
 import errno
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import polars as pl
+from msgspec import Struct, field
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout
@@ -38,8 +38,7 @@ _PIECE_BYTES = 8 * 1024 * 1024
 _READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct):
     """What has been read of one queue file: everything before `offset`."""
 
     header: FileHeader
@@ -52,8 +51,7 @@ class _File:
     tokens: list[tuple[bytes, int]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TailView:
+class TailView(Struct, frozen=True, kw_only=True):
     """The committed queue at one moment: seqs `[first_seq, end_seq)`, in order.
 
     `events` has the stored schema (text of dictionary columns as Categorical).

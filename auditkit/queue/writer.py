@@ -8,9 +8,10 @@ writer; it never hangs a waiter and never retries a sync.  A writer belongs to t
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Literal, NoReturn
+
+from msgspec import Struct, field
 
 from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
 from auditkit.event import Row
@@ -28,8 +29,7 @@ IDLE_CHECK_S = 30.0
 Refused = Callable[[Sequence[tuple[int, InvalidEventError]]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Bounds on what a writer holds, and what a caller that finds one reached does.
 
     `pending_*` bound what is accepted and not yet committed, `backlog_*` what is committed and not yet in segments.
@@ -44,8 +44,7 @@ class Limits:
     on_full: Literal["work", "raise"] = "work"
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(Struct):
     """What a writer has done since it was opened."""
 
     commits: int = 0
@@ -61,8 +60,7 @@ _Pending = tuple[Receipt, Batch, Refused | None]
 """A receipt, its events, and where given, who is handed those with a taken key while the others are stored."""
 
 
-@dataclass(slots=True)
-class _Gathered:
+class _Gathered(Struct):
     """What is accepted and waits for a commit."""
 
     pending: list[_Pending] = field(default_factory=list)

@@ -15,12 +15,13 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import astuple, fields
 
 from auditkit.errors import CorruptionError, FormatError, LockedError
 from auditkit.store.records import (
@@ -40,7 +41,7 @@ from auditkit.store.records import (
 
 FORMAT = 2
 BUSY_TIMEOUT_S = 10.0
-_TABLES: dict[str, type[Any]] = {
+_TABLES: dict[str, type[Struct]] = {
     "trail": TrailInfo,
     "policies": PolicyRow,
     "moments": MomentRow,
@@ -53,13 +54,14 @@ _TABLES: dict[str, type[Any]] = {
 }
 _CONTENTS = "contents"
 _SQL_TYPES = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=Struct)
 
 
 def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
     """Create the database at `path`, which must not exist yet."""
     with _writing(path, create=True) as connection:
-        for table, row_type in {**_TABLES, _CONTENTS: ContentsRow}.items():
+        tables: dict[str, type[Struct]] = {**_TABLES, _CONTENTS: ContentsRow}
+        for table, row_type in tables.items():
             columns = ", ".join(f"{f.name} {_sql_type(f.type)}" for f in fields(row_type))
             connection.execute(f"CREATE TABLE {table} ({columns}, crc INTEGER NOT NULL)")
         connection.execute("CREATE UNIQUE INDEX segments_path ON segments (path)")
@@ -256,7 +258,7 @@ def _select(
     contents: Mapping[str, ContentsRow] | None,
 ) -> list[_T]:
     """Return a table's rows in order, each checked, and all of them against `contents`."""
-    names = [f.name for f in fields(row_type)]  # type: ignore[arg-type]
+    names = row_type.__struct_fields__
     rows, crcs = [], []
     query = f"SELECT {', '.join(names)}, crc FROM {table} ORDER BY rowid"  # noqa: S608 -- names from this module
     for *values, crc in connection.execute(query):

@@ -6,12 +6,12 @@ length and at thirty-two bytes spread over the value, so that values which diffe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from msgspec import Struct
 
 from auditkit.arrays import presence, text_of, to_numpy
 
@@ -69,8 +69,7 @@ def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
             yield of_code[seen]
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
+class _Texts(Struct, frozen=True):
     """Large strings: where each begins and the last ends, and the eight bytes from each byte on."""
 
     offsets: Any

@@ -9,12 +9,12 @@ lie (Arrow's File.fbs).  The bytes are those that Arrow would have written.
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 _OPTIONS = {"compression": "zstd", "use_threads": False}
 _SHARE_BATCHES = 4
@@ -35,8 +35,7 @@ _RECORD_BATCHES = 3
 """The number of the footer's field with their blocks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpcFile:
+class IpcFile(Struct, frozen=True, kw_only=True):
     """A file's bytes, and where among them its record batches lie: from one border to the next."""
 
     data: bytes

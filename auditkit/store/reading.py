@@ -11,13 +11,13 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from msgspec import Struct, field
 
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError, FormatError
@@ -37,8 +37,7 @@ _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentFiles:
+class SegmentFiles(Struct, frozen=True):
     """The segment files of one trail, which parts of them this process has checked, and those last used."""
 
     layout: Layout
@@ -102,8 +101,7 @@ def _most_open() -> int:
     return _MOST_OPEN if allowed == resource.RLIM_INFINITY else min(_MOST_OPEN, allowed // _SHARE)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSegment:
+class OpenSegment(Struct, frozen=True):
     """A mapped segment file; what it returns was checked."""
 
     path: Path

@@ -2,14 +2,14 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 BATCH = struct.Struct("<IqqQI")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrailInfo:
+class TrailInfo(Struct, frozen=True, kw_only=True):
     """What was decided when the trail was created; times in microseconds since 1970 UTC."""
 
     format: int
@@ -30,24 +30,21 @@ class TrailInfo:
     """Declared extra fields as a JSON object of name to type name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyRow:
+class PolicyRow(Struct, frozen=True, kw_only=True):
     """A retention policy, in force for seqs from `from_seq` on."""
 
     from_seq: int
     spec: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MomentRow:
+class MomentRow(Struct, frozen=True, kw_only=True):
     """A moment that a prune recorded as "now" (event `seq`)."""
 
     seq: int
     now_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlushRow:
+class FlushRow(Struct, frozen=True, kw_only=True):
     """The state after a flush: everything before `end_seq` is in segments.
 
     `newest_ts_us` and `newest_recorded_us` are the largest among all producers' events before `end_seq`,
@@ -60,8 +57,7 @@ class FlushRow:
     last_recorded_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchInfo:
+class BatchInfo(Struct, frozen=True, kw_only=True, gc=False):  # thousands of numbers only
     """One record batch of a segment: its rows, ts bounds (inclusive, microseconds), its bytes in the file, their CRC-32."""
 
     rows: int
@@ -72,8 +68,7 @@ class BatchInfo:
     crc: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentRow:
+class SegmentRow(Struct, frozen=True, kw_only=True):
     """One live segment.  `path` is relative to the segments folder, bounds are inclusive."""
 
     path: str
@@ -104,8 +99,7 @@ class SegmentRow:
         return _parts(self.head_bytes, self.batches)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TombstoneRow:
+class TombstoneRow(Struct, frozen=True, kw_only=True):
     """The record of producers' events that were pruned from one segment; bounds are inclusive."""
 
     path: str
@@ -125,8 +119,7 @@ class TombstoneRow:
     """The committed end when it was pruned: views of earlier seqs may miss these events."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplacedRow:
+class ReplacedRow(Struct, frozen=True, kw_only=True):
     """A file whose events are in another segment since `replaced_us`; readers may hold it for a while."""
 
     path: str
@@ -134,15 +127,13 @@ class ReplacedRow:
     replaced_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneStateRow:
+class PruneStateRow(Struct, frozen=True, kw_only=True):
     """The horizon at which retention was last enforced."""
 
     horizon_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeysRow:
+class KeysRow(Struct, frozen=True, kw_only=True):
     """The keyed events of one flush, packed by `queue.dedup`, for telling retries after it."""
 
     end_seq: int
@@ -150,8 +141,7 @@ class KeysRow:
     entries: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContentsRow:
+class ContentsRow(Struct, frozen=True, kw_only=True):
     """What one table holds: how many rows, and the CRC-32 of their checksums, in order, 4 bytes each."""
 
     name: str
@@ -159,8 +149,7 @@ class ContentsRow:
     digest: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogView:
+class CatalogView(Struct, frozen=True, kw_only=True):
     """Everything the catalog says, read in one transaction."""
 
     info: TrailInfo
@@ -183,8 +172,7 @@ class CatalogView:
         return self.prune_states[-1].horizon_us if self.prune_states else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogChange:
+class CatalogChange(Struct, frozen=True, kw_only=True):
     """What one transaction adds and removes."""
 
     add_segments: Sequence[SegmentRow] = ()

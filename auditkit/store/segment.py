@@ -11,7 +11,6 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from msgspec import Struct
 
 from auditkit.disk.durable import Disk, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
@@ -51,8 +51,7 @@ def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.
         position += rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
+class Encoded(Struct, frozen=True, kw_only=True):
     """A segment that is not on disk yet: its bytes, and the row that will name it."""
 
     row: SegmentRow

@@ -2,9 +2,10 @@
 
 import calendar
 import re
-from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from auditkit.timerange.instants import (
     LOCAL_EPOCH,
@@ -30,8 +31,7 @@ _TERM = re.compile(r"([0-9]{1,18})(ns|us|µs|ms|mo|s|m|h|d|w|q|y)")
 DURATION = re.compile(rf"[+-]?(?:{_TERM.pattern})+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duration:
+class Duration(Struct, frozen=True, kw_only=True):
     """A signed length of time: calendar months and days, and exact microseconds, all of one sign."""
 
     months: int

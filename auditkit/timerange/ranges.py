@@ -4,9 +4,10 @@ A range includes its start and excludes its end.  A time that could mean two thi
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from auditkit.timerange.durations import DURATION, parse_duration
 from auditkit.timerange.instants import (
@@ -28,8 +29,7 @@ _ISO = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeRange:
+class TimeRange(Struct, frozen=True, kw_only=True):
     """The instants with start_us <= t < end_us; None is unbounded on that side."""
 
     start_us: int | None

@@ -1,11 +1,11 @@
 """Asking: each question is a snapshot, pruned by the catalog, handed to the functions of `auditkit.query`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 import polars as pl
+from msgspec import Struct
 
 from auditkit.query import UNFILLED, Aggregations, By, Fill, kept, range_columns, text_out
 from auditkit.query import downsample as downsample_frame
@@ -37,8 +37,7 @@ _SQL_ATTRS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """Which seqs are asked about, and in which zone times without one are read."""
 
     core: Core
@@ -62,8 +61,7 @@ class View:
         return from_us(self.core.info.created_us if accepted is None else accepted)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """One question on its way to `auditkit.query`: the snapshot that may answer it, and the window it is about."""
 
     source: Source

@@ -8,8 +8,10 @@ then it takes on an identity of its own, so that two histories never pass as one
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes

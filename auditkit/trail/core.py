@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -18,6 +17,8 @@ from time import monotonic
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes, modes_for
@@ -52,8 +53,7 @@ class Follows(Protocol):
         """Leave everything to the parent process."""
 
 
-@dataclass(slots=True, weakref_slot=True, kw_only=True, eq=False)
-class Core:
+class Core(Struct, weakref=True, kw_only=True, eq=False):
     """The shared parts of one open trail."""
 
     disk: Disk

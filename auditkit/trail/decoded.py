@@ -1,13 +1,13 @@
 """Parts of a segment's batches as they were decoded, and what becomes of them: numbers, or events for a frame."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from msgspec import Struct
 
 from auditkit.arrays import flags, to_arrow, to_numpy
 
@@ -15,8 +15,7 @@ _FEW = 64
 """So many pieces of a batch are cut out of it; for more of them Arrow's filter is worth what loading it takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Events of the batch `number`, from the one at `begin` on, and which of them are wanted (`None`: all)."""
 
     number: int
@@ -42,8 +41,7 @@ class Part:
         return [self.batch.filter(flags(self.mask))]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True):
     """Parts of batches of one segment, none of them empty, with these columns and perhaps more."""
 
     columns: Sequence[str]
@@ -95,8 +93,7 @@ class Decoded:
         return self.texts[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(Struct, frozen=True):
     """Wanted events of one segment on their way into a frame; they keep nothing else of what was decoded."""
 
     batch: pa.RecordBatch

@@ -6,12 +6,13 @@ events that remain.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.arrays import text_of
 from auditkit.event import OWN_SOURCE
@@ -26,8 +27,7 @@ from auditkit.where import Condition
 _KEPT = "\0kept"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(Struct, frozen=True, kw_only=True):
     """Record batches of one segment that may hold visible events of a window."""
 
     row: SegmentRow
@@ -79,8 +79,7 @@ def stretches(snapshot: Snapshot, window: TimeRange, *, own: bool) -> list[Stret
     return sorted(found, key=lambda stretch: stretch.min_ts_us)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """What is read of the stretches: the columns, and for which events."""
 
     snapshot: Snapshot

@@ -7,9 +7,11 @@ often an event was given is noted before it leaves our hands, so that one that k
 import os
 import threading
 import weakref
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.errors import ClosedError
 from auditkit.queue.consumers import Attempt, ConsumerFile, Position
@@ -20,8 +22,7 @@ from auditkit.trail.stream import Found
 LONGEST_RETRY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """How events are given: see `Trail.follow`."""
 
     max_deliver: int | None

@@ -6,13 +6,14 @@ an answer is what `auditkit.query.group_by` says of the same events.
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.event import DICTIONARY_COLUMNS
 from auditkit.query import Aggregations, By
@@ -36,8 +37,7 @@ Numbers = Any
 """A numpy array."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grouping:
+class Grouping(Struct, frozen=True, kw_only=True):
     """What to group by, and what to say of each group."""
 
     keys: Sequence[str]
@@ -117,8 +117,7 @@ class _Codes:
         return ranks, texts.gather(order)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Section:
+class _Section(Struct, frozen=True, kw_only=True):
     """Stretches and events of the queue's tail that share no bucket with those of any other section."""
 
     stretches: Sequence[Stretch]

@@ -7,12 +7,13 @@ becomes an event twice, whatever dies in between.  One retry works at a time (`d
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import msgspec
 import polars as pl
+from msgspec.structs import replace
 
 from auditkit.disk.durable import FileLock
 from auditkit.errors import InvalidEventError, LockedError

@@ -6,15 +6,17 @@ is left, and the event that records the prune come into being in one transaction
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
 import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.event import OWN_SOURCE
-from auditkit.keep.plan import PrunePlan, plan_segments
+from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.store.catalog import change_catalog
 from auditkit.store.reading import OpenSegment
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
@@ -53,8 +55,7 @@ class PruneSummary:
         return f"{text} ({self.bytes:,} bytes freed)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cut:
+class _Cut(Struct, frozen=True, kw_only=True):
     """One segment without its expired events: the tombstone for these, and the segment that holds the rest."""
 
     row: SegmentRow
@@ -97,8 +98,7 @@ def plan_prune(core: Core, snapshot: Snapshot, *, now: datetime | None = None) -
     if plan.cutoff is None or not plan.boundary:
         return plan
     counts = [_expired_rows(core, snapshot, segment.path, plan.cutoff) for segment in plan.boundary]
-    boundary = zip(plan.boundary, counts, strict=True)
-    return replace(plan, boundary=tuple(replace(part, expired=count) for part, count in boundary if count))
+    return with_counts(plan, counts)
 
 
 def prune(

@@ -5,13 +5,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
+from msgspec.structs import replace
 
 from auditkit.query import in_range, text_out
 from auditkit.store.reading import SegmentFiles

@@ -5,10 +5,10 @@ reader's clock.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import polars as pl
+from msgspec import Struct
 
 from auditkit.errors import PrunedError
 from auditkit.event import OWN_SOURCE
@@ -25,8 +25,7 @@ PRUNED = "retention.pruned"
 _IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """One consistent moment of a trail: the events with seq < `as_of`.
 
     `tail` holds the committed events that are not in `catalog.segments`; expired events have ts < `cutoff_us`.

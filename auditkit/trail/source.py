@@ -5,11 +5,11 @@ flush and prune, as what leaves the queue between the two is already in the cata
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
+from msgspec import Struct
 
 from auditkit.disk.layout import Layout
 from auditkit.errors import AuditError, CorruptionError
@@ -28,8 +28,7 @@ _ATTEMPTS = 20
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where snapshots of one trail come from."""
 
     layout: Layout

@@ -5,10 +5,11 @@ no gaps, so what is missing between two of them is gone.  Memory is bounded by `
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.event import OWN_SOURCE
 from auditkit.query import text_out
@@ -22,8 +23,7 @@ CHUNK_EVENTS = 8_192
 _MISSED = "\0missed"  # a name no real column has
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """An event, and how many were missing before it since the stream began."""
 
     seq: int

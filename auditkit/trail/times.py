@@ -4,10 +4,10 @@ Events of a segment are in order of time, so all there is to know is where among
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from auditkit.query.cells import Runs
 from auditkit.store.marks import QUARTER_US, positions_of
@@ -19,8 +19,7 @@ Numbers = Any
 """A numpy array."""
 
 
-@dataclass(frozen=True, slots=True)
-class Buckets:
+class Buckets(Struct, frozen=True):
     """The buckets of an answer by where each starts, in order, in microseconds."""
 
     starts: Numbers

@@ -7,9 +7,10 @@ transaction, and only then drop the file.  Repeating it after a crash at any poi
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
+from msgspec.structs import replace
 
 from auditkit.errors import CorruptionError
 from auditkit.event import UTC_MICROSECONDS

@@ -7,10 +7,10 @@ expressions makes a query slower and never wrong.
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+from msgspec import Struct, field
 
 from auditkit.timerange import TimeRange
 
@@ -19,8 +19,7 @@ _MIRRORED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq", "Eq": "Eq"}
 _TO_US: Mapping[str, Callable[[int], int]] = {"us": int, "ms": lambda value: value * 1000}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Implied:
+class Implied(Struct, frozen=True, kw_only=True):
     """Bounds that every event has for which a predicate is true; `texts` are values of which it has one."""
 
     first_us: int = _FIRST

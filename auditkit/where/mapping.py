@@ -10,11 +10,11 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import polars as pl
+from msgspec import Struct
 
 from auditkit.timerange import parse_instant
 from auditkit.where.paths import ATTRS, PREFIX, InvalidQueryError, json_path
@@ -55,8 +55,7 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
     return pl.all_horizontal(terms) if len(terms) > 1 else terms[0] if terms else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Struct, frozen=True, kw_only=True):
     """One condition of a mapping: an expression over one column, true or false for every event."""
 
     column: str

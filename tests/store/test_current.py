@@ -1,9 +1,9 @@
 """The catalog as it is now: never an old one, and parsed once while nothing changes."""
 
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from auditkit.errors import FormatError
 from auditkit.store.catalog import read_catalog, replace_info

@@ -174,7 +174,9 @@ def fold(
         totals["value_count"] = totals["count"]
     else:
         # Each place is two, so that what lies in the array where there is no value goes to the first of them.
-        both = _measured(np.multiply(places, 2, dtype=np.int64) + present, 2 * size, values, measures)
+        places = np.multiply(places, 2, dtype=np.int64)
+        places += present
+        both = _measured(places, 2 * size, values, measures)
         totals = {name: found[1::2] for name, found in both.items()}
         totals["value_count"], totals["count"] = totals["count"], both["count"][0::2] + totals["count"]
     if not layout.merged:

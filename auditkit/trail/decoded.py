@@ -10,13 +10,14 @@ import pyarrow as pa
 from msgspec import Struct
 
 from auditkit.arrays import flags, to_arrow, to_numpy
+from auditkit.store.segment import BATCH_ROWS
 
 _FEW = 64
 """So many pieces of a batch are cut out of it; for more of them Arrow's filter is worth what loading it takes."""
 
 
 class Part(Struct, frozen=True):
-    """Events of the batch `number`, from the one at `begin` on, and which of them are wanted (`None`: all)."""
+    """Events from the one at `begin` of the batch `number` on, and which of them are wanted (`None`: all)."""
 
     number: int
     begin: int
@@ -72,11 +73,15 @@ class Decoded(Struct, frozen=True):
             arrays = [array.indices for array in arrays]
         return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays), dictionary
 
-    def events(self) -> "Events | None":
-        """Return the wanted events, `None` where there are none."""
-        if not self.parts:
-            return None
-        batch = pa.concat_batches([piece for part in self.parts for piece in part.pieces()])
+    def events(self) -> "list[Events]":
+        """Return the wanted events, copied where they are few among what was decoded, so that this can go."""
+        pieces = [piece for part in self.parts for piece in part.pieces()]
+        rows = sum(piece.num_rows for piece in pieces)
+        if len(pieces) > len(self.parts) or 2 * rows < len(self.parts) * BATCH_ROWS:
+            pieces = [pa.concat_batches(pieces)] if pieces else []
+        return [self._events(piece) for piece in pieces]
+
+    def _events(self, batch: pa.RecordBatch) -> "Events":
         arrays, texts = [], {}
         for name in self.columns:
             column = batch.column(name)
@@ -94,7 +99,7 @@ class Decoded(Struct, frozen=True):
 
 
 class Events(Struct, frozen=True):
-    """Wanted events of one segment on their way into a frame; they keep nothing else of what was decoded."""
+    """Wanted events of one segment on their way into a frame."""
 
     batch: pa.RecordBatch
     texts: Mapping[str, pl.Series]

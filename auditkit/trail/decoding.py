@@ -109,6 +109,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
             ]
         columns = looked_at.union(self.columns)
         read = segment.batches(numbers, columns, spread=self.spread) if numbers else ()
+        if self.takes_all_of(stretch):
+            return Decoded(list(self.columns), [Part(numbers[0], 0, pa.concat_batches(read))], segment.texts)
         chosen = (
             self._chosen(number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
         )
@@ -118,8 +120,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
         """Whether each event of a stretch is wanted."""
         return stretch.inside and not (stretch.hides or self.conditions or self.hashes)
 
-    def events(self, files: SegmentFiles, stretch: Stretch) -> Events | None:
-        """Return the wanted events of a stretch, `None` where there are none."""
+    def events(self, files: SegmentFiles, stretch: Stretch) -> list[Events]:
+        """Return the wanted events of a stretch."""
         return self.decoded(files.open(stretch.row), stretch).events()
 
     def looked_at(self, stretch: Stretch) -> set[str]:

@@ -191,9 +191,7 @@ def _frame(segment: OpenSegment, numbers: Sequence[int], columns: Sequence[str])
     """Return batches of a segment, text plain."""
     read = segment.batches(numbers, columns)
     parts = [Part(number, 0, batch) for number, batch in zip(numbers, read, strict=True)]
-    events = Decoded(columns, parts, segment.texts).events()
-    assert events is not None  # noqa: S101 -- no batch is empty
-    return frame_of([events])
+    return frame_of(Decoded(columns, parts, segment.texts).events())
 
 
 def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,7 +89,7 @@ def _first(
     return events
 
 
-def _read(files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]) -> Iterator[Events | None]:
+def _read(files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]) -> Iterator[list[Events]]:
     """Yield the wanted events of each stretch, in order."""
     if sum(len(stretch.numbers) for stretch in chosen) > _FEW_BATCHES:
         return side_by_side(partial(wanted.events, files), chosen)
@@ -133,23 +133,23 @@ def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
         pool.shutdown(cancel_futures=True)
 
 
-def _together(found: Iterable[Events | None], others: pl.DataFrame) -> pl.DataFrame:
+def _together(found: Iterable[list[Events]], others: pl.DataFrame) -> pl.DataFrame:
     """Return all events as one frame."""
-    events = [one for one in found if one is not None]
+    events = list(chain.from_iterable(found))
     if not events:
         return others
     frame = frame_of(events)
     return pl.concat([frame, others]) if others.height else frame
 
 
-def _fitting(found: Iterable[Events | None]) -> Iterator[Events | None]:
+def _fitting(found: Iterable[list[Events]]) -> Iterator[list[Events]]:
     """Pass events on while all of them together fit into memory."""
     rows = 0
-    for events in found:
-        if events is not None:
+    for pieces in found:
+        for events in pieces:
             rows += events.batch.num_rows
             _check_fits(rows, events.batch.num_columns)
-        yield events
+        yield pieces
 
 
 def _check_fits(rows: int, columns: int) -> None:

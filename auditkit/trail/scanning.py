@@ -53,7 +53,7 @@ def scan_events(source: Source, window: TimeRange, *, at: int, allow_pruned: boo
             events = side_by_side(lambda one: reading.events(source.files, one), found)
             first = next(events, None)  # what is gone by now is planned anew
             read = chain(() if first is None else (first,), events)
-            frames = (frame_of([one]) for one in read if one is not None)
+            frames = (frame_of(one) for one in read if one)
             return chain(frames, (events_of_tail(reading),))
 
         left = n_rows

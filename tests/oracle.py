@@ -138,6 +138,7 @@ def read_queue_file(path: Path) -> QueueFile:
     file = QueueFile(path, first, recorded, predecessor, predecessor_end, len(data))
     file.frames = list(_frames(data))
     _check_frames(file)
+    need(file.seal is None or not data[file.end :].strip(b"\0"), f"{path.name}: bytes after the seal")
     return file
 
 
@@ -297,8 +298,6 @@ def _queued(queue: list[QueueFile], flushed: int) -> dict[int, dict[str, Any]]:
         end = later.predecessor_end if later is not None and later.predecessor == file.first_seq else None
         if end is not None:
             need(file.end >= end, f"{file.path.name}: valid up to {file.end}, durable up to {end}")
-        if later is None:
-            need(file.seal is None or file.end == file.size, f"{file.path.name}: bytes after the seal")
         found = file.events(end)
         need(not queued.keys() & found.keys(), f"{file.path.name}: seqs that an earlier file has")
         queued.update(found)

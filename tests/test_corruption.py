@@ -139,6 +139,8 @@ def build(root: Path) -> int:
         trail.extend(events(trail, 3, keyed=True)).wait()
         trail.extend(pl.DataFrame(events(trail, 10))).wait()
         trail.extend(events(trail, 2)).wait()
+    with max((root / "queue").iterdir()).open("ab") as newest:
+        newest.write(bytes(500))  # room, as a writer that died leaves it
     return clock.us
 
 
@@ -188,6 +190,7 @@ def queue_damages(root: Path, name: str, *, last: bool, spread: int) -> Iterator
         regions.append((f"{kind} header", frame.offset, frame.end - len(frame.payload)))
         if frame.payload:
             regions.append((f"{kind} payload", frame.end - len(frame.payload), frame.end))
+    regions.append(("room", file.end, file.size))
     for where, start, end in regions:
         for at, bit in spots(start, end, spread):
             yield Damage("flip", name, at, bit, where)

@@ -18,9 +18,10 @@ from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.queue.failure import NOTE_BYTES, FailureNote, clear_note, read_note, unpack_note, write_note
 from auditkit.queue.files import create_queue_file, read_header, refuse_rot
-from auditkit.queue.finding import find
+from auditkit.queue.finding import Findings, find
 from auditkit.queue.frames import (
     EVENTS,
+    FRAME_BYTES,
     HEADER_BYTES,
     JUMP,
     MARK,
@@ -31,6 +32,9 @@ from auditkit.queue.frames import (
     pack_frame,
     parse_frames,
 )
+from auditkit.queue.room import NO_FRAME, is_blank, room_behind
+
+_PIECE_BYTES = 16 * 1024
 
 
 class Block(Struct, frozen=True):
@@ -88,6 +92,11 @@ class ActiveQueue:
         """How many events the file holds: fewer than the seqs it spans, where there are jumps."""
         self._vouched = 0
         """Where the last mark ends: readers show what lies before.  The mark itself may not be durable yet."""
+        self._room_end = 0
+        """Up to where the file is known to hold nothing but room."""
+        self._made_room = False
+        self._known = False
+        """Whether all of the file was looked at: a crash of the system may leave bytes behind others that it took."""
         self._successor: int | None = None
         """The successor's first seq, where the file is sealed and nobody has gone on to it yet."""
         self._broken = False
@@ -113,7 +122,8 @@ class ActiveQueue:
             kind = EVENTS if block.closes else PART
             parts.append(self._frame(kind, seq, block.count, block.payload))
             seq += block.count
-        self._append_or_give_up(b"".join(parts))
+        data = b"".join(parts)
+        self._append_or_give_up(data, room=room_behind(self._end + len(data), len(data)))
         self._events += seq - first
         self.next_seq = seq
         self._mark()
@@ -170,6 +180,17 @@ class ActiveQueue:
         self._lock.abandon()
         self.close()
 
+    def give_room_back(self) -> None:
+        """Cut the file to what it holds, where this object has made room and nobody else is just writing."""
+        if not self._made_room or not self._lock.try_acquire():
+            return
+        try:
+            self._refuse_after_failure()
+            self._catch_up()
+            self._disk.truncate(self._open_fd, self._end)
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         """Give descriptors and lock back."""
         for fd in (self._fd, self._note_fd):
@@ -203,27 +224,26 @@ class ActiveQueue:
         if self._fd is None:
             self._open_newest()
         while True:
-            status = self._disk.status(self._open_fd)
-            if status.st_size < self._end:
-                raise CorruptionError(self._path, offset=status.st_size, reason="the file became shorter")
-            if self._successor is None and status.st_size != self._end:
+            if self._successor is None and not self._nothing_new():
                 with self._broken_on_failure():
-                    self._read_on(status.st_size)
+                    self._read_on()
             if self._successor is None:
                 break
             self._follow(self._successor)
-        if status.st_nlink == 0:
+        if not self._disk.exists(self._path):
             raise CorruptionError(self._path, offset=None, reason="the active queue file was removed")
 
-    def _read_on(self, size: int) -> None:
-        """Take in the bytes up to `size`, or up to a seal; cut or adopt what a dead writer left.
+    def _nothing_new(self) -> bool:
+        return self._known and self._disk.read(self._open_fd, FRAME_BYTES, self._end) == NO_FRAME
+
+    def _read_on(self) -> None:
+        """Take in what lies behind the last known frame, up to a seal; cut or adopt what a dead writer left.
 
         Frames without a mark may have been acknowledged: the mark is not synced, and a power cut may have taken
         it.  So a failure in here cuts nothing and notes nothing, and whoever comes next tries anew.
         """
         base = self._end
-        data = self._disk.read(self._open_fd, size - base, base)
-        found = find(parse_frames(data, base), base, self.next_seq, self._path)
+        data, found = self._look(base)
         self.recorded_us = max(self.recorded_us, found.recorded_us)
         self._events += sum(frame.count for frame in found.batches)
         self._tell(found.batches)
@@ -234,12 +254,27 @@ class ActiveQueue:
             return
         if found.jump is not None and self._flushed_seq() >= found.jump.seq:
             self._end, self.next_seq = found.jump.end, found.jump.seq
-        if self._end < size:
+        if not is_blank(data[self._end - base :]):
             refuse_rot(data, base, found.parsed, self._path, self.next_seq)
             self._cut(self._end)
         if self._vouched < self._end:
             self._rewrite()
             self._mark()
+
+    def _look(self, base: int) -> tuple[bytes, Findings]:
+        """Return the bytes from `base` on, and what they say: all of them, or as many as others have written."""
+        size = self._room_end = self._disk.size(self._open_fd)
+        if size < base:
+            raise CorruptionError(self._path, offset=size, reason="the file became shorter")
+        piece = _PIECE_BYTES if self._known else size
+        while True:
+            data = self._disk.read(self._open_fd, min(piece, size - base), base)
+            found = find(parse_frames(data, base), base, self.next_seq, self._path)
+            rest = data[found.parsed - base :]
+            if piece >= size - base or (len(rest) >= FRAME_BYTES and is_blank(rest)):
+                self._known = True
+                return data, found
+            piece *= 16
 
     def _tell(self, frames: Sequence[Frame]) -> None:
         """Let `on_frame` hear of whole batches; what may still be cut is nobody's business."""
@@ -252,6 +287,7 @@ class ActiveQueue:
         """Remove bytes that cannot have been acknowledged."""
         self._disk.truncate(self._open_fd, end)
         self._disk.sync_data(self._open_fd)
+        self._room_end = end
 
     def _rewrite(self) -> None:
         """Make frames durable whose writer died before it could say so.
@@ -264,11 +300,22 @@ class ActiveQueue:
             self._end = self.durable
             self._append_durably(data)
 
-    def _append_durably(self, data: bytes) -> None:
+    def _append_durably(self, data: bytes, *, room: int = 0) -> None:
+        end = self._end + len(data)
         self._disk.write(self._open_fd, data, self._end)
+        if room and self._room_end < end + FRAME_BYTES:
+            self._make_room(end, room)
         self._disk.sync_data(self._open_fd)
-        self._end += len(data)
-        self.durable = self._end
+        self._end = self.durable = end
+
+    def _make_room(self, end: int, room: int) -> None:
+        """Write `room` zeros at `end`; where storage has none left for them, frames go on without."""
+        try:
+            self._disk.write(self._open_fd, bytes(room), end)
+            self._room_end, self._made_room = end + room, True
+        except OSError:
+            with suppress(OSError):
+                self._disk.truncate(self._open_fd, end)
 
     def _mark(self) -> None:
         """Say that everything so far is durable.  The mark itself needs no sync: without it, recovery adopts."""
@@ -290,9 +337,9 @@ class ActiveQueue:
             self._broken = True
             raise
 
-    def _append_or_give_up(self, data: bytes) -> None:
+    def _append_or_give_up(self, data: bytes, *, room: int = 0) -> None:
         try:
-            self._append_durably(data)
+            self._append_durably(data, room=room)
         except BaseException as exc:
             self._give_up(exc)
             raise
@@ -393,6 +440,7 @@ class ActiveQueue:
         if self._fd is not None:
             self._disk.close(self._fd)
         self._fd, self._path, self._header, self._successor = fd, path, header, None
+        self._known = False
         self.first_seq = self.next_seq = first_seq
         self._events = 0
         self.recorded_us = max(self.recorded_us, header.recorded_us)

@@ -32,6 +32,7 @@ from auditkit.queue.frames import (
     Frame,
     parse_frames,
 )
+from auditkit.queue.room import is_blank
 
 _PIECE_BYTES = 8 * 1024 * 1024
 """A queue that nobody has read yet is taken in pieces, each of so many bytes in memory."""
@@ -93,19 +94,15 @@ class QueueTail:
     def _read(self, before: int | None) -> TailView:
         names = self._layout.queue_files()
         files: dict[int, _File] = {}
-        size = 0
         for first, successor in zip_longest(names, names[1:]):
             if before is not None and first >= before:
                 break
             try:
-                file, file_bytes = self._read_file(first, successor)
+                files[first] = self._read_file(first, successor)
             except FileNotFoundError:  # flushed and dropped since the listing, as is all before it
-                files, size = {}, 0
-                continue
-            files[first] = file
-            size += file_bytes
+                files = {}
         self._known = files
-        return self._view(list(files.values()), size)
+        return self._view(list(files.values()))
 
     def committed_files(self) -> dict[int, bytes]:
         """Return the bytes of every queue file up to where this reader has found them committed."""
@@ -120,7 +117,7 @@ class QueueTail:
         finally:
             self._disk.close(fd)
 
-    def _view(self, files: Sequence[_File], size: int) -> TailView:
+    def _view(self, files: Sequence[_File]) -> TailView:
         for earlier, later in pairwise(files):
             if earlier.next_seq != later.header.first_seq:
                 raise CorruptionError(
@@ -138,7 +135,7 @@ class QueueTail:
             files=len(files),
             first_seq=files[0].header.first_seq if files else 0,
             end_seq=files[-1].next_seq if files else 0,
-            size_bytes=size,
+            size_bytes=sum(file.offset for file in files),
             oldest_recorded_us=min(oldest, default=None),
             recorded_us=max((file.header.recorded_us for file in files), default=0),
             tokens=[entry for file in files for entry in file.tokens],
@@ -150,7 +147,7 @@ class QueueTail:
             self._nothing = pl.DataFrame(schema=self._schema.stored)
         return self._nothing
 
-    def _read_file(self, first: int, successor: int | None) -> tuple[_File, int]:
+    def _read_file(self, first: int, successor: int | None) -> _File:
         durable_end = end_by_successor(self._disk, self._layout, self._trail_id, first, successor)
         path = self._layout.queue_file(first)
         fd = self._disk.open(path)
@@ -162,7 +159,7 @@ class QueueTail:
                 file = _File(header=header, inode=status.st_ino, next_seq=first)
             if not file.sealed:
                 self._read_on(file, fd, path, durable_end)
-            return file, self._disk.status(fd).st_size
+            return file
         finally:
             self._disk.close(fd)
 
@@ -171,10 +168,10 @@ class QueueTail:
         if durable_end is not None:
             size = min(size, durable_end)
         frames: list[Frame] = []
-        vouched, parsed, piece = 0, file.offset, _PIECE_BYTES
+        vouched, parsed, piece, is_settled = 0, file.offset, _PIECE_BYTES, True
         while not file.sealed:
             whole = size - file.offset <= piece
-            frames, vouched = self._read_piece(file, fd, path, min(piece, size - file.offset))
+            frames, vouched, is_settled = self._read_piece(file, fd, path, min(piece, size - file.offset))
             parsed = frames[-1].end if frames else file.offset
             if whole:
                 break
@@ -184,20 +181,24 @@ class QueueTail:
                 raise CorruptionError(path, offset=parsed, reason="damaged frame among durable ones")
             self._take(file, frames[vouched:], path, parsed)
             file.sealed = True
-        elif file.offset < size and not file.sealed:
+        elif not is_settled:
             self._unmarked(file, fd, path)
 
-    def _read_piece(self, file: _File, fd: int, path: Path, count: int) -> tuple[list[Frame], int]:
-        """Take what marks vouch for among the next bytes; return the valid frames there, and how many were taken."""
-        data = self._disk.read(fd, max(0, count), file.offset)
-        frames = list(parse_frames(data, file.offset))
+    def _read_piece(self, file: _File, fd: int, path: Path, count: int) -> tuple[list[Frame], int, bool]:
+        """Take what marks vouch for among the next bytes.
+
+        Return the valid frames there, how many were taken, and whether nothing but room lies behind these.
+        """
+        base = file.offset
+        data = self._disk.read(fd, max(0, count), base)
+        frames = list(parse_frames(data, base))
         vouched = len(frames)
         while vouched and frames[vouched - 1].kind not in (MARK, SEAL):
             vouched -= 1
         if vouched:  # decoded at once: a frame of its own for every commit would cost a hundred times as much
             self._take(file, frames[:vouched], path, frames[vouched - 1].end)
             file.sealed = frames[vouched - 1].kind == SEAL
-        return frames, vouched
+        return frames, vouched, file.sealed or is_blank(data[file.offset - base :])
 
     def _unmarked(self, file: _File, fd: int, path: Path) -> None:
         """Decide about bytes that no mark vouches for yet."""

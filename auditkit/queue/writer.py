@@ -8,6 +8,7 @@ writer; it never hangs a waiter and never retries a sync.  A writer belongs to t
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Literal, NoReturn
 
@@ -213,6 +214,8 @@ class Writer:
         try:
             if self._failure is None:
                 self.commit()
+                with suppress(AuditError, OSError):  # whoever comes next finds out by itself
+                    self._queue.give_room_back()
         finally:
             self._queue.close()
         self.raise_failure()

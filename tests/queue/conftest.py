@@ -12,7 +12,7 @@ from auditkit.queue.active import ActiveQueue, Block
 from auditkit.queue.blocks import encode_rows
 from auditkit.queue.failure import FailureNote, pack_note
 from auditkit.queue.files import create_queue_file
-from auditkit.queue.frames import FileHeader
+from auditkit.queue.frames import HEADER_BYTES, FileHeader, parse_frames
 from auditkit.queue.tail import QueueTail
 
 TRAIL_ID = b"0123456789abcdef"
@@ -49,6 +49,20 @@ class Bench:
         view = self.tail().read()
         assert view.events.get_column("seq").to_list() == list(range(view.first_seq, view.end_seq))
         return list(view.events.get_column("action").cast(str))
+
+
+def end_of(path: Path) -> int:
+    """Return where the frames of a file end, and the room behind them begins."""
+    frames = parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES)
+    return max((frame.end for frame in frames), default=HEADER_BYTES)
+
+
+def append_bytes(path: Path, data: bytes, *, hole: int = 0) -> None:
+    """Write raw bytes behind a file's frames, as a writer does that dies right after; lose the first `hole` of them."""
+    end = end_of(path)
+    with path.open("r+b") as file:
+        file.seek(end + hole)
+        file.write(data[hole:])
 
 
 @pytest.fixture

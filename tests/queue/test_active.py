@@ -10,7 +10,7 @@ from auditkit.disk.durable import FileLock, PosixDisk
 from auditkit.errors import ClosedError, CorruptionError, LockedError
 from auditkit.queue.frames import EVENTS, HEADER_BYTES, PART, pack_frame, parse_frames
 from tests.fakes import FailingDisk
-from tests.queue.conftest import Bench
+from tests.queue.conftest import Bench, append_bytes, end_of
 
 
 def newest(bench: Bench) -> Path:
@@ -18,16 +18,10 @@ def newest(bench: Bench) -> Path:
     return bench.layout.queue_file(bench.layout.queue_files()[-1])
 
 
-def append_bytes(path: Path, data: bytes) -> None:
-    """Write raw bytes at the end of a file, as a writer does that dies right after."""
-    with path.open("ab") as file:
-        file.write(data)
-
-
 def dead_frame(bench: Bench, seq: int, *actions: str, kind: bytes = EVENTS) -> bytes:
     """Return a whole frame that no mark vouches for."""
     block = bench.block(*actions)
-    durable = newest(bench).stat().st_size
+    durable = end_of(newest(bench))
     return pack_frame(kind, seq, block.count, recorded_us=9, durable=durable, payload=block.payload)
 
 

@@ -17,7 +17,7 @@ from auditkit.queue.dedup import DedupIndex, pack_entries
 from auditkit.queue.frames import EVENTS, HEADER_BYTES, MARK, pack_frame, parse_frames
 from auditkit.queue.writer import Writer
 from tests.fakes import FailingDisk, ManualClock
-from tests.queue.conftest import RULES, Bench
+from tests.queue.conftest import RULES, Bench, append_bytes, end_of
 
 
 def newest(bench: Bench) -> Path:
@@ -112,8 +112,7 @@ def test_a_second_failure_keeps_what_the_first_one_said(bench: Bench) -> None:
         with bench.active().locked():
             pass
     ghost = pack_frame(EVENTS, 1, 1, recorded_us=9, durable=0, payload=bench.block("ghost").payload)
-    with bench.layout.queue_file(0).open("ab") as file:
-        file.write(ghost)  # what a cut that never became durable brings back
+    append_bytes(bench.layout.queue_file(0), ghost)  # what a cut that never became durable brings back
     assert bench.actions() == ["a"]
     assert bench.active().commit([bench.block("b")], 1).first_seq == 1
     assert bench.actions() == ["a", "b"]
@@ -166,10 +165,9 @@ def test_text_that_looks_like_a_frame_does_not_make_a_torn_write_rot(bench: Benc
     path = newest(bench)
     fake = pack_frame(MARK, 9, 0, recorded_us=0, durable=1 << 62)
     frame = pack_frame(
-        EVENTS, 1, 1, recorded_us=9, durable=path.stat().st_size, payload=b"x" * 10 + fake + b"y" * 200
+        EVENTS, 1, 1, recorded_us=9, durable=end_of(path), payload=b"x" * 10 + fake + b"y" * 200
     )
-    with path.open("ab") as file:
-        file.write(frame[:-100])
+    append_bytes(path, frame[:-100])
     assert bench.actions() == ["a"]
     assert bench.active().commit([bench.block("b")], 1).first_seq == 1
 

@@ -20,6 +20,7 @@ from auditkit.errors import LockedError
 
 _FIRST_RETRY_S = 0.00005
 _LONGEST_RETRY_S = 0.001
+_LONGEST_READ = 1 << 30
 
 
 class Disk(Protocol):
@@ -112,15 +113,13 @@ class PosixDisk:
 
     def read(self, fd: int, count: int, offset: int) -> bytes:
         """See `Disk.read`."""
-        parts = []
-        while count > 0:
-            part = os.pread(fd, min(count, 1 << 30), offset)
-            if not part:
+        data = os.pread(fd, min(count, _LONGEST_READ), offset)
+        while len(data) < count:
+            more = os.pread(fd, min(count - len(data), _LONGEST_READ), offset + len(data))
+            if not more:
                 break
-            parts.append(part)
-            offset += len(part)
-            count -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            data += more
+        return data
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """See `Disk.write`."""

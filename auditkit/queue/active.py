@@ -32,7 +32,7 @@ from auditkit.queue.frames import (
     pack_frame,
     parse_frames,
 )
-from auditkit.queue.room import NO_FRAME, is_blank, room_behind
+from auditkit.queue.room import NO_FRAME, Room, is_blank
 
 _PIECE_BYTES = 16 * 1024
 
@@ -92,9 +92,7 @@ class ActiveQueue:
         """How many events the file holds: fewer than the seqs it spans, where there are jumps."""
         self._vouched = 0
         """Where the last mark ends: readers show what lies before.  The mark itself may not be durable yet."""
-        self._room_end = 0
-        """Up to where the file is known to hold nothing but room."""
-        self._made_room = False
+        self._room = Room(disk)
         self._known = False
         """Whether all of the file was looked at: a crash of the system may leave bytes behind others that it took."""
         self._successor: int | None = None
@@ -122,8 +120,7 @@ class ActiveQueue:
             kind = EVENTS if block.closes else PART
             parts.append(self._frame(kind, seq, block.count, block.payload))
             seq += block.count
-        data = b"".join(parts)
-        self._append_or_give_up(data, room=room_behind(self._end + len(data), len(data)))
+        self._append_or_give_up(b"".join(parts), with_room=True)
         self._events += seq - first
         self.next_seq = seq
         self._mark()
@@ -182,7 +179,7 @@ class ActiveQueue:
 
     def give_room_back(self) -> None:
         """Cut the file to what it holds, where this object has made room and nobody else is just writing."""
-        if not self._made_room or not self._lock.try_acquire():
+        if not self._room.is_ours or not self._lock.try_acquire():
             return
         try:
             self._refuse_after_failure()
@@ -263,7 +260,7 @@ class ActiveQueue:
 
     def _look(self, base: int) -> tuple[bytes, Findings]:
         """Return the bytes from `base` on, and what they say: all of them, or as many as others have written."""
-        size = self._room_end = self._disk.size(self._open_fd)
+        size = self._room.end = self._disk.size(self._open_fd)
         if size < base:
             raise CorruptionError(self._path, offset=size, reason="the file became shorter")
         piece = _PIECE_BYTES if self._known else size
@@ -287,7 +284,7 @@ class ActiveQueue:
         """Remove bytes that cannot have been acknowledged."""
         self._disk.truncate(self._open_fd, end)
         self._disk.sync_data(self._open_fd)
-        self._room_end = end
+        self._room.end = end
 
     def _rewrite(self) -> None:
         """Make frames durable whose writer died before it could say so.
@@ -300,22 +297,13 @@ class ActiveQueue:
             self._end = self.durable
             self._append_durably(data)
 
-    def _append_durably(self, data: bytes, *, room: int = 0) -> None:
+    def _append_durably(self, data: bytes, *, with_room: bool = False) -> None:
         end = self._end + len(data)
         self._disk.write(self._open_fd, data, self._end)
-        if room and self._room_end < end + FRAME_BYTES:
-            self._make_room(end, room)
+        if with_room:
+            self._room.make(self._open_fd, end, len(data))
         self._disk.sync_data(self._open_fd)
         self._end = self.durable = end
-
-    def _make_room(self, end: int, room: int) -> None:
-        """Write `room` zeros at `end`; where storage has none left for them, frames go on without."""
-        try:
-            self._disk.write(self._open_fd, bytes(room), end)
-            self._room_end, self._made_room = end + room, True
-        except OSError:
-            with suppress(OSError):
-                self._disk.truncate(self._open_fd, end)
 
     def _mark(self) -> None:
         """Say that everything so far is durable.  The mark itself needs no sync: without it, recovery adopts."""
@@ -337,9 +325,9 @@ class ActiveQueue:
             self._broken = True
             raise
 
-    def _append_or_give_up(self, data: bytes, *, room: int = 0) -> None:
+    def _append_or_give_up(self, data: bytes, *, with_room: bool = False) -> None:
         try:
-            self._append_durably(data, room=room)
+            self._append_durably(data, with_room=with_room)
         except BaseException as exc:
             self._give_up(exc)
             raise

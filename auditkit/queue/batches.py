@@ -66,7 +66,7 @@ def blocks_of(batches: Sequence[Batch], attrs_at: int, *, events: int, weight: i
     small = [batch for batch in batches if not isinstance(batch, pa.RecordBatch)]
     if events <= BLOCK_ROWS and weight <= BLOCK_BYTES and len(small) == len(batches):
         rows = list(chain.from_iterable(small))
-        return list(_closing(row_payloads(rows), len(rows)))
+        return _closing(row_payloads(rows))
     return list(_cut(batches, attrs_at))
 
 
@@ -76,23 +76,22 @@ def _cut(batches: Sequence[Batch], attrs_at: int) -> Iterator[Block]:
     for rows in batches:
         if isinstance(rows, pa.RecordBatch):
             if gathered:
-                yield from _closing(row_payloads(gathered), len(gathered))
+                yield from _closing(row_payloads(gathered))
                 gathered, weight = [], 0
-            yield from _closing(column_payloads(rows), len(rows))
+            yield from _closing(column_payloads(rows))
             continue
         last = len(rows) - 1
         for position, row in enumerate(rows):
             gathered.append(row)
             weight += weigh_row(row, attrs_at)
             if len(gathered) >= BLOCK_ROWS or weight >= BLOCK_BYTES:
-                yield from _closing(row_payloads(gathered), len(gathered), whole=position == last)
+                yield from _closing(row_payloads(gathered), whole=position == last)
                 gathered, weight = [], 0
     if gathered:
-        yield from _closing(row_payloads(gathered), len(gathered))
+        yield from _closing(row_payloads(gathered))
 
 
-def _closing(payloads: Iterator[tuple[bytes, int]], rows: int, *, whole: bool = True) -> Iterator[Block]:
-    """Yield payloads as blocks, the last of which closes the batch where the batch is `whole` with it."""
-    for payload, count in payloads:
-        rows -= count
-        yield Block(payload, count, closes=whole and rows == 0)
+def _closing(payloads: Sequence[tuple[bytes, int]], *, whole: bool = True) -> list[Block]:
+    """Return payloads as blocks, the last of which closes the batch where the batch is `whole` with it."""
+    *others, (payload, count) = payloads
+    return [*(Block(*other, closes=False) for other in others), Block(payload, count, closes=whole)]

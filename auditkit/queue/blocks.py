@@ -6,7 +6,7 @@ once: nothing is touched row by row).  The last column holds the rows' tokens.  
 of ones, which no MessagePack array does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -32,39 +32,36 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Return the payload for rows of equal length."""
+    count = len(rows)
     columns = zip(*rows, strict=True)
     return _encode(
-        [None if column[0] is None and column.count(None) == len(rows) else column for column in columns]
+        [None if column[0] is None and column.count(None) == count else column for column in columns]
     )
 
 
-def row_payloads(rows: Sequence[Row]) -> Iterator[tuple[bytes, int]]:
-    """Yield (payload, rows) for rows of equal length, in several parts where they are long."""
+def row_payloads(rows: Sequence[Row]) -> list[tuple[bytes, int]]:
+    """Return (payload, rows) for rows of equal length, in several parts where they are long."""
     payload = encode_rows(rows)
     if len(payload) <= LARGEST_BYTES or len(rows) == 1:
-        yield payload, len(rows)
-        return
+        return [(payload, len(rows))]
     half = len(rows) // 2
-    yield from row_payloads(rows[:half])
-    yield from row_payloads(rows[half:])
+    return row_payloads(rows[:half]) + row_payloads(rows[half:])
 
 
-def column_payloads(events: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
-    """Yield (payload, rows) for the row columns and `token` of events."""
-    yield from _stream_payloads(
+def column_payloads(events: pa.RecordBatch) -> list[tuple[bytes, int]]:
+    """Return (payload, rows) for the row columns and `token` of events."""
+    return _stream_payloads(
         events.select([name for name in events.schema.names if events.column(name).null_count < len(events)])
     )
 
 
-def _stream_payloads(part: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
+def _stream_payloads(part: pa.RecordBatch) -> list[tuple[bytes, int]]:
     if len(part) <= COLUMN_BLOCK_ROWS:
         payload = b"".join((part.schema.serialize(), part.serialize(), _END_OF_STREAM))
         if len(payload) <= LARGEST_BYTES or len(part) == 1:
-            yield payload, len(part)
-            return
+            return [(payload, len(part))]
     half = len(part) // 2
-    yield from _stream_payloads(part.slice(0, half))
-    yield from _stream_payloads(part.slice(half))
+    return _stream_payloads(part.slice(0, half)) + _stream_payloads(part.slice(half))
 
 
 def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:

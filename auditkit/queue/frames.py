@@ -10,7 +10,8 @@ frame calls durable is rot, one at the very end that nobody vouches for is a tor
 Kinds: EVENTS closes a batch, PART is a block of a batch that goes on, MARK says that everything before it is
 durable (`seq` is then the next one), SEAL ends the file and names its successor's first seq.  JUMP says that the
 seqs before its own went straight into segments; without a mark after it, that is so only if the catalog agrees.
-`queue.blocks` says what the payload of EVENTS and PART holds.
+`queue.blocks` says what the payload of EVENTS and PART holds.  Zeros behind the last frame are room for others
+(`queue.room`).
 """
 
 import struct

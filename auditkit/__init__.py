@@ -3,7 +3,7 @@
 `import auditkit` loads nothing heavy: every public name is imported from its home on first use.
 """
 
-from importlib import import_module
+from auditkit.homes import names_from
 
 _HOMES = {
     "AuditError": "auditkit.errors:AuditError",
@@ -24,18 +24,7 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'auditkit' has no attribute {name!r}")
-    module, _, member = home.partition(":")
-    value: object = import_module(module)
-    if member:
-        value = getattr(value, member)
-    globals()[name] = value
-    return value
+__getattr__ = names_from(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -22,7 +22,8 @@ from auditkit.event import (
     Rules,
 )
 from auditkit.event.columns import Table, rows_as_columns
-from auditkit.queue.batches import as_rows, compacted
+from auditkit.queue.batches import as_rows
+from auditkit.queue.columns import compacted
 from auditkit.timerange import from_us, to_us
 from auditkit.trail.facade import Trail
 

@@ -25,7 +25,7 @@ import pytest
 
 from auditkit.disk.durable import PosixDisk
 from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedError
-from auditkit.queue import batches, blocks
+from auditkit.queue import batches, columns
 from auditkit.timerange import from_us
 from auditkit.trail import accepting
 from auditkit.trail.compacting import compact
@@ -111,7 +111,7 @@ def build(root: Path) -> int:
         create(root, retention="30d", maintain=False, clock=clock, disk=disk) as trail,
     ):
         patched.setattr(accepting, "BULK_ROWS", 40)
-        patched.setattr(blocks, "COLUMN_BLOCK_ROWS", 8)
+        patched.setattr(columns, "COLUMN_BLOCK_ROWS", 8)
         patched.setattr(batches, "BLOCK_ROWS", 16)
         for _ in range(2):
             trail.extend(events(trail, 4, keyed=True)).wait()

@@ -15,7 +15,7 @@ from jupyter_client.manager import start_new_kernel
 
 import auditkit as ak
 from auditkit.errors import QueueFullError
-from auditkit.queue.writer import Limits
+from auditkit.queue.limits import Limits
 from auditkit.trail.facade import Trail
 from tests.fakes import ManualClock
 

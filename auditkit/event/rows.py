@@ -9,12 +9,13 @@ normalisation, and raises before anything is written.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import msgspec
 import polars as pl
+from msgspec import Struct, field
 
 from auditkit.errors import InvalidEventError
 from auditkit.event.attrs import SURELY_FLAT, check_object, checked_attrs, spilled_attrs, utf8
@@ -41,7 +42,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _convert, _values_of = msgspec.convert, msgspec.structs.astuple
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):  # not a dataclass: one is made for every event
+class Rules(Struct, frozen=True, kw_only=True):
     """What validation measures a `ts` against: the trail's clock and its tolerance ahead, in microseconds."""
 
     now_us: int
@@ -49,29 +50,33 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):  # not a dataclass: one 
     tz: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EventSchema:
+class EventSchema(Struct, frozen=True, dict=True):
     """The columns of one trail: the common ones and the declared extra `fields`."""
 
     fields: Mapping[str, pl.DataType] = field(default_factory=dict)
-    columns: Mapping[str, pl.DataType] = field(init=False, repr=False, compare=False)
-    """All columns as they leave the trail, in order."""
-    row_columns: Sequence[str] = field(init=False, repr=False, compare=False)
-    """The columns of a row: what a producer decides."""
-    kinds: Sequence[tuple[str, str]] = field(init=False, repr=False, compare=False)
-    """The declared fields with the names of their types."""
-    _keys: frozenset[str] = field(init=False, repr=False, compare=False)
-    _shape: type[msgspec.Struct] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        columns = {**SCHEMA, **self.fields}
-        rows = tuple(name for name in columns if name not in ("seq", "recorded"))
-        kinds = [(name, field_type_name(dtype)) for name, dtype in self.fields.items()]
-        object.__setattr__(self, "columns", columns)
-        object.__setattr__(self, "row_columns", rows)
-        object.__setattr__(self, "kinds", kinds)
-        object.__setattr__(self, "_keys", frozenset(rows))
-        object.__setattr__(self, "_shape", plain_shape(kinds))
+    @cached_property
+    def columns(self) -> Mapping[str, pl.DataType]:
+        """All columns as they leave the trail, in order."""
+        return {**SCHEMA, **self.fields}
+
+    @cached_property
+    def row_columns(self) -> Sequence[str]:
+        """The columns of a row: what a producer decides."""
+        return tuple(name for name in self.columns if name not in ("seq", "recorded"))
+
+    @cached_property
+    def kinds(self) -> Sequence[tuple[str, str]]:
+        """The declared fields with the names of their types."""
+        return [(name, field_type_name(dtype)) for name, dtype in self.fields.items()]
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(self.row_columns)
+
+    @cached_property
+    def _shape(self) -> type[Struct]:
+        return plain_shape(self.kinds)
 
     @property
     def stored(self) -> dict[str, pl.DataType]:

@@ -4,16 +4,14 @@ A policy is stored as an ordered list of rules, `[[{"action": "*"}, "90d"]]`, so
 still be read when rules per action exist.  It never looks at a clock.
 """
 
-from dataclasses import dataclass
-
 import msgspec
+from msgspec import Struct
 
 from auditkit.errors import FormatError
 from auditkit.timerange import Duration, parse_duration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Keep events for `keep` before the horizon, or for ever where it is `None`."""
 
     keep: Duration | None = None

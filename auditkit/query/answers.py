@@ -14,17 +14,17 @@ from auditkit.query.buckets import BucketKey, bucket_starts, parse_every, plan_k
 from auditkit.query.filling import UNFILLED, Fill, check_fill, fill_gaps
 from auditkit.query.frames import (
     Frame,
-    column,
     events_of,
     kept,
     limited,
+    range_columns,
     text_out,
     time_order,
     window_of,
 )
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
 from auditkit.timerange import Duration, InvalidTimeError, TimeRange
-from auditkit.where import InvalidQueryError, Where
+from auditkit.where import Where
 
 _BUCKET = "\0bucket"
 
@@ -62,14 +62,6 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
     events = limited(events, window_of(start, end, tz=tz, now=now), where)
     events = events.sort(time_order(schema), descending=descending, nulls_last=True, maintain_order=True)
     return text_out((events if limit is None else events.head(limit)).select(chosen)).collect()
-
-
-def range_columns(schema: pl.Schema, columns: str | Sequence[str] | None, limit: int | None) -> list[pl.Expr]:
-    """Return the expressions of a range's columns; refuse names that do not exist, and a limit that is none."""
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise InvalidQueryError("limit", limit, "is not a number of events")
-    names = [columns] if isinstance(columns, str) else schema.names() if columns is None else list(columns)
-    return [column(name, schema, argument="columns") for name in names]
 
 
 def group_by(

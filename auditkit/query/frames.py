@@ -49,19 +49,20 @@ def text_out(frame: _Frame) -> _Frame:
     String
     """
     schema = frame.collect_schema()
-    plain = {name: _plain(dtype) for name, dtype in schema.items()}
+    outside = {name: plain_type(dtype) for name, dtype in schema.items()}
     return frame.with_columns(
-        pl.col(name).cast(dtype) for name, dtype in plain.items() if dtype != schema[name]
+        pl.col(name).cast(dtype) for name, dtype in outside.items() if dtype != schema[name]
     )
 
 
-def _plain(dtype: pl.DataType) -> pl.DataType:
+def plain_type(dtype: pl.DataType) -> pl.DataType:
+    """Return the type that text of a type has outside: `String` for Categorical and Enum, also inside lists."""
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         return pl.String()
     if isinstance(dtype, pl.List):
-        return pl.List(_plain(_instance(dtype.inner)))
+        return pl.List(plain_type(_instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct([pl.Field(field.name, _plain(_instance(field.dtype))) for field in dtype.fields])
+        return pl.Struct([pl.Field(field.name, plain_type(_instance(field.dtype))) for field in dtype.fields])
     return dtype
 
 
@@ -130,7 +131,9 @@ def text_columns(expressions: Sequence[pl.Expr], schema: pl.Schema) -> list[str]
     """Return the columns of text that expressions may look at."""
     roots = {root for expression in expressions for root in expression.meta.root_names()}
     every = any(_is_selective(expression) for expression in expressions)
-    return [name for name, dtype in schema.items() if (every or name in roots) and _plain(dtype) == pl.String]
+    return [
+        name for name, dtype in schema.items() if (every or name in roots) and plain_type(dtype) == pl.String
+    ]
 
 
 def column(name: str, schema: pl.Schema, *, argument: str) -> pl.Expr:
@@ -142,6 +145,14 @@ def column(name: str, schema: pl.Schema, *, argument: str) -> pl.Expr:
     error = InvalidQueryError(argument, name, "is not a column of these events")
     error.add_note(f"columns: {', '.join(schema)}; a value inside attrs is 'attrs.KEY'")
     raise error
+
+
+def range_columns(schema: pl.Schema, columns: str | Sequence[str] | None, limit: int | None) -> list[pl.Expr]:
+    """Return the expressions of a range's columns; refuse names that do not exist, and a limit that is none."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidQueryError("limit", limit, "is not a number of events")
+    names = [columns] if isinstance(columns, str) else schema.names() if columns is None else list(columns)
+    return [column(name, schema, argument="columns") for name in names]
 
 
 def output_name(expression: pl.Expr, *, argument: str) -> str:

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import polars as pl
-import pyarrow as pa
 
+from auditkit import queue as buffer
 from auditkit.event import Row
 from auditkit.queue.active import Block
-from auditkit.queue.blocks import TOKEN, column_payloads, row_payloads
+from auditkit.queue.blocks import TOKEN, row_payloads
 
-Batch: TypeAlias = Sequence[Row] | pa.RecordBatch
-"""Validated events: rows, or the row columns and `token`."""
+Batch: TypeAlias = Sequence[Row] | Any
+"""Validated events: rows, or an Arrow record batch of the row columns and `token`."""
 BLOCK_ROWS = 8_192
 BLOCK_BYTES = 4 * 1024 * 1024
 _ROW_BYTES = 160
@@ -26,7 +26,7 @@ def weigh_row(row: Row, attrs_at: int) -> int:
 
 def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
     """Return about how many bytes a batch takes, and whether any of its events has an id."""
-    if isinstance(batch, pa.RecordBatch):
+    if not isinstance(batch, Sequence):
         return batch.nbytes, has_keys(batch)
     attrs = sum([len(row[attrs_at] or "") for row in batch])
     return _ROW_BYTES * len(batch) + attrs, has_keys(batch)
@@ -34,26 +34,14 @@ def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
 
 def has_keys(batch: Batch) -> bool:
     """Say whether any of a batch's events has an id."""
-    if isinstance(batch, pa.RecordBatch):
+    if not isinstance(batch, Sequence):
         return bool(batch.column(TOKEN).null_count < len(batch))
     return any(row[-1] is not None for row in batch)
 
 
-def compacted(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch without views, each of which holds on to all the text of the frame that it is part of."""
-    fields = list(batch.schema)
-    if not any(pa.types.is_string_view(field.type) for field in fields):
-        return batch
-    kept = [
-        field.with_type(pa.large_string()) if pa.types.is_string_view(field.type) else field
-        for field in fields
-    ]
-    return batch.cast(pa.schema(kept))
-
-
 def as_rows(batch: Batch) -> Sequence[Row]:
     """Return the rows of a batch."""
-    if not isinstance(batch, pa.RecordBatch):
+    if isinstance(batch, Sequence):
         return batch
     return pl.DataFrame(batch).with_columns(pl.col(pl.Datetime).to_physical()).rows()
 
@@ -63,7 +51,7 @@ def blocks_of(batches: Sequence[Batch], attrs_at: int, *, events: int, weight: i
 
     `events` and `weight` are bounds of what they hold together.
     """
-    small = [batch for batch in batches if not isinstance(batch, pa.RecordBatch)]
+    small = [batch for batch in batches if isinstance(batch, Sequence)]
     if events <= BLOCK_ROWS and weight <= BLOCK_BYTES and len(small) == len(batches):
         rows = list(chain.from_iterable(small))
         return _closing(row_payloads(rows))
@@ -74,11 +62,11 @@ def _cut(batches: Sequence[Batch], attrs_at: int) -> Iterator[Block]:
     gathered: list[Row] = []
     weight = 0
     for rows in batches:
-        if isinstance(rows, pa.RecordBatch):
+        if not isinstance(rows, Sequence):
             if gathered:
                 yield from _closing(row_payloads(gathered))
                 gathered, weight = [], 0
-            yield from _closing(column_payloads(rows))
+            yield from _closing(buffer.columns.column_payloads(rows))
             continue
         last = len(rows) - 1
         for position, row in enumerate(rows):

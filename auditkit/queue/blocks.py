@@ -13,18 +13,15 @@ from typing import Any
 
 import msgspec
 import polars as pl
-import pyarrow as pa
 
 from auditkit.errors import CorruptionError
 from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
 from auditkit.queue.frames import Frame
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
-COLUMN_BLOCK_ROWS = 32_768
 LARGEST_BYTES = 64 * 1024 * 1024
 """A payload above this is cut in two, well before a frame cannot hold it."""
 _ARROW = b"\xff\xff\xff\xff"
-_END_OF_STREAM = _ARROW + bytes(4)
 
 _decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
 _encode = msgspec.msgpack.Encoder().encode
@@ -46,22 +43,6 @@ def row_payloads(rows: Sequence[Row]) -> list[tuple[bytes, int]]:
         return [(payload, len(rows))]
     half = len(rows) // 2
     return row_payloads(rows[:half]) + row_payloads(rows[half:])
-
-
-def column_payloads(events: pa.RecordBatch) -> list[tuple[bytes, int]]:
-    """Return (payload, rows) for the row columns and `token` of events."""
-    return _stream_payloads(
-        events.select([name for name in events.schema.names if events.column(name).null_count < len(events)])
-    )
-
-
-def _stream_payloads(part: pa.RecordBatch) -> list[tuple[bytes, int]]:
-    if len(part) <= COLUMN_BLOCK_ROWS:
-        payload = b"".join((part.schema.serialize(), part.serialize(), _END_OF_STREAM))
-        if len(payload) <= LARGEST_BYTES or len(part) == 1:
-            return [(payload, len(part))]
-    half = len(part) // 2
-    return _stream_payloads(part.slice(0, half)) + _stream_payloads(part.slice(half))
 
 
 def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:

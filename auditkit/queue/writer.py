@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic, perf_counter
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from msgspec import Struct, field
 
@@ -21,6 +21,7 @@ from auditkit.queue.batches import Batch, as_rows, blocks_of, weigh, weigh_row
 from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex, Verdict
 from auditkit.queue.leading import Leadership
+from auditkit.queue.limits import Limits
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import Clock
 
@@ -28,21 +29,6 @@ COMMIT_WITHIN_S = 0.1
 COMMIT_AT_EVENTS = 1_000
 IDLE_CHECK_S = 30.0
 Refused = Callable[[Sequence[tuple[int, InvalidEventError]]], None]
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """Bounds on what a writer holds, and what a caller that finds one reached does.
-
-    `pending_*` bound what is accepted and not yet committed, `backlog_*` what is committed and not yet in segments.
-    With `on_full="work"` the caller commits or flushes itself; with `"raise"` it gets `QueueFullError`.
-    """
-
-    pending_events: int = 20_000
-    pending_bytes: int = 32 * 1024 * 1024
-    backlog_events: int = 512 * 1024
-    backlog_bytes: int = 256 * 1024 * 1024
-    wait_s: float = 30.0
-    on_full: Literal["work", "raise"] = "work"
 
 
 class Counters(Struct):

@@ -14,7 +14,7 @@ from auditkit.errors import ReportError
 from auditkit.reporting.facts import MIME, Facts, read_facts
 from auditkit.reporting.front import user
 from auditkit.reporting.logic import code_digest
-from auditkit.trail.accepting import append_own
+from auditkit.trail.appending import append_own
 from auditkit.trail.facade import Trail
 
 RENDERED = "report.rendered"

@@ -27,8 +27,14 @@ _PRELOADED = (
     "IPython.extensions.storemagic",
     "tornado.platform.asyncio",
     "auditkit.charts",
+    "auditkit.query.comparing",
+    "auditkit.query.firsts",
+    "auditkit.query.pauses",
+    "auditkit.query.sheet",
     "auditkit.reporting",
+    "auditkit.trail.keeping",
     "auditkit.trail.opening",
+    "auditkit.trail.scanning",
     "auditkit.trail.showing",
 )
 

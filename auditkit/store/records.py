@@ -94,6 +94,11 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
     """Where quarters of an hour begin, as `store/marks` packs it."""
 
     @property
+    def batch_count(self) -> int:
+        """The number of record batches."""
+        return len(self.batches) // BATCH.size
+
+    @property
     def parts(self) -> Sequence[BatchInfo]:
         """The record batches, in order."""
         return _parts(self.head_bytes, self.batches)

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from auditkit.disk.durable import Disk, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
+from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
 from auditkit.store.filters import pack_filters
 from auditkit.store.ipcfile import IpcFile, encode_file
 from auditkit.store.marks import pack_marks
@@ -31,9 +31,7 @@ from auditkit.store.records import BATCH, SegmentRow
 from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 4_096
-METADATA_KEY = b"auditkit.format"
 _AHEAD = 2
-FORMAT = b"1"
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
@@ -124,22 +122,6 @@ def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[
     if rows:
         disk.sync_directory(layout.segments)  # also of what was there: its maker may have died before this
     return rows
-
-
-def check_presence(layout: Layout, row: SegmentRow) -> Path:
-    """Return a segment's path once it is certain that a file of the right size lies there.
-
-    Raises `FileNotFoundError` where there is none and `CorruptionError` where its size is wrong.
-    """
-    path = layout.segments / row.path
-    size = path.stat().st_size
-    if size != row.size_bytes:
-        raise CorruptionError(
-            path,
-            offset=min(size, row.size_bytes),
-            reason=f"wrong size (expected {row.size_bytes}, found {size})",
-        )
-    return path
 
 
 def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.DataFrame:

@@ -1,14 +1,12 @@
-"""Accepting: what producers hand over is validated, and goes into the queue or, in bulk, straight into segments."""
+"""Accepting many events: what producers hand over is validated, and goes into the queue or straight into segments."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 import polars as pl
 import pyarrow as pa
 
-from auditkit.context import bound
-from auditkit.errors import InvalidEventError, QueueFullError
+from auditkit.errors import InvalidEventError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.event.columns import (
     Table,
@@ -20,14 +18,16 @@ from auditkit.event.columns import (
     rows_as_columns,
     seems_flawless,
 )
-from auditkit.queue.batches import Batch, as_rows, compacted, has_keys
+from auditkit.queue.batches import Batch, as_rows, has_keys
 from auditkit.queue.blocks import TOKEN
+from auditkit.queue.columns import compacted
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.receipts import Receipt
-from auditkit.queue.writer import Refused, Writer
+from auditkit.queue.writer import Refused
 from auditkit.timerange import from_us
+from auditkit.trail.appending import rules_of, writer_with_room
 from auditkit.trail.core import Core
-from auditkit.trail.writing import DoubtfulError, flush, keep_dead_letters, write_bulk
+from auditkit.trail.writing import DoubtfulError, keep_dead_letters, write_bulk
 
 BULK_ROWS = 100_000
 """From so many rows on a batch goes straight into segments."""
@@ -39,33 +39,10 @@ Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
 Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
 
 
-def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
-    """Validate one event, with what is bound around the caller, and hand it to the writer."""
-    context = bound()
-    if context:
-        given = {**context, **{name: value for name, value in given.items() if value is not None}}
-    return _writer(core).append(core.schema.row(given, _rules(core, tz)))
-
-
-def append_own(
-    core: Core,
-    action: str,
-    attrs: Mapping[str, Any],
-    *,
-    actor: str | None = None,
-    resource: str | None = None,
-) -> int:
-    """Append one of the trail's own events and return its seq once it is durable."""
-    given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
-    seq = core.writing().submit([core.schema.row(given, _rules(core, None), own=True)]).wait()
-    assert seq is not None  # noqa: S101 -- one event has a seq
-    return seq
-
-
 def own_frame(core: Core, action: str, attrs: Mapping[str, Any]) -> pl.DataFrame:
     """Return one of the trail's own events as a batch of row columns."""
     given = {"action": action, "source": OWN_SOURCE, "attrs": attrs}
-    return _as_frame(core, [core.schema.row(given, _rules(core, None), own=True)])
+    return _as_frame(core, [core.schema.row(given, rules_of(core, None), own=True)])
 
 
 def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
@@ -77,7 +54,7 @@ def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> 
         if done:
             done[-1].wait()  # each chunk is durable before the next is taken
         try:
-            done.append(_take(core, chunk, _rules(core, tz), on_invalid))
+            done.append(_take(core, chunk, rules_of(core, tz), on_invalid))
         except InvalidEventError as exc:
             if done:
                 exc.add_note(f"{sum(receipt.count for receipt in done)} rows before this chunk are in")
@@ -108,7 +85,7 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
     if isinstance(batch, pa.RecordBatch):
         batch = compacted(batch)
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
-    return _writer(core).submit(batch, keep_refused=keep_refused)
+    return writer_with_room(core).submit(batch, keep_refused=keep_refused)
 
 
 def _straight(core: Core, table: Table, rules: Rules) -> int | None:
@@ -171,26 +148,6 @@ def _rows(
     return rows
 
 
-def _writer(core: Core) -> Writer:
-    """Return the writer, after draining a full backlog: that is done by whoever finds it so."""
-    writer = core.writing()
-    if writer.backlog_full:
-        if core.limits.on_full == "raise" or core.cannot_query:
-            raise QueueFullError(
-                f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
-            )
-        started = time.perf_counter()
-        try:
-            flush(core)
-        except Exception as exc:
-            exc.add_note(
-                "the backlog is full and cannot be flushed: this was not taken, what came before it is kept"
-            )
-            raise
-        writer.counters.blocked_s += time.perf_counter() - started
-    return writer
-
-
 def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
     """Return what keeps events whose key turned out to be taken, once that is known under the queue's lock."""
     names = core.schema.row_columns
@@ -224,10 +181,6 @@ def _as_frame(core: Core, batch: Batch) -> pl.DataFrame:
     }
     frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row")
     return frame.cast({name: columns[name] for name in core.schema.row_columns})
-
-
-def _rules(core: Core, tz: str | None) -> Rules:
-    return Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us, tz=tz)
 
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:

@@ -1,31 +1,22 @@
 """Asking: each question is a snapshot, pruned by the catalog, handed to the functions of `auditkit.query`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
 import polars as pl
 from msgspec import Struct
 
-from auditkit.query import UNFILLED, Aggregations, By, Fill, kept, range_columns, text_out
-from auditkit.query import downsample as downsample_frame
-from auditkit.query import group_by as group_by_frame
-from auditkit.query import range as range_frame
-from auditkit.query.answers import filled
-from auditkit.query.buckets import parse_every
-from auditkit.query.filling import check_fill
-from auditkit.query.keys import parse_keys
-from auditkit.timerange import Duration, TimeRange, from_us, resolve, to_us
+from auditkit import query as questions
+from auditkit import trail as themes
+from auditkit.query import kept, range_columns, text_out
+from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.core import Core
-from auditkit.trail.decoding import wanted
-from auditkit.trail.grouping import grouped, plan_grouping
 from auditkit.trail.reading import events_in_order
-from auditkit.trail.scanning import scan_events
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.source import Source, retrying
+from auditkit.trail.source import retrying
+from auditkit.trail.wanting import wanted
 from auditkit.where import InvalidQueryError, Where, conditions
 
-_T = TypeVar("_T")
 EVERYTHING = TimeRange(start_us=None, end_us=None)
 _SQL_TIMES = (
     "times: ts >= DATE '2026-11-24', ts < '2026-11-24T07:00:00Z' or '2026-11-24T07:00:00Z'::timestamptz; "
@@ -61,59 +52,7 @@ class View(Struct, frozen=True, kw_only=True):
         return from_us(self.core.info.created_us if accepted is None else accepted)
 
 
-class Question(Struct, frozen=True, kw_only=True):
-    """One question on its way to `auditkit.query`: the snapshot that may answer it, and the window it is about."""
-
-    source: Source
-    snapshot: Snapshot
-    window: TimeRange
-    now: datetime
-    tz: str
-    own: bool
-
-    @property
-    def schema(self) -> pl.Schema:
-        """The columns of events as they leave a trail."""
-        return pl.Schema(self.source.schema.columns)
-
-    @property
-    def within(self) -> TimeRange:
-        """Where all of the events lie, as the catalog knows it."""
-        return self.snapshot.span(self.window)
-
-    @property
-    def start(self) -> datetime | None:
-        """The first moment asked about."""
-        return None if self.window.start_us is None else from_us(self.window.start_us)
-
-    @property
-    def end(self) -> datetime | None:
-        """The moment before which is asked."""
-        return None if self.window.end_us is None else from_us(self.window.end_us)
-
-    def events(self) -> pl.LazyFrame:
-        """Return the events of the segments that may hold some of the window, with the stored schema."""
-        return self.source.frame(self.snapshot, self.window, own=self.own)
-
-
-def ask(
-    view: View, start: object, end: object, answer: Callable[[Question], _T], *, own: bool, tz: str | None
-) -> _T:
-    """Resolve a window against the view's "now", and let `answer` work on a snapshot until no file is missing."""
-    window, now = _window(view, start, end, tz)
-
-    def attempt() -> _T:
-        snapshot = view.snapshot()
-        snapshot.refuse_pruned(window)
-        source = view.core.source
-        return answer(
-            Question(source=source, snapshot=snapshot, window=window, now=now, tz=tz or view.tz, own=own)
-        )
-
-    return retrying(attempt)
-
-
-def _window(view: View, start: object, end: object, tz: str | None) -> tuple[TimeRange, datetime]:
+def window_and_now(view: View, start: object, end: object, tz: str | None) -> tuple[TimeRange, datetime]:
     """Return the window and the moment that durations in it count from, asked for only where there are some."""
     relative = any(isinstance(bound, str) and bound.lstrip()[:1] in ("+", "-") for bound in (start, end))
     now = view.now() if relative else from_us(0)
@@ -122,14 +61,16 @@ def _window(view: View, start: object, end: object, tz: str | None) -> tuple[Tim
 
 def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None) -> pl.LazyFrame:
     """See `Trail.scan`."""
-    window, _ = _window(view, start, end, tz)
+    window, _ = window_and_now(view, start, end, tz)
     return kept(_scanned(view, window, own=own), where)
 
 
 def _scanned(view: View, window: TimeRange, *, own: bool) -> pl.LazyFrame:
     snapshot = view.snapshot()
     snapshot.refuse_pruned(window)
-    return scan_events(view.core.source, window, at=snapshot.as_of, allow_pruned=view.allow_pruned, own=own)
+    return themes.scanning.scan_events(
+        view.core.source, window, at=snapshot.as_of, allow_pruned=view.allow_pruned, own=own
+    )
 
 
 def range_(
@@ -146,10 +87,10 @@ def range_(
 ) -> pl.DataFrame:
     """See `Trail.range`."""
 
-    window, _ = _window(view, start, end, tz)
+    window, _ = window_and_now(view, start, end, tz)
     if isinstance(where, pl.Expr):
         events = _scanned(view, window, own=own)
-        return range_frame(events, where=where, columns=columns, limit=limit, descending=descending)
+        return questions.range(events, where=where, columns=columns, limit=limit, descending=descending)
     schema = pl.Schema(view.core.schema.columns)
     chosen = range_columns(schema, columns, limit)
     needed = list(dict.fromkeys(root for one in chosen for root in one.meta.root_names()))
@@ -163,93 +104,6 @@ def range_(
         return events.select(chosen)
 
     return retrying(attempt)
-
-
-def group_by(
-    view: View,
-    by: By,
-    *,
-    every: str | None,
-    start: object,
-    end: object,
-    where: Where,
-    aggs: Aggregations,
-    own: bool,
-    tz: str | None,
-) -> pl.DataFrame:
-    """See `Trail.group_by`."""
-    length = None if every is None else parse_every(every)
-
-    def answer(q: Question) -> pl.DataFrame:
-        folded = _folded(q, by, length, where, aggs)
-        if folded is not None:
-            return folded
-        return group_by_frame(
-            q.events(),
-            by,
-            every=every,
-            start=q.start,
-            end=q.end,
-            where=where,
-            aggs=aggs,
-            tz=q.tz,
-            now=q.now,
-            within=q.within,
-        )
-
-    return ask(view, start, end, answer, own=own, tz=tz)
-
-
-def downsample(
-    view: View,
-    every: str,
-    *,
-    by: By,
-    start: object,
-    end: object,
-    where: Where,
-    aggs: Aggregations,
-    fill: Fill = UNFILLED,
-    own: bool,
-    tz: str | None,
-) -> pl.DataFrame:
-    """See `Trail.downsample`."""
-    length, fill = parse_every(every), check_fill(fill)
-
-    def answer(q: Question) -> pl.DataFrame:
-        folded = _folded(q, by, length, where, aggs)
-        if folded is not None:
-            names = list(parse_keys(by, q.schema))
-            return filled(folded, names, length, q.window, fill, q.tz)
-        return downsample_frame(
-            q.events(),
-            every,
-            by=by,
-            start=q.start,
-            end=q.end,
-            where=where,
-            aggs=aggs,
-            fill=fill,
-            tz=q.tz,
-            now=q.now,
-            within=q.within,
-        )
-
-    return ask(view, start, end, answer, own=own, tz=tz)
-
-
-def _folded(
-    q: Question, by: By, every: Duration | None, where: Where, aggs: Aggregations
-) -> pl.DataFrame | None:
-    """Return the groups folded from numbers, `None` where the question asks for more or there are no events."""
-    if isinstance(where, pl.Expr):
-        return None
-    grouping = plan_grouping(by, every, aggs, q.schema, q.tz)
-    if grouping is None:
-        return None
-    asked = () if where is None else conditions(where, q.schema)
-    reading = wanted(q.snapshot, q.window, own=q.own, columns=grouping.columns, conditions=asked)
-    return grouped(q.source.files, grouping, reading)
 
 
 def sql(view: View, query: str, *, own: bool) -> pl.DataFrame:
@@ -275,10 +129,11 @@ def tail(view: View, n: int) -> pl.DataFrame:
 
     def attempt() -> pl.DataFrame:
         snapshot = view.snapshot()
-        events = view.core.source.frame(snapshot, EVERYTHING, own=True)
-        newest = events.filter(pl.col("seq") >= max(0, snapshot.as_of - n)).collect()
-        if newest.height < n:  # some of the last seqs are expired or pruned
-            newest = events.top_k(n, by="seq").collect()
+        first, source = max(0, snapshot.as_of - n), view.core.source
+        recent = source.frame(snapshot.of_seqs(first, snapshot.as_of), EVERYTHING, own=True)
+        newest = recent.filter(pl.col("seq") >= first).collect()
+        if first and newest.height < n:  # some of the last seqs are expired or pruned
+            newest = source.frame(snapshot, EVERYTHING, own=True).top_k(n, by="seq").collect()
         return text_out(newest.lazy().sort("seq")).collect()
 
     return retrying(attempt)

@@ -20,27 +20,25 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from auditkit import queue as buffer
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes, modes_for
 from auditkit.errors import AuditError, ClosedError, CorruptionError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
-from auditkit.queue.active import ActiveQueue
 from auditkit.queue.blocks import tokens_of
-from auditkit.queue.dedup import DedupIndex
 from auditkit.queue.files import end_by_successor
 from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
+from auditkit.queue.limits import Limits
 from auditkit.queue.tail import QueueTail
-from auditkit.queue.writer import Limits, Writer
 from auditkit.store.catalog import read_catalog, read_keys, replace_info
 from auditkit.store.current import CurrentCatalog
-from auditkit.store.reading import SegmentFiles
+from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
 from auditkit.timerange import Clock, Width, check_width
 from auditkit.trail.source import Source
 
 LOCK_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 30.0
-_POLARS_WORKER = re.compile(r"polars-\d")
 
 
 class Follows(Protocol):
@@ -66,8 +64,8 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
     maintains: bool
     limits: Limits
     maint_lock: FileLock
-    queue: ActiveQueue | None = None
-    writer: Writer | None = None
+    queue: "buffer.active.ActiveQueue | None" = None
+    writer: "buffer.writer.Writer | None" = None
     closed: bool = False
     cannot_query: bool = False
     """True in a child that was forked after Polars had started its threads, which do not survive a fork."""
@@ -109,7 +107,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
             )
             raise error
 
-    def writing(self) -> Writer:
+    def writing(self) -> "buffer.writer.Writer":
         """Return the writer, becoming one at the first call."""
         writer = self.writer
         if writer is not None and not self.closed:
@@ -121,7 +119,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         assert self.writer is not None  # noqa: S101 -- set by _start
         return self.writer
 
-    def active_queue(self) -> ActiveQueue:
+    def active_queue(self) -> "buffer.active.ActiveQueue":
         """Return the growing end of the queue, becoming a writer at the first call."""
         self.writing()
         assert self.queue is not None  # noqa: S101 -- set by _start
@@ -189,7 +187,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         if self.info.branch_id is not None:
             self._branch()
         disk, layout, trail_id = self.disk, self.layout, self.queue_id
-        self.queue = ActiveQueue(
+        self.queue = buffer.active.ActiveQueue(
             disk,
             layout,
             trail_id=trail_id,
@@ -198,7 +196,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
             flushed_seq=lambda: read_catalog(layout.catalog).flushed_seq,
         )
         this = weakref.ref(self)  # the writer's thread must not keep a forgotten trail alive
-        self.writer = Writer(
+        self.writer = buffer.writer.Writer(
             self.queue,
             self.clock,
             self.schema.row_columns.index("attrs"),
@@ -230,7 +228,7 @@ def _before_fork() -> None:
     global _polars_had_started
     with suppress(OSError):  # no /proc, no knowledge: then nothing is refused
         names = (task / "comm" for task in Path("/proc/self/task").iterdir())
-        _polars_had_started = any(_POLARS_WORKER.match(name.read_text()) for name in names)
+        _polars_had_started = any(re.match(r"polars-\d", name.read_text()) for name in names)
 
 
 def _after_fork() -> None:
@@ -258,12 +256,12 @@ def _call_due(this: "weakref.ref[Core]") -> None:
         core.maintenance_failure = None
 
 
-def load_index(disk: Disk, layout: Layout, trail_id: bytes) -> DedupIndex:
+def load_index(disk: Disk, layout: Layout, trail_id: bytes) -> "buffer.dedup.DedupIndex":
     """Return the keys that a writer must know: those in the queue, and those the catalog remembers.
 
     The queue is read first: what a flush moves in between is then in the catalog.
     """
-    index = DedupIndex()
+    index = buffer.dedup.DedupIndex()
     queued = []
     names = layout.queue_files()
     for first, successor in zip_longest(names, names[1:]):
@@ -303,7 +301,8 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
         error = TrailNotFoundError(f"{root}: no trail here")
         error.add_note("create one with ak.create(path) or `auditkit init`")
         raise error
-    info = read_catalog(layout.catalog).info
+    catalog = CurrentCatalog(layout.catalog)
+    info = catalog.read().info
     declared = msgspec.json.decode(info.fields, type=dict[str, str])
     schema = EventSchema({name: FIELD_TYPES[kind] for name, kind in declared.items()})
     core = Core(
@@ -317,7 +316,7 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
             layout,
             schema,
             QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
-            CurrentCatalog(layout.catalog),
+            catalog,
             SegmentFiles(layout, list(schema.columns)),
         ),
         maintains=maintains,

@@ -8,22 +8,16 @@ from typing import Any, Self
 
 import polars as pl
 
+from auditkit import keep, query
+from auditkit import trail as themes
 from auditkit.errors import ClosedError
-from auditkit.keep.plan import PrunePlan
 from auditkit.keep.policy import Policy
-from auditkit.query import UNFILLED, Aggregations, Fill
+from auditkit.query import UNFILLED
 from auditkit.queue.receipts import Receipt
-from auditkit.trail import accepting, asking, keeping, pruning, showing, state
-from auditkit.trail.accepting import OnInvalid, Rows
+from auditkit.trail import asking
 from auditkit.trail.asking import View
 from auditkit.trail.core import Core
-from auditkit.trail.deliveries import Terms
-from auditkit.trail.figures import Stats
-from auditkit.trail.follow import Follower, follow
-from auditkit.trail.keeping import MaintainSummary
-from auditkit.trail.pruning import PruneSummary
 from auditkit.trail.source import retrying
-from auditkit.trail.writing import FlushSummary
 from auditkit.where import Where
 
 
@@ -126,9 +120,15 @@ class Trail:
             "action": action, "ts": ts, "actor": actor, "resource": resource, "outcome": outcome, "source": source,
             "origin": origin, "correlation": correlation, "id": id, "value": value, "attrs": attrs, **declared,
         }  # fmt: skip
-        return accepting.append(self._writable(), given, tz)
+        return themes.appending.append(self._writable(), given, tz)
 
-    def extend(self, rows: Rows, *, tz: str | None = None, on_invalid: OnInvalid = "raise") -> Receipt:
+    def extend(
+        self,
+        rows: "themes.accepting.Rows",
+        *,
+        tz: str | None = None,
+        on_invalid: "themes.accepting.OnInvalid" = "raise",
+    ) -> Receipt:
         """Accept many events as one batch: mappings, a Polars frame, an Arrow table or reader.
 
         Keys that are no field of an event go into its attrs.  The first bad row raises `InvalidEventError` naming
@@ -136,7 +136,7 @@ class Trail:
         reasons and the others are taken.  Lazy frames and readers are taken a million rows at a time.  Naive
         timestamps are read in `tz` and refused without it.
         """
-        return accepting.extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
+        return themes.accepting.extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
 
     def follow(
         self,
@@ -150,7 +150,7 @@ class Trail:
         timeout_s: float | None = None,
         poll_s: float = 0.1,
         tz: str | None = None,
-    ) -> Follower:
+    ) -> "themes.follow.Follower":
         """Give committed events one by one in the order of their seqs, and wait for those to come.
 
         Yields a `Delivery` each: `delivery.event` is a dict of its columns.  Other processes' events are seen within
@@ -185,29 +185,35 @@ class Trail:
 
         Raises `LockedError` where another object or process follows under this name, `ValueError` for a bad name.
         """
-        terms = Terms(max_deliver=max_deliver, retry_s=retry_s, timeout_s=timeout_s, poll_s=poll_s)
+        terms = themes.deliveries.Terms(
+            max_deliver=max_deliver, retry_s=retry_s, timeout_s=timeout_s, poll_s=poll_s
+        )
         if consumer is not None:
             self._writable()
-        return follow(self._view, consumer, start=start, where=where, own=own, tz=tz, terms=terms)
+        return themes.follow.follow(
+            self._view, consumer, start=start, where=where, own=own, tz=tz, terms=terms
+        )
 
-    def flush(self) -> FlushSummary:
+    def flush(self) -> "themes.writing.FlushSummary":
         """Move everything committed into segments; on return it is there, durable and named by the catalog.
 
         Then retention is enforced where that is due, unless the trail was opened with `maintain=False`.
         """
-        return keeping.flush_and_enforce(self._writable())
+        return themes.keeping.flush_and_enforce(self._writable())
 
-    def maintain(self, *, now: datetime | None = None, compact: bool = False) -> MaintainSummary:
+    def maintain(
+        self, *, now: datetime | None = None, compact: bool = False
+    ) -> "themes.keeping.MaintainSummary":
         """Do what is due: flush, prune, and merge the small segments of partitions that have eight of them or more.
 
         With `now`, record that moment, so that an idle trail ages.  With `compact`, merge small segments wherever a
         partition has two.
         """
-        return keeping.maintain(self._writable(), now=now, thoroughly=compact)
+        return themes.keeping.maintain(self._writable(), now=now, thoroughly=compact)
 
-    def stats(self) -> Stats:
+    def stats(self) -> "themes.figures.Stats":
         """Return the state of queue, segments and retention in numbers."""
-        return state.stats(self._core, self._view.snapshot())
+        return themes.state.stats(self._core, self._view.snapshot())
 
     def close(self) -> None:
         """Commit what is accepted and give everything back.  Raises a failure that nobody has seen yet."""
@@ -270,7 +276,7 @@ class Trail:
         start: object = None,
         end: object = None,
         where: Where = None,
-        aggs: Aggregations = None,
+        aggs: "query.Aggregations" = None,
         own: bool = False,
         tz: str | None = None,
     ) -> pl.DataFrame:
@@ -279,7 +285,7 @@ class Trail:
         Columns: ts (start of the bucket, in `tz`; only with `every`), the keys, count, value_count, sum, mean,
         min, max of `value`; or the `aggs` asked for.  Sorted by ts, then keys, nulls last.
         """
-        return asking.group_by(
+        return themes.counting.group_by(
             self._view, by, every=every, start=start, end=end, where=where, aggs=aggs, own=own, tz=tz
         )
 
@@ -291,8 +297,8 @@ class Trail:
         start: object = None,
         end: object = None,
         where: Where = None,
-        aggs: Aggregations = None,
-        fill: Fill = UNFILLED,
+        aggs: "query.Aggregations" = None,
+        fill: "query.Fill" = UNFILLED,
         own: bool = False,
         tz: str | None = None,
     ) -> pl.DataFrame:
@@ -301,7 +307,7 @@ class Trail:
         `fill` decides about buckets without events: left out, there are none; `None` gives nulls, a number gives
         itself, `"forward"` the last value.  Columns as in `group_by`.
         """
-        return asking.downsample(
+        return themes.counting.downsample(
             self._view, every, by=by, start=start, end=end, where=where, aggs=aggs, fill=fill, own=own, tz=tz
         )
 
@@ -340,20 +346,22 @@ class Trail:
 
     def set_retention(self, retention: str | Policy | None) -> Policy:
         """Keep events for `retention` (`"90d"`, `"7y"`, `None` for ever) from now on; recorded as an event."""
-        return keeping.set_policy(self._writable(), retention)
+        return themes.keeping.set_policy(self._writable(), retention)
 
-    def plan_prune(self, *, now: datetime | None = None) -> PrunePlan:
+    def plan_prune(self, *, now: datetime | None = None) -> "keep.plan.PrunePlan":
         """Say what `prune` would remove and why; changes nothing.  `print` shows it."""
-        return retrying(lambda: pruning.plan_prune(self._core, self._view.snapshot(), now=now))
+        return retrying(lambda: themes.pruning.plan_prune(self._core, self._view.snapshot(), now=now))
 
-    def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
+    def prune(
+        self, plan: "keep.plan.PrunePlan | None" = None, *, now: datetime | None = None
+    ) -> "themes.pruning.PruneSummary":
         """Remove every expired event, to the microsecond; a tombstone for each segment says what went.
 
         Segments that hold nothing else go whole, those that the cutoff runs through are written anew.  With `plan`,
         only what it names and is still expired.  With `now`, that moment is recorded first; one ahead of the
         machine's clock is a `ValueError`.
         """
-        return pruning.prune(self._writable(), plan, now=now)
+        return themes.pruning.prune(self._writable(), plan, now=now)
 
     def _writable(self) -> Core:
         if self._view.at is not None:
@@ -366,4 +374,4 @@ class Trail:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         """Return the card that a notebook keeps and shows."""
-        return showing.trail_card(self._view).bundle()
+        return themes.showing.trail_card(self._view).bundle()

@@ -22,12 +22,13 @@ from auditkit.query.answers import shown_starts
 from auditkit.query.buckets import bucket_starts
 from auditkit.query.cells import Cells, Gathering, Grid, Key, Runs, count_runs, fold
 from auditkit.query.keys import parse_keys
-from auditkit.store.reading import SegmentFiles
+from auditkit.store.files import SegmentFiles
 from auditkit.timerange import Duration
 from auditkit.trail.decoded import Decoded, numbers_of, places_of
-from auditkit.trail.decoding import Stretch, Wanted, stretches
+from auditkit.trail.decoding import decode
 from auditkit.trail.reading import events_of_tail, side_by_side
 from auditkit.trail.times import Buckets, intervals
+from auditkit.trail.wanting import Stretch, Wanted, stretches
 
 _MOST_BUCKETS = 500_000
 _ENOUGH = 250_000
@@ -167,7 +168,7 @@ def _of_stretch(
         if not columns and reading.takes_all_of(stretch):
             return _of_catalog(stretch, buckets)
         reading = replace(reading, columns=columns or ["seq"])
-    decoded = reading.decoded(files.open(stretch.row), stretch)
+    decoded = decode(reading, files.open(stretch.row), stretch)
     if not decoded.parts:
         return None
     mask = decoded.mask

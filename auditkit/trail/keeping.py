@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from time import monotonic
 
 from auditkit.keep.compaction import LEAST_FILES
 from auditkit.keep.policy import Policy, declare_policy
 from auditkit.timerange import partition_start, to_us
-from auditkit.trail.accepting import append_own
+from auditkit.trail.appending import append_own
 from auditkit.trail.compacting import CompactSummary, compact
 from auditkit.trail.core import Core
+from auditkit.trail.due import flush_is_due
 from auditkit.trail.pruning import PruneSummary, note_enforced, plan_whole, prune, record_now
 from auditkit.trail.snapshot import POLICY_SET, Snapshot
-from auditkit.trail.writing import FLUSH_AT_BYTES, FLUSH_AT_EVENTS, FlushSummary, flush, flush_is_due
-
-LOOK_EVERY_S = 30.0
+from auditkit.trail.writing import FlushSummary, flush
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +90,6 @@ def maintain(core: Core, *, now: datetime | None = None, thoroughly: bool = Fals
         prune=prune_if_due(core),
         compact=_compacted(core, least=2 if thoroughly else LEAST_FILES),
     )
-
-
-def maintain_when_due(core: Core) -> None:
-    """Do what is due, from the writer's thread, which looks closely only every `LOOK_EVERY_S` seconds.
-
-    In between it goes by what this process knows of the queue's end.
-    """
-    queue, now = core.active_queue(), monotonic()
-    if now >= core.next_look or queue.backlog_reached(FLUSH_AT_EVENTS, FLUSH_AT_BYTES):
-        core.next_look = now + LOOK_EVERY_S
-        maintain_often(core)
 
 
 def maintain_often(core: Core, *, now: datetime | None = None) -> MaintainSummary:

@@ -18,11 +18,13 @@ from msgspec.structs import replace
 from auditkit.event import OWN_SOURCE
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.store.catalog import change_catalog
-from auditkit.store.reading import OpenSegment
+from auditkit.store.files import OpenSegment
+from auditkit.store.reading import batches
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
 from auditkit.store.segment import encode_segment, store_segments
 from auditkit.timerange import TimeRange, from_us, to_us
-from auditkit.trail.accepting import append_own, own_frame
+from auditkit.trail.accepting import own_frame
+from auditkit.trail.appending import append_own
 from auditkit.trail.core import Core
 from auditkit.trail.decoded import Decoded, Part, frame_of
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot
@@ -189,7 +191,7 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
 
 def _frame(segment: OpenSegment, numbers: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
     """Return batches of a segment, text plain."""
-    read = segment.batches(numbers, columns)
+    read = batches(segment, numbers, columns)
     parts = [Part(number, 0, batch) for number, batch in zip(numbers, read, strict=True)]
     return frame_of(Decoded(columns, parts, segment.texts).events())
 

@@ -4,7 +4,7 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent import futures
 from functools import lru_cache, partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import TypeVar
 import polars as pl
 from msgspec.structs import replace
 
+from auditkit import trail as themes
 from auditkit.query import in_range, text_out
-from auditkit.store.reading import SegmentFiles
-from auditkit.trail.decoded import Events, frame_of
-from auditkit.trail.decoding import Stretch, Wanted, stretches
-from auditkit.trail.snapshot import visible
+from auditkit.query.frames import plain_type
+from auditkit.store.files import SegmentFiles
+from auditkit.trail.snapshot import VISIBLE_BY, visible
+from auditkit.trail.wanting import Stretch, Wanted, stretches
 from auditkit.where import InvalidQueryError
 from auditkit.wording import size
 
@@ -83,17 +84,40 @@ def _first(
             group = [one for one in group if (nearest(one) >= last if descending else nearest(one) <= last)]
             if not group:
                 break
-        read = _together(_read(files, wanted, group), events)
+        seen = None if at_once > 1 else _glimpse(wanted, files, group[0], limit, descending=descending)
+        read = _together(_read(files, wanted, group), events) if seen is None else _joined(seen, events)
         events = read.sort(_ORDER, descending=descending).head(limit)
         at_once = min(2 * at_once, _MOST_AT_ONCE)
     return events
 
 
-def _read(files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]) -> Iterator[list[Events]]:
+def _read(
+    files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]
+) -> "Iterator[list[themes.decoded.Events]]":
     """Yield the wanted events of each stretch, in order."""
+    events_of = themes.decoding.events_of
     if sum(len(stretch.numbers) for stretch in chosen) > _FEW_BATCHES:
-        return side_by_side(partial(wanted.events, files), chosen)
-    return map(partial(replace(wanted, spread=True).events, files), chosen)
+        return side_by_side(partial(events_of, wanted, files), chosen)
+    return map(partial(events_of, replace(wanted, spread=True), files), chosen)
+
+
+def _glimpse(
+    wanted: Wanted, files: SegmentFiles, stretch: Stretch, limit: int, *, descending: bool
+) -> pl.DataFrame | None:
+    """Return the first wanted events of one batch without Arrow, `None` where it takes Arrow.
+
+    To load that takes longer than a few events take to be read.
+    """
+    if wanted.hashes:
+        return None
+    columns = {*wanted.columns, *VISIBLE_BY, *(condition.column for condition in wanted.conditions)}
+    events = files.open(stretch.row).frame(stretch.numbers[0], columns)
+    if events is None:
+        return None
+    if not wanted.takes_all_of(stretch):
+        events = _shown(wanted, events)
+    first = events.tail(limit) if descending else events.head(limit)  # a batch is in order
+    return text_out(first.select(wanted.columns))
 
 
 def events_of_tail(wanted: Wanted) -> pl.DataFrame:
@@ -102,16 +126,21 @@ def events_of_tail(wanted: Wanted) -> pl.DataFrame:
     if not tail.height:
         schema = tail.schema
         return _nothing(tuple((name, schema[name]) for name in wanted.columns))
+    return text_out(_shown(wanted, tail).select(wanted.columns))
+
+
+def _shown(wanted: Wanted, events: pl.DataFrame) -> pl.DataFrame:
+    """Return the wanted ones of events with the stored schema."""
     inside = in_range(wanted.window)
     conditions = [condition.expression for condition in wanted.conditions]
-    shown = visible(wanted.snapshot, own=wanted.own)
-    tail = tail.filter([*([] if inside is None else [inside]), *shown, *conditions])
-    return text_out(tail.select(wanted.columns))
+    return events.filter(
+        *([] if inside is None else [inside]), *visible(wanted.snapshot, own=wanted.own), *conditions
+    )
 
 
 @lru_cache(maxsize=16)
 def _nothing(columns: tuple[tuple[str, pl.DataType], ...]) -> pl.DataFrame:
-    return text_out(pl.DataFrame(schema=dict(columns)))
+    return pl.DataFrame(schema={name: plain_type(dtype) for name, dtype in columns})
 
 
 def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
@@ -120,8 +149,8 @@ def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
     if threads < 2:
         yield from map(work, items)
         return
-    waiting: deque[Future[_R]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="auditkit-read")
+    waiting: deque[futures.Future[_R]] = deque()
+    pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="auditkit-read")
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
@@ -133,16 +162,19 @@ def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
         pool.shutdown(cancel_futures=True)
 
 
-def _together(found: Iterable[list[Events]], others: pl.DataFrame) -> pl.DataFrame:
+def _together(found: "Iterable[list[themes.decoded.Events]]", others: pl.DataFrame) -> pl.DataFrame:
     """Return all events as one frame."""
     events = list(chain.from_iterable(found))
-    if not events:
-        return others
-    frame = frame_of(events)
-    return pl.concat([frame, others]) if others.height else frame
+    return _joined(themes.decoded.frame_of(events), others) if events else others
 
 
-def _fitting(found: Iterable[list[Events]]) -> Iterator[list[Events]]:
+def _joined(events: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([events, others]) if others.height else events
+
+
+def _fitting(
+    found: "Iterable[list[themes.decoded.Events]]",
+) -> "Iterator[list[themes.decoded.Events]]":
     """Pass events on while all of them together fit into memory."""
     rows = 0
     for pieces in found:

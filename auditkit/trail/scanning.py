@@ -14,9 +14,10 @@ from polars.io.plugins import register_io_source
 from auditkit.errors import AuditError
 from auditkit.timerange import TimeRange
 from auditkit.trail.decoded import frame_of
-from auditkit.trail.decoding import Stretch, Wanted, stretches, wanted
+from auditkit.trail.decoding import events_of
 from auditkit.trail.reading import events_of_tail, side_by_side
 from auditkit.trail.source import Source, retrying
+from auditkit.trail.wanting import Stretch, Wanted, stretches, wanted
 from auditkit.where import implied
 
 
@@ -50,7 +51,7 @@ def scan_events(source: Source, window: TimeRange, *, at: int, allow_pruned: boo
 
         def begin() -> Iterator[pl.DataFrame]:
             reading, found = plan()
-            events = side_by_side(lambda one: reading.events(source.files, one), found)
+            events = side_by_side(lambda one: events_of(reading, source.files, one), found)
             first = next(events, None)  # what is gone by now is planned anew
             read = chain(() if first is None else (first,), events)
             frames = (frame_of(one) for one in read if one)

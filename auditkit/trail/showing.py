@@ -9,7 +9,7 @@ import polars as pl
 
 from auditkit.cards import Card, Section, make_card
 from auditkit.timerange import check_zone
-from auditkit.trail import asking
+from auditkit.trail import counting
 from auditkit.trail.asking import View
 from auditkit.trail.figures import Stats
 from auditkit.trail.state import stats
@@ -51,7 +51,7 @@ def _card(view: View, title: str) -> Card:
         last.append(("dead letters", [("kept", f"{numbers.dead_letters:,}")]))
     if snapshot.as_of > MOST_EVENTS:
         return make_card(title, [("events", [("accepted", f"{snapshot.as_of:,}")]), *last])
-    groups = asking.group_by(
+    groups = counting.group_by(
         view,
         ["actor", "source"],
         every=None,
@@ -98,7 +98,7 @@ def _spark(view: View, first: datetime, last: datetime) -> tuple[list[int], str]
     every, unit = next(
         ((name, unit) for name, (unit, width) in _WIDTHS.items() if span_s / width < _MOST_BARS), _LONGEST
     )
-    series = asking.downsample(
+    series = counting.downsample(
         view, every, by=None, start=None, end=None, where=None, aggs="count", fill=0, own=False, tz=None
     )
     counts = series["count"].to_list()[-_MOST_BARS:]

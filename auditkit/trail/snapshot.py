@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.errors import PrunedError
 from auditkit.event import OWN_SOURCE
@@ -21,6 +22,8 @@ from auditkit.timerange import TimeRange, from_us
 POLICY_SET = "retention.set"
 NOW_RECORDED = "retention.now"
 PRUNED = "retention.pruned"
+VISIBLE_BY = ("seq", "ts", "source")
+"""The columns that `visible` looks at."""
 
 _IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
@@ -65,6 +68,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             for row in self.catalog.segments
             if row.first_seq < self.as_of and window.overlaps(row.min_ts_us, row.max_ts_us)
         ]
+
+    def of_seqs(self, first: int, end: int) -> "Snapshot":
+        """Return the snapshot with those segments only that may hold seqs of `[first, end)`."""
+        rows = [row for row in self.catalog.segments if row.last_seq >= first and row.first_seq < end]
+        return replace(self, catalog=replace(self.catalog, segments=rows))
 
     def span(self, window: TimeRange) -> TimeRange:
         """Return where all events lie that `window` may show: a range that the catalog and the tail know of."""

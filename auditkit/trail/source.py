@@ -18,7 +18,7 @@ from auditkit.keep.horizon import Newest, horizon_us
 from auditkit.keep.policy import Policy, read_policy
 from auditkit.queue.tail import QueueTail, TailView
 from auditkit.store.current import CurrentCatalog
-from auditkit.store.reading import SegmentFiles
+from auditkit.store.files import SegmentFiles
 from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow
 from auditkit.timerange import TimeRange
 from auditkit.trail.reading import side_by_side

@@ -6,11 +6,11 @@ from auditkit.queue.dead_letters import count_letters
 from auditkit.queue.writer import Counters
 from auditkit.timerange import from_us
 from auditkit.trail.core import Core
+from auditkit.trail.due import flush_is_due
 from auditkit.trail.figures import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
 from auditkit.trail.keeping import waits_for_hand
 from auditkit.trail.pruning import plan_whole
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.writing import flush_is_due
 
 
 def stats(core: Core, snapshot: Snapshot) -> Stats:

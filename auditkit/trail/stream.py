@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 from msgspec import Struct
-from msgspec.structs import replace
 
 from auditkit.event import OWN_SOURCE
 from auditkit.query import text_out
@@ -75,7 +74,7 @@ class EventStream:
         seq = pl.col("seq")
         source = self._view.core.source
         events = (
-            source.frame(_of_seqs(snapshot, first, end), EVERYTHING, own=True)
+            source.frame(snapshot.of_seqs(first, end), EVERYTHING, own=True)
             .filter((seq >= first) & (seq < end))
             .bottom_k(CHUNK_EVENTS, by="seq")
             .collect()
@@ -119,15 +118,9 @@ def first_seq(view: View, start: object, tz: str | None) -> int:
     def attempt() -> int:
         snapshot = view.snapshot()
         known = [row.end_seq for row in snapshot.catalog.flushes if row.last_recorded_us < start_us]
-        rest = _of_seqs(snapshot, max(known, default=0), snapshot.as_of)
+        rest = snapshot.of_seqs(max(known, default=0), snapshot.as_of)
         later = view.core.source.stored(rest, EVERYTHING).filter(pl.col("recorded") >= from_us(start_us))
         first: int | None = later.select(pl.col("seq").min()).collect().item()
         return snapshot.as_of if first is None else first
 
     return retrying(attempt)
-
-
-def _of_seqs(snapshot: Snapshot, first: int, end: int) -> Snapshot:
-    """Return the snapshot with those segments only that may hold seqs of `[first, end)`."""
-    rows = [row for row in snapshot.catalog.segments if row.last_seq >= first and row.first_seq < end]
-    return replace(snapshot, catalog=replace(snapshot.catalog, segments=rows))

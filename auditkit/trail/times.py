@@ -13,7 +13,7 @@ from auditkit.query.cells import Runs
 from auditkit.store.marks import QUARTER_US, positions_of
 from auditkit.store.records import SegmentRow
 from auditkit.trail.decoded import Decoded, numbers_of
-from auditkit.trail.decoding import Stretch
+from auditkit.trail.wanting import Stretch
 
 Numbers = Any
 """A numpy array."""

@@ -25,9 +25,6 @@ from auditkit.trail.core import Core
 from auditkit.trail.snapshot import control_rows, newest_of
 from auditkit.wording import counted
 
-FLUSH_AT_EVENTS = 128 * 1024
-FLUSH_AT_BYTES = 32 * 1024 * 1024
-FLUSH_AFTER_S = 15 * 60
 BACKLOG_EVENTS = 10_000
 BACKLOG_BYTES = 4 * 1024 * 1024
 """A batch takes what is queued along, up to so much; more is flushed first, so that others wait less."""
@@ -140,15 +137,6 @@ def write_directly(
     with queue.jumping(end, recorded_us):
         change_catalog(core.layout.catalog, change)
     return first
-
-
-def flush_is_due(core: Core) -> bool:
-    """Say whether the queue is large or old enough for a flush."""
-    view = core.source.tail.read()
-    if view.events.height >= FLUSH_AT_EVENTS or view.size_bytes >= FLUSH_AT_BYTES:
-        return True
-    oldest = view.oldest_recorded_us
-    return oldest is not None and core.clock.now_us() - oldest >= FLUSH_AFTER_S * 1_000_000
 
 
 def remove_leftovers(core: Core, catalog: CatalogView) -> None:

@@ -7,7 +7,8 @@ import polars as pl
 
 from auditkit.event import EventSchema, Rules
 from auditkit.event.columns import rows_as_columns
-from auditkit.queue.blocks import TOKEN, column_payloads, decode_frames, encode_rows, tokens_of
+from auditkit.queue.blocks import TOKEN, decode_frames, encode_rows, tokens_of
+from auditkit.queue.columns import column_payloads
 from auditkit.queue.frames import EVENTS, Frame
 
 PATH = Path("x.wal")

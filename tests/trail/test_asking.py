@@ -41,6 +41,18 @@ def test_every_question_sees_segments_and_queue(half: Trail) -> None:
     assert half.tail(3)["seq"].to_list() == [7, 8, 9]
 
 
+def test_the_last_events_take_only_their_files(trail: Trail) -> None:
+    """`tail` opens no segment but those that may hold the last events."""
+    for action in ("a", "b"):
+        trail.append(action=action).wait()
+        trail.flush()
+    first = trail.path / "segments" / trail.view.snapshot().catalog.segments[0].path
+    first.unlink()
+    assert trail.tail(1)["action"].to_list() == ["b"]
+    with pytest.raises(CorruptionError, match="it is gone"):
+        trail.tail(2)
+
+
 def test_windows_are_half_open_and_relative(half: Trail, clock: ManualClock) -> None:
     """Bounds may be instants, dates, texts and durations; the end is exclusive."""
     assert half.range("2026-11-24", "+1d").height == 6

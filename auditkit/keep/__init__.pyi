@@ -1,0 +1,1 @@
+from auditkit.keep import plan as plan

@@ -1,0 +1,1 @@
+from auditkit.store import filters as filters

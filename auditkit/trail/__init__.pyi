@@ -1,0 +1,16 @@
+from auditkit.trail import accepting as accepting
+from auditkit.trail import appending as appending
+from auditkit.trail import copying as copying
+from auditkit.trail import counting as counting
+from auditkit.trail import decoded as decoded
+from auditkit.trail import decoding as decoding
+from auditkit.trail import deliveries as deliveries
+from auditkit.trail import figures as figures
+from auditkit.trail import follow as follow
+from auditkit.trail import founding as founding
+from auditkit.trail import keeping as keeping
+from auditkit.trail import pruning as pruning
+from auditkit.trail import scanning as scanning
+from auditkit.trail import showing as showing
+from auditkit.trail import state as state
+from auditkit.trail import writing as writing

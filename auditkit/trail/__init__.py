@@ -1,6 +1,6 @@
 """The trail: one facade, `Trail`, over its themes.
 
-These are imported when the facade first hands over to them: who asks need not wait for what writes and keeps.
+Those named here are imported when they are first used: who looks need not wait for what counts, writes and keeps.
 """
 
 from auditkit.homes import names_from

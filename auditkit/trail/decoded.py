@@ -74,11 +74,10 @@ class Decoded(Struct, frozen=True):
         return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays), dictionary
 
     def events(self) -> "list[Events]":
-        """Return the wanted events, copied where they are few among what was decoded, so that this can go."""
+        """Return the wanted events, copied into one piece where they are not all of what was decoded, so that this can go."""
         pieces = [piece for part in self.parts for piece in part.pieces()]
-        rows = sum(piece.num_rows for piece in pieces)
-        if len(pieces) > len(self.parts) or 2 * rows < len(self.parts) * BATCH_ROWS:
-            pieces = [pa.concat_batches(pieces)] if pieces else []
+        if len(pieces) > 1 or any(piece.num_rows < BATCH_ROWS for piece in pieces):
+            pieces = [pa.concat_batches(pieces)]
         return [self._events(piece) for piece in pieces]
 
     def _events(self, batch: pa.RecordBatch) -> "Events":

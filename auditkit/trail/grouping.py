@@ -5,9 +5,9 @@ an answer is what `auditkit.query.group_by` says of the same events.
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from auditkit.trail.times import Buckets, intervals
 from auditkit.trail.wanting import Stretch, Wanted, stretches
 
 _MOST_BUCKETS = 500_000
-_ENOUGH = 250_000
+_ENOUGH = 500_000
 """So many events are worth a piece of their own."""
 
 Numbers = Any
@@ -103,11 +103,13 @@ class _Codes:
         self._numbers: dict[str | None, int] = {None: 0}
         self._giving = threading.Lock()
 
-    def of(self, texts: Iterable[str | None]) -> Numbers:
+    def of(self, texts: Sequence[str | None]) -> Numbers:
         """Return the numbers of texts."""
         with self._giving:
             numbers = self._numbers
-            return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+            new = dict.fromkeys(text for text in texts if text not in numbers)
+            numbers.update(zip(new, count(len(numbers)), strict=False))
+            return np.fromiter(map(numbers.__getitem__, texts), dtype=np.int64, count=len(texts))
 
     def ranked(self) -> tuple[Numbers, pl.Series]:
         """Return for each number the place of its text among all of them, null last, and the texts in order."""
@@ -206,7 +208,9 @@ def _runs(decoded: Decoded, stretch: Stretch, buckets: Buckets) -> Runs:
 
 def _of_tail(section: _Section, grouping: Grouping, buckets: Buckets | None) -> Grid | Cells:
     tail = section.tail
-    numbers = [given.of(tail[name]) for name, given in zip(grouping.keys, section.codes, strict=True)]
+    numbers = [
+        given.of(tail[name].to_list()) for name, given in zip(grouping.keys, section.codes, strict=True)
+    ]
     if buckets is not None:
         stamps = tail["ts"].to_physical().to_numpy()
         numbers.insert(0, np.searchsorted(buckets.starts, stamps, side="right") - 1)

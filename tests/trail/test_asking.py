@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import auditkit as ak
 from auditkit.errors import ClosedError, CorruptionError, PrunedError
-from auditkit.trail import reading
+from auditkit.trail import grouping, reading
 from auditkit.trail.facade import Trail
 from auditkit.trail.population import population
 from tests.fakes import ManualClock
@@ -51,6 +52,26 @@ def test_the_last_events_take_only_their_files(trail: Trail) -> None:
     assert trail.tail(1)["action"].to_list() == ["b"]
     with pytest.raises(CorruptionError, match="it is gone"):
         trail.tail(2)
+
+
+@pytest.mark.parametrize("enough", [1, 500_000])
+def test_sums_of_fractions_are_the_same_each_time(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch, enough: int
+) -> None:
+    """Equal questions have equal answers to the last bit, in one piece or in many, whichever thread is faster."""
+    monkeypatch.setattr(grouping, "_ENOUGH", enough)
+    first = datetime(2026, 11, 20, tzinfo=UTC)
+    for _ in range(3):
+        rows = [
+            {"action": f"a{n % 7}", "ts": first + timedelta(hours=n % 100), "value": 1 / (n + 1)}
+            for n in range(1_000)
+        ]
+        trail.extend(rows).wait()
+        trail.flush()
+    answer = trail.at(3_000).downsample("90m", by="action")
+    assert answer["count"].sum() == 3_000
+    for _ in range(5):
+        assert_frame_equal(trail.at(3_000).downsample("90m", by="action"), answer, check_exact=True)
 
 
 def test_windows_are_half_open_and_relative(half: Trail, clock: ManualClock) -> None:

@@ -198,31 +198,35 @@ def _spills(column: pl.Series) -> bool:
 
 def seems_flawless(normal: Columns, rules: Rules) -> bool:
     """Say whether columns in normal form have no ids and no impossible times, which is seen at once."""
-    return _is_null(normal["id"]) and not _doubts("ts", normal["ts"], rules).any()
+    return _is_null(normal["id"]) and _doubts("ts", normal["ts"], rules) is None
 
 
 def doubtful_rows(normal: Columns, rules: Rules) -> list[int]:
     """Return the positions of the rows of columns in normal form that the screen does not vouch for."""
     named = presence(normal["action"])
-    doubtful = np.zeros(len(normal["action"]), dtype=bool) if named is None else ~named
-    for name, column in normal.items():
-        doubtful |= _doubts(name, column, rules)
-    return np.flatnonzero(doubtful).tolist()
+    found = [_doubts(name, column, rules) for name, column in normal.items()]
+    doubts = [doubtful for doubtful in (None if named is None else ~named, *found) if doubtful is not None]
+    return np.flatnonzero(np.logical_or.reduce(doubts)).tolist() if doubts else []
 
 
-def _doubts(name: str, column: pa.Array, rules: Rules) -> Numbers:
+def _doubts(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
     """Return which values of a column the screen does not vouch for; nulls are nobody's business."""
-    if _is_null(column):
-        return np.False_
-    doubtful, present = _look_at(name, column, rules), presence(column)
+    doubtful = None if _is_null(column) else _look_at(name, column, rules)
+    if doubtful is None or not doubtful.any():
+        return None
+    present = presence(column)
     return doubtful if present is None else doubtful & present
 
 
-def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers:
+def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
     """Return which values of a column the screen does not vouch for; of nulls, anything."""
     kind = column.type
     if name == "attrs":
         return _doubtful_attrs(column.cast(pa.large_string()))
+    if name == "action":
+        return (lengths(column) == 0) | (lengths(column) > MAX_TEXT_BYTES)
+    if name == "source":
+        return _series(column).eq_missing(OWN_SOURCE).to_numpy() | (lengths(column) > MAX_TEXT_BYTES)
     if pa.types.is_timestamp(kind):
         latest = min(LAST_US - 1, rules.now_us + rules.max_ahead_us) if name == "ts" else LAST_US - 1
         moments, _ = to_numpy(column)
@@ -230,17 +234,13 @@ def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers:
     if pa.types.is_floating(kind):
         return ~np.isfinite(to_numpy(column)[0])
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return np.False_
-    sizes = lengths(column)
-    doubtful = sizes > MAX_TEXT_BYTES
-    if name == "action":
-        doubtful |= sizes == 0
-    elif name == "source":
-        doubtful |= _series(column).eq_missing(OWN_SOURCE).to_numpy()
-    return doubtful
+        return None
+    if column.get_total_buffer_size() <= MAX_TEXT_BYTES:  # so no text is longer
+        return None
+    return lengths(column) > MAX_TEXT_BYTES
 
 
-def _doubtful_attrs(attrs: pa.Array) -> Numbers:
+def _doubtful_attrs(attrs: pa.Array) -> Numbers | None:
     """Return which attrs may be no JSON object, too long or too deep, from one pass over all of them.
 
     A value that goes over several lines is not vouched for.
@@ -253,10 +253,10 @@ def _doubtful_attrs(attrs: pa.Array) -> Numbers:
         objects = -1
     newlines = np.count_nonzero(np.frombuffer(lines, dtype="u1") == _NEWLINE)
     if objects != len(present) or newlines >= len(present):
-        return np.True_
+        return np.ones(len(attrs), dtype=bool)
     sizes = lengths(attrs)
     if sizes.max() <= SURELY_FLAT:
-        return np.False_
+        return None
     depths, _ = to_numpy(pc.count_substring_regex(attrs, r"[{\[]"))
     return (sizes > MAX_ATTRS_BYTES) | (depths > MAX_ATTRS_DEPTH)
 

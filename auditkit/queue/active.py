@@ -231,7 +231,10 @@ class ActiveQueue:
             raise CorruptionError(self._path, offset=None, reason="the active queue file was removed")
 
     def _nothing_new(self) -> bool:
-        return self._known and self._disk.read(self._open_fd, FRAME_BYTES, self._end) == NO_FRAME
+        if not self._known:
+            return False
+        ahead = self._disk.read(self._open_fd, FRAME_BYTES, self._end)
+        return ahead == NO_FRAME or (not ahead and self._disk.size(self._open_fd) == self._end)
 
     def _read_on(self) -> None:
         """Take in what lies behind the last known frame, up to a seal; cut or adopt what a dead writer left.

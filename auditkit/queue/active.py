@@ -34,7 +34,7 @@ from auditkit.queue.frames import (
 )
 from auditkit.queue.room import NO_FRAME, Room, is_blank
 
-_PIECE_BYTES = 16 * 1024
+_PIECE_BYTES = 4 * 1024
 
 
 class Block(Struct, frozen=True):

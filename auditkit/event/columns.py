@@ -32,6 +32,8 @@ from auditkit.timerange import from_us
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
 _NEWLINE = ord("\n")
+_JOINABLE_BYTES = 1 << 30
+"""Strings with places of 32 bits hold as much together, newlines included."""
 _ARROW_TYPES: Mapping[pl.DataType, Sequence[pa.DataType]] = {
     pl.Boolean(): [pa.bool_()],
     pl.Int64(): [pa.int64()],
@@ -222,7 +224,8 @@ def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
     """Return which values of a column the screen does not vouch for; of nulls, anything."""
     kind = column.type
     if name == "attrs":
-        return _doubtful_attrs(column.cast(pa.large_string()))
+        is_joinable = pa.types.is_string(kind) and column.get_total_buffer_size() <= _JOINABLE_BYTES
+        return _doubtful_attrs(column if is_joinable else column.cast(pa.large_string()))
     if name == "action":
         return (lengths(column) == 0) | (lengths(column) > MAX_TEXT_BYTES)
     if name == "source":
@@ -262,11 +265,11 @@ def _doubtful_attrs(attrs: pa.Array) -> Numbers | None:
 
 
 def _joined(texts: pa.Array) -> pa.Buffer:
-    """Return large strings as UTF-8, one to a line."""
+    """Return strings as UTF-8, one to a line."""
     # From buffers: Arrow's own way from Python's values imports pandas where it is installed.
     borders = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(struct.pack("<2i", 0, len(texts)))])
-    ends = pa.py_buffer(struct.pack("<2q", 0, 1))
-    newline = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(b"\n")])
+    ends = pa.py_buffer(struct.pack("<2q" if pa.types.is_large_string(texts.type) else "<2i", 0, 1))
+    newline = pa.Array.from_buffers(texts.type, 1, [None, ends, pa.py_buffer(b"\n")])
     return pc.binary_join(pa.ListArray.from_arrays(borders, texts), newline)[0].as_buffer()
 
 

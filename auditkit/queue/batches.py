@@ -27,7 +27,8 @@ def weigh_row(row: Row, attrs_at: int) -> int:
 def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
     """Return about how many bytes a batch takes, and whether any of its events has an id."""
     if not isinstance(batch, Sequence):
-        return batch.nbytes, has_keys(batch)
+        whole = batch.get_total_buffer_size()  # of the table that the batch may be a slice of
+        return whole if whole <= BLOCK_BYTES else batch.nbytes, has_keys(batch)
     attrs = sum([len(row[attrs_at] or "") for row in batch])
     return _ROW_BYTES * len(batch) + attrs, has_keys(batch)
 

@@ -206,6 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         minutes = estimated_minutes(given.sizes, len(given.peers) + 1, given.rounds, given.growth)
         sys.stderr.write(f"about {minutes:.0f} minutes\n")
         lines = []
+        if given.dir is not None:
+            given.dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=given.dir) as place, kept.open("w") as file:
             for line in measured(given, Path(place)):
                 lines.append(line)

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.queue.failure import NOTE_BYTES, FailureNote, clear_note, read_note, unpack_note, write_note
-from auditkit.queue.files import create_queue_file, read_header, refuse_rot
-from auditkit.queue.finding import Findings, find
+from auditkit.queue.blocks import Block
+from auditkit.queue.failure import FailureNote, FailureWatch
+from auditkit.queue.files import create_queue_file, read_ahead, read_header, refuse_rot
+from auditkit.queue.finding import find_durable
 from auditkit.queue.frames import (
     EVENTS,
     FRAME_BYTES,
@@ -33,16 +34,6 @@ from auditkit.queue.frames import (
     parse_frames,
 )
 from auditkit.queue.room import NO_FRAME, Room, is_blank
-
-_PIECE_BYTES = 4 * 1024
-
-
-class Block(Struct, frozen=True):
-    """Encoded rows on their way into a frame; `closes` is false while their batch goes on in the next block."""
-
-    payload: bytes
-    count: int
-    closes: bool = True
 
 
 class Commit(Struct, frozen=True, kw_only=True):
@@ -75,9 +66,7 @@ class ActiveQueue:
         self._timeout_s = timeout_s
         self._flushed_seq = flushed_seq
         self._lock = FileLock(disk, layout.queue_lock)
-        self._note_fd = disk.open(layout.queue_lock, write=True)
-        self._note = disk.read(self._note_fd, NOTE_BYTES, 0)
-        self._epoch = unpack_note(self._note).epoch
+        self._failures = FailureWatch(disk, layout.queue_lock)
         self._fd: int | None = None
         self._path = layout.queue
         self.first_seq = self.next_seq = 0
@@ -101,11 +90,8 @@ class ActiveQueue:
 
     def commit(self, blocks: Sequence[Block], now_us: int) -> Commit:
         """Take the lock, then `write`."""
-        self._take_lock()
-        try:
+        with self.locked():
             return self.write(blocks, now_us)
-        finally:
-            self._lock.release()
 
     def write(self, blocks: Sequence[Block], now_us: int) -> Commit:
         """Append blocks in order and make them durable with one sync; the caller holds the lock.
@@ -166,8 +152,10 @@ class ActiveQueue:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the queue's lock, having learned everything that others have written."""
-        self._take_lock()
+        self._lock.acquire(timeout_s=self._timeout_s)
         try:
+            self._refuse_after_failure()
+            self._catch_up()
             yield
         finally:
             self._lock.release()
@@ -190,27 +178,16 @@ class ActiveQueue:
 
     def close(self) -> None:
         """Give descriptors and lock back."""
-        for fd in (self._fd, self._note_fd):
-            if fd is not None and fd >= 0:
-                self._disk.close(fd)
-        self._fd, self._note_fd = None, -1
+        if self._fd is not None:
+            self._disk.close(self._fd)
+            self._fd = None
+        self._failures.close()
         self._lock.close()
 
-    def _take_lock(self) -> None:
-        """Take the lock and learn what others have written; where that fails, the lock is free again."""
-        self._lock.acquire(timeout_s=self._timeout_s)
-        try:
-            self._refuse_after_failure()
-            self._catch_up()
-        except BaseException:
-            self._lock.release()
-            raise
-
     def _refuse_after_failure(self) -> None:
-        if self._note_fd < 0:
+        if self._failures.is_closed:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
-        note = self._disk.read(self._note_fd, NOTE_BYTES, 0)
-        if self._broken or (note != self._note and unpack_note(note).epoch != self._epoch):
+        if self._broken or self._failures.has_heard():
             error = ClosedError(
                 f"{self._layout.root}: a sync of the queue failed since this trail was opened"
             )
@@ -243,7 +220,13 @@ class ActiveQueue:
         it.  So a failure in here cuts nothing and notes nothing, and whoever comes next tries anew.
         """
         base = self._end
-        data, found = self._look(base)
+        size = self._room.end = self._disk.size(self._open_fd)
+        if size < base:
+            raise CorruptionError(self._path, offset=size, reason="the file became shorter")
+        data, found = read_ahead(
+            self._disk, self._open_fd, base, size, self.next_seq, self._path, whole=not self._known
+        )
+        self._known = True
         self.recorded_us = max(self.recorded_us, found.recorded_us)
         self._events += sum(frame.count for frame in found.batches)
         self._tell(found.batches)
@@ -260,21 +243,6 @@ class ActiveQueue:
         if self._vouched < self._end:
             self._rewrite()
             self._mark()
-
-    def _look(self, base: int) -> tuple[bytes, Findings]:
-        """Return the bytes from `base` on, and what they say: all of them, or as many as others have written."""
-        size = self._room.end = self._disk.size(self._open_fd)
-        if size < base:
-            raise CorruptionError(self._path, offset=size, reason="the file became shorter")
-        piece = _PIECE_BYTES if self._known else size
-        while True:
-            data = self._disk.read(self._open_fd, min(piece, size - base), base)
-            found = find(parse_frames(data, base), base, self.next_seq, self._path)
-            rest = data[found.parsed - base :]
-            if piece >= size - base or (len(rest) >= FRAME_BYTES and is_blank(rest)):
-                self._known = True
-                return data, found
-            piece *= 16
 
     def _tell(self, frames: Sequence[Frame]) -> None:
         """Let `on_frame` hear of whole batches; what may still be cut is nobody's business."""
@@ -340,9 +308,8 @@ class ActiveQueue:
         self._broken = True
         if not isinstance(error, OSError):
             return
-        note = FailureNote(epoch=self._epoch + 1, first_seq=self.first_seq, durable_end=self.durable)
         with suppress(OSError):  # then others take the file as that of a dead writer
-            write_note(self._disk, self._note_fd, note)
+            self._failures.tell(self.first_seq, self.durable)
         with suppress(OSError):  # if even that fails, the successor's header says where the durable bytes end
             self._disk.truncate(self._open_fd, max(self.durable, self._vouched))
 
@@ -364,25 +331,20 @@ class ActiveQueue:
                 self._layout.queue, offset=None, reason="the queue folder holds no queue file"
             )
         self._enter(files[-1])
-        note = read_note(self._disk, self._note_fd)
+        note = self._failures.read()
         if note.first_seq == self.first_seq:
             self._replace_failed(note)
 
     def _replace_failed(self, note: FailureNote) -> None:
         """Go on in a new file: the inode whose sync failed is never written again."""
         data = self._disk.read(self._open_fd, note.durable_end - HEADER_BYTES, HEADER_BYTES)
-        end = HEADER_BYTES
-        for frame in parse_frames(data, HEADER_BYTES):
-            end = frame.end
-            if frame.kind == JUMP and self._flushed_seq() < frame.seq:
-                break
+        frames = parse_frames(data, HEADER_BYTES)
+        for frame in find_durable(frames, HEADER_BYTES, note.durable_end, self._flushed_seq, self._path):
             self.next_seq = frame.seq + frame.count
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
-        if end < note.durable_end:
-            raise CorruptionError(self._path, offset=end, reason="damaged frame among durable ones")
         self._end = note.durable_end
         self._create_successor(self.next_seq)
-        clear_note(self._disk, self._note_fd, note)
+        self._failures.clear(note)
         self._enter(self.next_seq)
 
     def _follow(self, seq: int) -> None:

@@ -8,8 +8,7 @@ import polars as pl
 
 from auditkit import queue as buffer
 from auditkit.event import Row
-from auditkit.queue.active import Block
-from auditkit.queue.blocks import TOKEN, row_payloads
+from auditkit.queue.blocks import TOKEN, Block, row_payloads
 
 Batch: TypeAlias = Sequence[Row] | Any
 """Validated events: rows, or an Arrow record batch of the row columns and `token`."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from msgspec import Struct
 
 from auditkit.errors import CorruptionError
 from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
@@ -25,6 +26,14 @@ _ARROW = b"\xff\xff\xff\xff"
 
 _decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class Block(Struct, frozen=True):
+    """Encoded rows on their way into a frame; `closes` is false while their batch goes on in the next block."""
+
+    payload: bytes
+    count: int
+    closes: bool = True
 
 
 def encode_rows(rows: Sequence[Row]) -> bytes:

@@ -7,6 +7,7 @@ of the system the page cache is gone, and what storage really holds is what reco
 
 import struct
 import zlib
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -46,16 +47,47 @@ def unpack_note(data: bytes) -> FailureNote:
     return FailureNote(epoch=epoch, first_seq=first, durable_end=end)
 
 
-def write_note(disk: Disk, fd: int, note: FailureNote) -> None:
-    """Overwrite the note in an open `queue.lock`, not yet durable."""
-    disk.write(fd, pack_note(note), 0)
+class FailureWatch:
+    """The note as one writer sees it: whether a sync failed since it was opened, and what to tell the others."""
 
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self._disk = disk
+        self._fd = disk.open(path, write=True)
+        self._content = disk.read(self._fd, NOTE_BYTES, 0)
+        self._epoch = unpack_note(self._content).epoch
 
-def clear_note(disk: Disk, fd: int, note: FailureNote) -> None:
-    """Say that the failed file was replaced, durably: a note that came back would replace its replacement."""
-    write_note(disk, fd, FailureNote(epoch=note.epoch))
-    try:
-        disk.sync_data(fd)
-    except OSError:
-        write_note(disk, fd, note)
-        raise
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._fd < 0
+
+    def has_heard(self) -> bool:
+        """Say whether anybody's sync has failed."""
+        content = self._disk.read(self._fd, NOTE_BYTES, 0)
+        return content != self._content and unpack_note(content).epoch != self._epoch
+
+    def read(self) -> FailureNote:
+        """Return what the note says."""
+        return read_note(self._disk, self._fd)
+
+    def tell(self, first_seq: int, durable_end: int) -> None:
+        """Note that a sync of the file has failed, and where its durable bytes end; not yet durable."""
+        self._write(FailureNote(epoch=self._epoch + 1, first_seq=first_seq, durable_end=durable_end))
+
+    def clear(self, note: FailureNote) -> None:
+        """Say that the failed file was replaced, durably: a note that came back would replace its replacement."""
+        self._write(FailureNote(epoch=note.epoch))
+        try:
+            self._disk.sync_data(self._fd)
+        except OSError:
+            self._write(note)
+            raise
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+            self._fd = -1
+
+    def _write(self, note: FailureNote) -> None:
+        self._disk.write(self._fd, pack_note(note), 0)

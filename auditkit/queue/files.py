@@ -8,14 +8,20 @@ from pathlib import Path
 from auditkit.disk.durable import Disk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
+from auditkit.queue.finding import Findings, find
 from auditkit.queue.frames import (
+    FRAME_BYTES,
     HEADER_BYTES,
     FileHeader,
     Frame,
     find_frame_after,
     pack_header,
+    parse_frames,
     unpack_header,
 )
+from auditkit.queue.room import is_blank
+
+_PIECE_BYTES = 4 * 1024
 
 
 def refuse_rot(data: bytes, base: int, position: int, path: Path, next_seq: int) -> None:
@@ -68,3 +74,20 @@ def end_by_successor(
     finally:
         disk.close(fd)
     return header.predecessor_end if header.predecessor == first else None
+
+
+def read_ahead(
+    disk: Disk, fd: int, base: int, size: int, next_seq: int, path: Path, *, whole: bool
+) -> tuple[bytes, Findings]:
+    """Return the bytes of a file from `base` on, and what they say.
+
+    With `whole` these are all bytes up to `size`, else as many as were written before there is nothing but room.
+    """
+    piece = size if whole else _PIECE_BYTES
+    while True:
+        data = disk.read(fd, min(piece, size - base), base)
+        found = find(parse_frames(data, base), base, next_seq, path)
+        rest = data[found.parsed - base :]
+        if piece >= size - base or (len(rest) >= FRAME_BYTES and is_blank(rest)):
+            return data, found
+        piece *= 16

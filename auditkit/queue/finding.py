@@ -1,6 +1,6 @@
 """What the bytes of a queue file say, frame by frame: pure, so that recovery is decided apart from being done."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -56,6 +56,23 @@ def find(frames: Iterable[Frame], start: int, next_seq: int, path: Path) -> Find
             found.successor = frame.seq
             break
     return found
+
+
+def find_durable(
+    frames: Iterable[Frame], start: int, end: int, flushed_seq: Callable[[], int], path: Path
+) -> Iterator[Frame]:
+    """Yield the frames from `start` on that count, of a file of which everything before `end` was durable.
+
+    A jump that the catalog does not know never happened.  Raises `CorruptionError` where a frame is damaged.
+    """
+    reached = start
+    for frame in frames:
+        reached = frame.end
+        if frame.kind == JUMP and flushed_seq() < frame.seq:
+            break
+        yield frame
+    if reached < end:
+        raise CorruptionError(path, offset=reached, reason="damaged frame among durable ones")
 
 
 def check_order(frame: Frame, expected: int, path: Path) -> None:

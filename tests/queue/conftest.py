@@ -8,8 +8,8 @@ import pytest
 from auditkit.disk.durable import Disk, PosixDisk
 from auditkit.disk.layout import Layout, modes_for
 from auditkit.event import EventSchema, Row, Rules
-from auditkit.queue.active import ActiveQueue, Block
-from auditkit.queue.blocks import encode_rows
+from auditkit.queue.active import ActiveQueue
+from auditkit.queue.blocks import Block, encode_rows
 from auditkit.queue.failure import FailureNote, pack_note
 from auditkit.queue.files import create_queue_file
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, parse_frames

@@ -9,9 +9,8 @@ from auditkit.disk.durable import PosixDisk
 from auditkit.disk.layout import modes_for
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import EventSchema, Row
-from auditkit.queue.active import Block
 from auditkit.queue.batches import BLOCK_BYTES, blocks_of
-from auditkit.queue.blocks import LARGEST_BYTES, encode_rows
+from auditkit.queue.blocks import LARGEST_BYTES, Block, encode_rows
 from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_letters
 from auditkit.queue.dedup import DedupIndex, pack_entries
 from auditkit.queue.frames import EVENTS, HEADER_BYTES, MARK, pack_frame, parse_frames

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 Numbers = Any
 """A numpy array."""
+_UINT32 = pa.uint32()
 
 
 def to_numpy(array: pa.Array) -> tuple[Numbers, Numbers | None]:
@@ -27,9 +28,10 @@ def presence(array: pa.Array) -> Numbers | None:
     return bits[array.offset :][: len(array)].view(bool)
 
 
-def to_arrow(numbers: Numbers) -> pa.Array:
-    """Return numbers of 32 bits without a sign as Arrow's."""
-    return pa.Array.from_buffers(pa.uint32(), len(numbers), [None, pa.py_buffer(numbers)])
+def to_arrow(numbers: Numbers, kind: pa.DataType = _UINT32, present: Numbers | None = None) -> pa.Array:
+    """Return numbers as Arrow's, of a type with as many bits; `present` says which are not null (`None`: all)."""
+    validity = None if present is None else flags(present).buffers()[1]
+    return pa.Array.from_buffers(kind, len(numbers), [validity, pa.py_buffer(numbers)])
 
 
 def flags(mask: Numbers) -> pa.Array:

@@ -22,7 +22,7 @@ import pytest
 
 from auditkit.event import Rules
 from auditkit.timerange import from_us
-from auditkit.trail.accepting import _as_frame
+from auditkit.trail.accepting import _as_arrow
 from auditkit.trail.compacting import compact
 from auditkit.trail.opening import create, open_trail
 from auditkit.trail.snapshot import PRUNED
@@ -75,7 +75,7 @@ def bulk(run: Run) -> None:
     run.ledger.batches.append(batch)
     rules = Rules(now_us=run.clock.now_us(), max_ahead_us=0)
     rows = [core.schema.row({"action": tag, "attrs": PAD}, rules) for tag in batch.tags]
-    batch.first = write_bulk(core, _as_frame(core, rows))
+    batch.first = write_bulk(core, _as_arrow(core, rows))
     run.clock.advance(hours=-1)
 
 

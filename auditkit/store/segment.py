@@ -10,15 +10,16 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from msgspec import Struct
 
+from auditkit.arrays import Numbers, flags, to_arrow, to_numpy
 from auditkit.disk.durable import Disk, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
@@ -35,18 +36,21 @@ _AHEAD = 2
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
+_Columns: TypeAlias = dict[str, pa.Array]
 
-def partitions_of(events: pl.DataFrame, width: Width) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield (partition name, its events sorted by (ts, seq)) of events in the order of seq, oldest partition first."""
-    ordered = events[np.argsort(events.get_column("ts").to_physical().to_numpy(), kind="stable")]
-    stamps = ordered.get_column("ts").to_physical()
-    position = 0
-    while position < ordered.height:
-        start_us = partition_start(int(stamps[position]), width)
-        name = partition_name(start_us, width)
-        rows = int(stamps.slice(position).search_sorted(_partition_end(start_us, width), side="left"))
-        yield name, ordered.slice(position, rows)
-        position += rows
+
+def partitions_of(stamps: Numbers, width: Width) -> Iterator[tuple[str, Numbers]]:
+    """Yield (partition name, places of its events in the order of (ts, seq)), oldest partition first.
+
+    `stamps` are the ts of events in the order of seq, in microseconds.
+    """
+    order = np.argsort(stamps, kind="stable")
+    ordered, position = stamps[order], 0
+    while position < len(order):
+        start_us = partition_start(int(ordered[position]), width)
+        end = int(np.searchsorted(ordered, _partition_end(start_us, width)))
+        yield partition_name(start_us, width), order[position:end]
+        position = end
 
 
 class Encoded(Struct, frozen=True, kw_only=True):
@@ -56,50 +60,33 @@ class Encoded(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-def encode_segments(
-    layout: Layout, schema: EventSchema, parts: Iterable[tuple[str, pl.DataFrame]]
-) -> Iterator[Encoded]:
-    """Yield the segment of each (partition, its events sorted by (ts, seq)), in order.
+def as_table(events: pl.DataFrame, schema: EventSchema) -> pa.Table:
+    """Return events in the types of Arrow they are stored in, text plain."""
+    plain = events.select(list(schema.columns)).cast(pl.Schema(schema.columns)).rechunk()
+    return plain.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[Encoded]:
+    """Yield the segments of a table (as of `as_table`, in the order of seq), one per partition, oldest first.
 
     Encoding runs ahead of whoever takes them, on threads of its own and by `_AHEAD` segments at most.
     """
     with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
+        columns = _coded(events, pool)
         ahead: deque[Future[Encoded]] = deque()
-        for partition, events in parts:
+        for partition, order in partitions_of(to_numpy(columns["ts"])[0], width):
             if len(ahead) == _AHEAD:
                 yield ahead.popleft().result()
-            ahead.append(pool.submit(encode_segment, layout, schema, partition, events))
+            ahead.append(pool.submit(_encode, layout, partition, columns, order))
         while ahead:
             yield ahead.popleft().result()
 
 
-def encode_segment(layout: Layout, schema: EventSchema, partition: str, events: pl.DataFrame) -> Encoded:
-    """Return the segment that holds the events of one partition, sorted by (ts, seq)."""
-    file = _encode(events, schema)
-    digest = hashlib.sha256(file.data).digest()
-    seqs = events.get_column("seq")
-    first, last = int(_known(seqs.min())), int(_known(seqs.max()))
-    stamps = events.get_column("ts").to_physical()
-    own = events.get_column("source").cast(pl.String).eq_missing(pl.Series([OWN_SOURCE]))
-    row = SegmentRow(
-        path=layout.segment_name(partition, first, last, digest),
-        partition=partition,
-        first_seq=first,
-        last_seq=last,
-        rows=events.height,
-        own_rows=int(own.sum()),
-        min_ts_us=int(stamps[0]),
-        max_ts_us=int(stamps[-1]),
-        producers_max_ts_us=_optional_int(stamps.filter(~own).max()),
-        producers_max_recorded_us=_optional_int(
-            events.get_column("recorded").to_physical().filter(~own).max()
-        ),
-        size_bytes=len(file.data),
-        sha256=digest,
-        marks=pack_marks(stamps.to_numpy()),
-        **_described(file, stamps),
-    )
-    return Encoded(row=row, data=file.data)
+def encode_segment(layout: Layout, partition: str, events: pa.Table) -> Encoded:
+    """Return the segment of a table (as of `as_table`) with events of one partition, sorted by (ts, seq)."""
+    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
+        columns = _coded(events, pool)
+    return _encode(layout, partition, columns, np.arange(len(events)))
 
 
 def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[Encoded]) -> list[SegmentRow]:
@@ -136,34 +123,98 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
     return pl.read_ipc(data).cast(pl.Schema(schema.stored))
 
 
-def _encode(events: pl.DataFrame, schema: EventSchema) -> IpcFile:
-    """Return events as an IPC file."""
+def _coded(events: pa.Table, pool: Executor) -> _Columns:
+    """Return the columns of events, those of few values as dictionaries."""
+
+    def coded(name: str) -> pa.Array:
+        chunks = [chunk for chunk in events[name].chunks if len(chunk)]
+        column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+        return column.dictionary_encode() if name in DICTIONARY_COLUMNS else column
+
+    return dict(zip(events.column_names, pool.map(coded, events.column_names), strict=True))
+
+
+def _encode(layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
+    """Return the segment that holds some events, in order."""
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="auditkit-encode") as pool:
-        arrays = pool.map(_array, (events.get_column(name) for name in schema.columns))
-        columns = dict(zip(schema.columns, arrays, strict=True))
+        chosen = pool.map(lambda column: _chosen(column, order), events.values())
+        columns = dict(zip(events, chosen, strict=True))
         table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
-        return encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)
+        file = encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)
+        hashing = pool.submit(hashlib.sha256, file.data)
+        stamps, _ = to_numpy(columns["ts"])
+        described = {**_bounds(columns, stamps), **_parts(file, stamps), "marks": pack_marks(stamps)}
+        digest = hashing.result().digest()
+    row = SegmentRow(
+        path=layout.segment_name(partition, described["first_seq"], described["last_seq"], digest),
+        partition=partition,
+        size_bytes=len(file.data),
+        sha256=digest,
+        **described,
+    )
+    return Encoded(row=row, data=file.data)
 
 
-def _array(column: pl.Series) -> pa.Array:
-    """Return a column as it is stored: plain, or as codes that are as wide as its dictionary asks for."""
-    is_coded = column.name in DICTIONARY_COLUMNS
-    plain = column.cast(pl.String) if is_coded else column
-    array = plain.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    if not is_coded:
-        return array
-    encoded = array.dictionary_encode()
-    width = next(width for width in _CODE_WIDTHS if len(encoded.dictionary) <= 2 ** (width.bit_width - 1))
-    return encoded.cast(pa.dictionary(width, pa.large_string()))
+def _chosen(column: pa.Array, order: Numbers) -> pa.Array:
+    """Return some values of a column; of a dictionary, codes as narrow as the values that are left allow."""
+    if isinstance(column, pa.DictionaryArray):
+        return _recoded(column, order)
+    if column.null_count == len(column):
+        return pa.nulls(len(order), column.type)
+    first, last = int(order[0]), int(order[-1])
+    if not column.null_count and last - first == len(order) - 1 and bool((order[1:] > order[:-1]).all()):
+        return column.slice(first, len(order))
+    return column.take(to_arrow(order.astype(np.uint32)))
 
 
-def _described(file: IpcFile, stamps: pl.Series) -> dict[str, Any]:
-    """Return what the catalog keeps about the parts of a file: the columns of a `SegmentRow`."""
+def _recoded(column: pa.DictionaryArray, order: Numbers) -> pa.Array:
+    codes, present = to_numpy(column.indices)
+    codes, present = codes[order], None if present is None else present[order]
+    is_used = np.zeros(len(column.dictionary), dtype=bool)
+    is_used[codes if present is None else codes[present]] = True
+    values = column.dictionary
+    if not is_used.all():
+        values = values.filter(flags(is_used))
+        codes = np.maximum(np.cumsum(is_used) - 1, 0)[codes]
+    width = next(width for width in _CODE_WIDTHS if len(values) <= 2 ** (width.bit_width - 1))
+    narrow = codes.astype(f"<i{width.bit_width // 8}")
+    return pa.DictionaryArray.from_arrays(to_arrow(narrow, width, present), values)
+
+
+def _bounds(columns: _Columns, stamps: Numbers) -> dict[str, Any]:
+    """Return what the catalog keeps about events, sorted by ts."""
+    seqs, _ = to_numpy(columns["seq"])
+    recorded, _ = to_numpy(columns["recorded"])
+    is_own = _own(columns["source"])
+    others = np.flatnonzero(~is_own)
+    return {
+        "first_seq": int(seqs.min()),
+        "last_seq": int(seqs.max()),
+        "rows": len(seqs),
+        "own_rows": len(seqs) - len(others),
+        "min_ts_us": int(stamps[0]),
+        "max_ts_us": int(stamps[-1]),
+        "producers_max_ts_us": int(stamps[others[-1]]) if len(others) else None,
+        "producers_max_recorded_us": int(recorded[others].max()) if len(others) else None,
+    }
+
+
+def _own(source: pa.DictionaryArray) -> Numbers:
+    """Return which events are the trail's own."""
+    code = pl.Series(source.dictionary, dtype=pl.String).index_of(OWN_SOURCE)
+    if code is None:
+        return np.zeros(len(source), dtype=bool)
+    codes, present = to_numpy(source.indices)
+    return (codes == code) if present is None else (codes == code) & present
+
+
+def _parts(file: IpcFile, stamps: Numbers) -> dict[str, Any]:
+    """Return what the catalog keeps about the parts of a file."""
     view, packed = memoryview(file.data), []
     for number, (start, end) in enumerate(pairwise(file.borders)):
-        times = stamps.slice(number * BATCH_ROWS, BATCH_ROWS)
-        packed.append(BATCH.pack(len(times), int(times[0]), int(times[-1]), end, zlib.crc32(view[start:end])))
+        times = stamps[number * BATCH_ROWS :][:BATCH_ROWS]
+        packed.append(BATCH.pack(len(times), times[0], times[-1], end, zlib.crc32(view[start:end])))
     return {
         "head_bytes": file.borders[0],
         "head_crc": zlib.crc32(view[: file.borders[0]]),
@@ -176,13 +227,3 @@ def _partition_end(start_us: int, width: Width) -> int:
     """Return the start of the partition after the one that starts at `start_us`."""
     longest = {"1h": 3_600, "1d": 86_400, "1mo": 31 * 86_400}[width] * 1_000_000
     return partition_start(start_us + longest, width)
-
-
-def _known(value: Any) -> Any:
-    if value is None:
-        raise ValueError("segment: no events (expected at least one)")
-    return value
-
-
-def _optional_int(value: Any) -> int | None:
-    return None if value is None else int(value)

@@ -39,10 +39,10 @@ Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
 Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
 
 
-def own_frame(core: Core, action: str, attrs: Mapping[str, Any]) -> pl.DataFrame:
+def own_batch(core: Core, action: str, attrs: Mapping[str, Any]) -> pa.RecordBatch:
     """Return one of the trail's own events as a batch of row columns."""
     given = {"action": action, "source": OWN_SOURCE, "attrs": attrs}
-    return _as_frame(core, [core.schema.row(given, rules_of(core, None), own=True)])
+    return _as_arrow(core, [core.schema.row(given, rules_of(core, None), own=True)])
 
 
 def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
@@ -81,7 +81,7 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
         batch = _rows(core, chunk, rules, refusals.hear)
     refusals.keep()
     if len(batch) >= BULK_ROWS and not has_keys(batch):
-        return _resolved(core, write_bulk(core, _as_frame(core, batch)), len(batch))
+        return _resolved(core, write_bulk(core, _as_arrow(core, batch)), len(batch))
     if isinstance(batch, pa.RecordBatch):
         batch = compacted(batch)
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
@@ -93,7 +93,7 @@ def _straight(core: Core, table: Table, rules: Rules) -> int | None:
     normal = normal_form(core.schema, table)
     if normal is None or not seems_flawless(normal, rules):
         return None
-    events = pl.DataFrame(as_batch(normal, rules))
+    events = as_batch(normal, rules)
     try:
         return write_bulk(core, events, is_flawless=lambda: not doubtful_rows(normal, rules))
     except DoubtfulError:
@@ -171,16 +171,21 @@ def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
     return lambda refused: keep_dead_letters(core, [letter(*one) for one in refused])
 
 
-def _as_frame(core: Core, batch: Batch) -> pl.DataFrame:
+def _as_arrow(core: Core, batch: Batch) -> pa.RecordBatch:
     if isinstance(batch, pa.RecordBatch):
-        return pl.DataFrame(batch)
+        return batch
     columns = core.schema.columns
     physical = {
         name: pl.Int64() if isinstance(columns[name], pl.Datetime) else columns[name]
         for name in core.schema.row_columns
     }
     frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row")
-    return frame.cast({name: columns[name] for name in core.schema.row_columns})
+    return (
+        frame.cast({name: columns[name] for name in core.schema.row_columns})
+        .to_arrow()
+        .combine_chunks()
+        .to_batches()[0]
+    )
 
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:

@@ -12,7 +12,7 @@ import polars as pl
 from auditkit.keep.compaction import LEAST_FILES, Merge, plan_compaction
 from auditkit.store.catalog import change_catalog, read_catalog
 from auditkit.store.records import CatalogChange, ReplacedRow, SegmentRow
-from auditkit.store.segment import encode_segment, read_segment, store_segments
+from auditkit.store.segment import as_table, encode_segment, read_segment, store_segments
 from auditkit.trail.core import Core
 from auditkit.wording import counted
 
@@ -67,7 +67,8 @@ def _merge(core: Core, merge: Merge) -> SegmentRow | None:
         if not live.issuperset(row.path for row in merge.segments):
             return None
         events = pl.concat([read_segment(core.layout, row, core.schema) for row in merge.segments])
-        encoded = encode_segment(core.layout, core.schema, merge.partition, events.sort("ts", "seq"))
+        table = as_table(events.sort("ts", "seq"), core.schema)
+        encoded = encode_segment(core.layout, merge.partition, table)
         (merged,) = store_segments(core.disk, core.layout, core.modes, [encoded])
         now_us = core.clock.now_us()
         change_catalog(

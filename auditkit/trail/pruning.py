@@ -21,9 +21,9 @@ from auditkit.store.catalog import change_catalog
 from auditkit.store.files import OpenSegment
 from auditkit.store.reading import batches
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
-from auditkit.store.segment import encode_segment, store_segments
+from auditkit.store.segment import as_table, encode_segment, store_segments
 from auditkit.timerange import TimeRange, from_us, to_us
-from auditkit.trail.accepting import own_frame
+from auditkit.trail.accepting import own_batch
 from auditkit.trail.appending import append_own
 from auditkit.trail.core import Core
 from auditkit.trail.decoded import Decoded, Part, frame_of
@@ -184,7 +184,7 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
     kept = _kept(core, segment, ~expired)
     rest = None
     if kept.height:
-        encoded = encode_segment(core.layout, core.schema, row.partition, kept)
+        encoded = encode_segment(core.layout, row.partition, as_table(kept, core.schema))
         (rest,) = store_segments(core.disk, core.layout, core.modes, [encoded])
     return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, gone), rest=rest)
 
@@ -267,7 +267,7 @@ def _commit(core: Core, snapshot: Snapshot, cuts: Sequence[_Cut], replaced: Sequ
     with queue.locked():
         # Views that end before the record of the prune may be asked for what it removed.
         stones = [replace(stone, end_seq=queue.next_seq) for stone in stones]
-        write_directly(core, own_frame(core, PRUNED, attrs), replace(change, tombstones=stones))
+        write_directly(core, own_batch(core, PRUNED, attrs), replace(change, tombstones=stones))
 
 
 def _remove_files(core: Core, paths: Sequence[str]) -> None:

@@ -9,20 +9,30 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 from msgspec.structs import replace
 
+from auditkit.arrays import to_arrow
 from auditkit.errors import CorruptionError
-from auditkit.event import UTC_MICROSECONDS
 from auditkit.keep.horizon import Newest
 from auditkit.queue.dead_letters import DeadLetter, keep_letters
 from auditkit.queue.dedup import WINDOW, pack_entries
 from auditkit.queue.tail import TailView
 from auditkit.store.catalog import change_catalog, read_catalog
-from auditkit.store.records import CatalogChange, CatalogView, FlushRow, KeysRow, SegmentRow
-from auditkit.store.segment import Encoded, encode_segments, partitions_of, store_segments
+from auditkit.store.records import (
+    CatalogChange,
+    CatalogView,
+    FlushRow,
+    KeysRow,
+    MomentRow,
+    PolicyRow,
+    SegmentRow,
+)
+from auditkit.store.segment import Encoded, as_table, encode_segments, store_segments
 from auditkit.trail.core import Core
-from auditkit.trail.snapshot import control_rows, newest_of
+from auditkit.trail.snapshot import control_rows
 from auditkit.wording import counted
 
 BACKLOG_EVENTS = 10_000
@@ -77,8 +87,9 @@ def flush(core: Core) -> FlushSummary:
         _check_whole(core, events, catalog.flushed_seq, end)
         rows: list[SegmentRow] = []
         if events.height:
-            rows = _write_segments(core, events)
-            change_catalog(core.layout.catalog, _change(catalog, view, events, rows, end))
+            table = as_table(events, core.schema)
+            rows = _write_segments(core, table)
+            change_catalog(core.layout.catalog, _change(catalog, view, table, rows, end))
         _drop_queue_files(core, end)
     return FlushSummary(
         events=events.height,
@@ -94,7 +105,7 @@ class DoubtfulError(Exception):
     """A batch turned out to need a closer look; nothing of it was written."""
 
 
-def write_bulk(core: Core, batch: pl.DataFrame, *, is_flawless: Callable[[], bool] | None = None) -> int:
+def write_bulk(core: Core, batch: pa.RecordBatch, *, is_flawless: Callable[[], bool] | None = None) -> int:
     """Write a large batch (row columns, any order of ts) straight into segments; return its first seq.
 
     On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
@@ -111,7 +122,7 @@ def write_bulk(core: Core, batch: pl.DataFrame, *, is_flawless: Callable[[], boo
 
 def write_directly(
     core: Core,
-    batch: pl.DataFrame,
+    batch: pa.RecordBatch,
     also: CatalogChange = _NOTHING,
     *,
     is_flawless: Callable[[], bool] | None = None,
@@ -127,12 +138,10 @@ def write_directly(
     first = queue.next_seq
     _check_whole(core, queued, catalog.flushed_seq, first)
     recorded_us = max(core.clock.now_us(), queue.recorded_us)
-    text = pl.Schema(
-        core.schema.columns
-    )  # what is stored as dictionaries is told apart partition by partition
-    events = pl.concat([part.cast(text) for part in (queued, _numbered(core, batch, first, recorded_us))])
+    before = as_table(queued, core.schema)
+    events = pa.concat_tables([before, _numbered(batch, first, recorded_us, before.schema)])
     rows = _write_segments(core, events, is_flawless)
-    end = first + batch.height
+    end = first + len(batch)
     change = _change(catalog, view, events, rows, end, also)
     with queue.jumping(end, recorded_us):
         change_catalog(core.layout.catalog, change)
@@ -157,9 +166,9 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
 
 
 def _write_segments(
-    core: Core, events: pl.DataFrame, is_flawless: Callable[[], bool] | None = None
+    core: Core, events: pa.Table, is_flawless: Callable[[], bool] | None = None
 ) -> list[SegmentRow]:
-    encoded = encode_segments(core.layout, core.schema, partitions_of(events, core.partition))
+    encoded = encode_segments(core.layout, events, core.partition)
     with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
         if is_flawless is not None:
             encoded = _vouched(encoded, pool.submit(is_flawless))
@@ -174,11 +183,16 @@ def _vouched(encoded: Iterator[Encoded], flawless: Future[bool]) -> Iterator[Enc
         yield segment
 
 
-def _numbered(core: Core, batch: pl.DataFrame, first: int, recorded_us: int) -> pl.DataFrame:
-    """Return a batch with seqs and the moment of acceptance."""
-    seqs = pl.int_range(first, first + batch.height, dtype=pl.UInt64, eager=True).alias("seq")
-    recorded = pl.lit(recorded_us, dtype=pl.Int64).cast(UTC_MICROSECONDS).alias("recorded")
-    return batch.with_columns(seqs, recorded).select(list(core.schema.columns))
+def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, schema: pa.Schema) -> pa.Table:
+    """Return a batch with seqs and the moment of acceptance, as it is stored."""
+    seqs = np.arange(first, first + len(batch), dtype="<u8")
+    moments = np.full(len(batch), recorded_us, dtype="<i8")
+    given = {
+        "seq": to_arrow(seqs, schema.field("seq").type),
+        "recorded": to_arrow(moments, schema.field("recorded").type),
+    }
+    columns = [given[name] if name in given else batch[name] for name in schema.names]
+    return pa.table(columns, schema.names).cast(schema)
 
 
 def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None:
@@ -193,14 +207,14 @@ def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None
 def _change(
     catalog: CatalogView,
     view: TailView,
-    events: pl.DataFrame,
+    events: pa.Table,
     rows: Sequence[SegmentRow],
     end: int,
     also: CatalogChange = _NOTHING,
 ) -> CatalogChange:
     """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
-    policies, moments = control_rows(events)
-    newest = newest_of(events.lazy())
+    policies, moments = _declared(events, rows)
+    newest = _newest(rows)
     if catalog.flushes:
         last = catalog.flushes[-1]
         newest = newest.joined(Newest(ts_us=last.newest_ts_us, recorded_us=last.newest_recorded_us))
@@ -214,11 +228,28 @@ def _change(
             end_seq=end,
             newest_ts_us=newest.ts_us,
             newest_recorded_us=newest.recorded_us,
-            last_recorded_us=int(events.get_column("recorded").to_physical()[-1]),
+            last_recorded_us=events["recorded"][-1].value,
         ),
         keys=KeysRow(end_seq=end, count=len(keys), entries=pack_entries(keys)) if keys else None,
         keep_keys=WINDOW,
     )
+
+
+def _declared(events: pa.Table, rows: Sequence[SegmentRow]) -> tuple[list[PolicyRow], list[MomentRow]]:
+    """Return the policies and moments that the trail's own events declare, where there are any."""
+    if not any(row.own_rows for row in rows):
+        return [], []
+    return control_rows(pl.DataFrame(events.select(["seq", "action", "source", "attrs"])))
+
+
+def _newest(rows: Sequence[SegmentRow]) -> Newest:
+    """Return the newest ts and recorded among the producers' events of segments."""
+    newest = Newest()
+    for row in rows:
+        newest = newest.joined(
+            Newest(ts_us=row.producers_max_ts_us, recorded_us=row.producers_max_recorded_us)
+        )
+    return newest
 
 
 def _drop_queue_files(core: Core, end: int) -> None:

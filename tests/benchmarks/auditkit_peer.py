@@ -34,15 +34,16 @@ class Auditkit(Peer):
         """Close the trail."""
         self.trail.close()
 
-    def _frame(self, table):
+    def _renamed(self, table):
         import polars as pl
 
         named = table.drop_columns("seq").rename_columns({"source_ip": "origin", "id": "event_id"})
-        return pl.from_arrow(named).with_columns(pl.col("event_id").bin.encode("hex"))
+        digits = pl.Series(named["event_id"]).bin.encode("hex").to_arrow()
+        return named.set_column(named.column_names.index("event_id"), "event_id", digits)
 
     def write(self, table):
         """Commit a table."""
-        self.trail.extend(self._frame(table)).wait()
+        self.trail.extend(self._renamed(table)).wait()
 
     def _accept(self, ev):
         return self.trail.append(

@@ -42,15 +42,23 @@ def flags(mask: Numbers) -> pa.Array:
 
 
 def text_of(texts: pa.Array) -> tuple[Numbers, pa.Buffer | None]:
-    """Return where each of some large strings begins, and the last ends, in their UTF-8; `None` where there is none."""
+    """Return where each of some strings begins, and the last ends, in their UTF-8; `None` where there is none."""
     _, ends, data = texts.buffers()
-    return np.frombuffer(ends, dtype="<i8")[texts.offset :][: len(texts) + 1], data
+    numbers = np.frombuffer(ends, dtype="<i8" if pa.types.is_large_string(texts.type) else "<i4")
+    return numbers[texts.offset :][: len(texts) + 1], data
+
+
+def is_ascii(texts: pa.Array) -> bool:
+    """Say whether some strings are ASCII throughout, from one look at all their bytes."""
+    if not len(texts):
+        return True
+    ends, data = text_of(texts)
+    octets = np.frombuffer(data or b"", dtype="u1")[ends[0] : ends[-1]]
+    return not octets.size or bool(octets.max() < 128)
 
 
 def lengths(texts: pa.Array) -> Numbers:
     """Return how many bytes each of some strings has, of whatever layout; of nulls, any number."""
-    places = texts.buffers()[1]
     if pa.types.is_string_view(texts.type):
-        return np.frombuffer(places, dtype="<i4")[::4][texts.offset :][: len(texts)]
-    ends = np.frombuffer(places, dtype="<i8" if pa.types.is_large_string(texts.type) else "<i4")
-    return np.diff(ends[texts.offset :][: len(texts) + 1])
+        return np.frombuffer(texts.buffers()[1], dtype="<i4")[::4][texts.offset :][: len(texts)]
+    return np.diff(text_of(texts)[0])

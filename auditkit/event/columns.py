@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditkit.arrays import Numbers, lengths, presence, to_numpy
+from auditkit.arrays import Numbers, is_ascii, lengths, presence, to_numpy
 from auditkit.errors import InvalidEventError
 from auditkit.event.attrs import SURELY_FLAT, AnyObject
 from auditkit.event.rows import EventSchema, Rules, token_of
@@ -42,6 +42,10 @@ _ARROW_TYPES: Mapping[pl.DataType, Sequence[pa.DataType]] = {
     UTC_MICROSECONDS: [pa.timestamp("us", "UTC")],
 }
 """What needs no conversion, for every type of a field."""
+
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+_SCREENED_ROWS = 4_096
+"""So many attrs are decoded at once: all threads wait while they are."""
 
 _lines = msgspec.json.Decoder(AnyObject)
 
@@ -85,11 +89,24 @@ def check_bytes(table: Table) -> None:
 
     Arrow itself never looks, and what is damaged could not be read once it is stored.
     """
-    if isinstance(table, pa.Table):
-        try:
+    if not isinstance(table, pa.Table):
+        return
+    try:
+        table.validate()
+        if not all(_is_surely_valid(chunk) for column in table.columns for chunk in column.chunks):
             table.validate(full=True)
-        except pa.ArrowInvalid as exc:
-            raise InvalidEventError("table", str(exc), "damaged") from exc
+    except pa.ArrowInvalid as exc:
+        raise InvalidEventError("table", str(exc), "damaged") from exc
+
+
+def _is_surely_valid(chunk: pa.Array) -> bool:
+    """Say whether an array is what its type says; ASCII is UTF-8, and that is seen without a look at each value."""
+    as_bytes = _BYTES.get(chunk.type)
+    try:
+        (chunk if as_bytes is None else chunk.view(as_bytes)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return as_bytes is None or is_ascii(chunk)
 
 
 def _bad_rows(
@@ -225,7 +242,9 @@ def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
     kind = column.type
     if name == "attrs":
         is_joinable = pa.types.is_string(kind) and column.get_total_buffer_size() <= _JOINABLE_BYTES
-        return _doubtful_attrs(column if is_joinable else column.cast(pa.large_string()))
+        attrs = column if is_joinable else column.cast(pa.large_string())
+        begins = range(0, len(attrs), _SCREENED_ROWS)
+        return np.concatenate([_doubtful_attrs(attrs.slice(begin, _SCREENED_ROWS)) for begin in begins])
     if name == "action":
         return (lengths(column) == 0) | (lengths(column) > MAX_TEXT_BYTES)
     if name == "source":
@@ -243,12 +262,14 @@ def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
     return lengths(column) > MAX_TEXT_BYTES
 
 
-def _doubtful_attrs(attrs: pa.Array) -> Numbers | None:
+def _doubtful_attrs(attrs: pa.Array) -> Numbers:
     """Return which attrs may be no JSON object, too long or too deep, from one pass over all of them.
 
     A value that goes over several lines is not vouched for.
     """
     present = attrs.drop_null() if attrs.null_count else attrs
+    if not len(present):
+        return np.zeros(len(attrs), dtype=bool)
     lines = _joined(present)
     try:
         objects = len(_lines.decode_lines(lines))
@@ -259,7 +280,7 @@ def _doubtful_attrs(attrs: pa.Array) -> Numbers | None:
         return np.ones(len(attrs), dtype=bool)
     sizes = lengths(attrs)
     if sizes.max() <= SURELY_FLAT:
-        return None
+        return np.zeros(len(attrs), dtype=bool)
     depths, _ = to_numpy(pc.count_substring_regex(attrs, r"[{\[]"))
     return (sizes > MAX_ATTRS_BYTES) | (depths > MAX_ATTRS_DEPTH)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from auditkit.event import Rules
+from auditkit.queue.batches import as_arrow
 from auditkit.timerange import from_us
-from auditkit.trail.accepting import _as_arrow
 from auditkit.trail.compacting import compact
 from auditkit.trail.opening import create, open_trail
 from auditkit.trail.snapshot import PRUNED
@@ -75,7 +75,7 @@ def bulk(run: Run) -> None:
     run.ledger.batches.append(batch)
     rules = Rules(now_us=run.clock.now_us(), max_ahead_us=0)
     rows = [core.schema.row({"action": tag, "attrs": PAD}, rules) for tag in batch.tags]
-    batch.first = write_bulk(core, _as_arrow(core, rows))
+    batch.first = write_bulk(core, as_arrow(rows, core.schema))
     run.clock.advance(hours=-1)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from auditkit.cards import Card, make_card
 from auditkit.keep.policy import Policy
 from auditkit.store.records import SegmentRow
 from auditkit.timerange import from_us
@@ -72,11 +71,10 @@ class PrunePlan:
             lines += [_line(segment) for segment in self.boundary]
         return "\n".join(lines)
 
-    @property
-    def card(self) -> Card:
-        """The plan as a card, with the first of its segments."""
+    def _sections(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return the sections of a card, with the first of the planned segments."""
         if self.cutoff is None or self.horizon is None:
-            return make_card("Prune plan", [("policy", [("says", f"{self.policy}; nothing expires")])])
+            return [("policy", [("says", f"{self.policy}; nothing expires")])]
         planned = (*self.segments, *self.boundary)
         shown = [
             (f"seq {s.first_seq:,} to {s.last_seq:,}", f"{_held(s)}, {_span(s)}") for s in planned[:_ON_CARD]
@@ -94,12 +92,13 @@ class PrunePlan:
             prune.append(
                 ("of them", f"in {counted(len(self.boundary), 'segment')} that the cutoff runs through")
             )
-        sections = [("policy", policy), ("prune", prune), *([("segments", shown)] if shown else [])]
-        return make_card("Prune plan", sections)
+        return [("policy", policy), ("prune", prune), *([("segments", shown)] if shown else [])]
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         """Return what a notebook keeps and shows."""
-        return self.card.bundle(str(self))
+        from auditkit.cards import make_card  # only where a notebook shows it
+
+        return make_card("Prune plan", self._sections()).bundle(str(self))
 
 
 def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: int | None) -> PrunePlan:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from auditkit import queue as buffer
-from auditkit.event import Row
+from auditkit.event import EventSchema, Row
 from auditkit.queue.blocks import TOKEN, Block, row_payloads
 
 Batch: TypeAlias = Sequence[Row] | Any
@@ -44,6 +44,18 @@ def as_rows(batch: Batch) -> Sequence[Row]:
     if isinstance(batch, Sequence):
         return batch
     return pl.DataFrame(batch).with_columns(pl.col(pl.Datetime).to_physical()).rows()
+
+
+def as_arrow(batch: Batch, schema: EventSchema) -> Any:
+    """Return a batch as an Arrow record batch of the row columns and perhaps `token`."""
+    if not isinstance(batch, Sequence):
+        return batch
+    columns = {name: schema.columns[name] for name in schema.row_columns}
+    physical = {
+        name: pl.Int64() if isinstance(kind, pl.Datetime) else kind for name, kind in columns.items()
+    }
+    frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row").cast(columns)  # type: ignore[arg-type]
+    return frame.to_arrow().combine_chunks().to_batches()[0]
 
 
 def blocks_of(batches: Sequence[Batch], attrs_at: int, *, events: int, weight: int) -> list[Block]:

@@ -9,8 +9,9 @@ import resource
 import struct
 import threading
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _MOST_OPEN = 128
 _SHARE = 8
 """The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
 _STEADY = 8
+_LETTING_GO = 4
 _MOST_RESIDENT = 1 << 20
 
 _Key = tuple[str, int, int]
@@ -85,11 +87,19 @@ class SegmentFiles(Struct, frozen=True):
             self.recent.popitem(last=False)
 
     def forget_others(self, live: Collection[str]) -> None:
-        """Let go of all segments but these: the disk has the bytes of a removed file back once nobody maps it."""
+        """Let go of all segments but these: the disk has the bytes of a removed file back once nobody maps it.
+
+        It takes them back while whoever lets go waits, so that some threads do.
+        """
         with self.taking:
-            for key in [key for key in self.checked if key[0] not in live]:
+            gone = [key for key in self.checked if key[0] not in live]
+            for key in gone:
                 del self.checked[key]
-                self.recent.pop(key, None)
+            mapped = deque(self.recent.pop(key) for key in gone if key in self.recent)
+        if mapped:
+            with ThreadPoolExecutor(_LETTING_GO, thread_name_prefix="auditkit-let-go") as pool:
+                for _ in range(len(mapped)):
+                    pool.submit(mapped.popleft)
 
     def whole(self, row: SegmentRow) -> Path:
         """Return the path of a segment all of whose bytes are those that were written."""

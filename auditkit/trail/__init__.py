@@ -10,6 +10,7 @@ _THEMES = (
     "appending",
     "copying",
     "counting",
+    "declaring",
     "decoded",
     "decoding",
     "deliveries",

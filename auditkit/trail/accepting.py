@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from auditkit.errors import InvalidEventError
-from auditkit.event import OWN_SOURCE, Row, Rules
+from auditkit.event import Row, Rules
 from auditkit.event.columns import (
     Table,
     as_batch,
@@ -18,8 +18,7 @@ from auditkit.event.columns import (
     rows_as_columns,
     seems_flawless,
 )
-from auditkit.queue.batches import Batch, as_rows, has_keys
-from auditkit.queue.blocks import TOKEN
+from auditkit.queue.batches import Batch, as_arrow, as_rows, has_keys
 from auditkit.queue.columns import compacted
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.receipts import Receipt
@@ -37,12 +36,6 @@ CHUNK_ROWS = 1_000_000
 OnInvalid = Literal["raise", "dead-letter"]
 Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
 Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
-
-
-def own_batch(core: Core, action: str, attrs: Mapping[str, Any]) -> pa.RecordBatch:
-    """Return one of the trail's own events as a batch of row columns."""
-    given = {"action": action, "source": OWN_SOURCE, "attrs": attrs}
-    return _as_arrow(core, [core.schema.row(given, rules_of(core, None), own=True)])
 
 
 def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
@@ -81,7 +74,7 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
         batch = _rows(core, chunk, rules, refusals.hear)
     refusals.keep()
     if len(batch) >= BULK_ROWS and not has_keys(batch):
-        return _resolved(core, write_bulk(core, _as_arrow(core, batch)), len(batch))
+        return _resolved(core, write_bulk(core, as_arrow(batch, core.schema)), len(batch))
     if isinstance(batch, pa.RecordBatch):
         batch = compacted(batch)
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
@@ -169,23 +162,6 @@ def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
         )
 
     return lambda refused: keep_dead_letters(core, [letter(*one) for one in refused])
-
-
-def _as_arrow(core: Core, batch: Batch) -> pa.RecordBatch:
-    if isinstance(batch, pa.RecordBatch):
-        return batch
-    columns = core.schema.columns
-    physical = {
-        name: pl.Int64() if isinstance(columns[name], pl.Datetime) else columns[name]
-        for name in core.schema.row_columns
-    }
-    frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row")
-    return (
-        frame.cast({name: columns[name] for name in core.schema.row_columns})
-        .to_arrow()
-        .combine_chunks()
-        .to_batches()[0]
-    )
 
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:

@@ -10,7 +10,7 @@ from typing import Any
 from auditkit import trail as themes
 from auditkit.context import bound
 from auditkit.errors import QueueFullError
-from auditkit.event import OWN_SOURCE, Rules
+from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Writer
 from auditkit.trail.core import Core
@@ -33,10 +33,23 @@ def append_own(
     resource: str | None = None,
 ) -> int:
     """Append one of the trail's own events and return its seq once it is durable."""
-    given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
-    seq = core.writing().submit([core.schema.row(given, rules_of(core, None), own=True)]).wait()
+    row = own_row(core, action, attrs, actor=actor, resource=resource)
+    seq = core.writing().submit([row]).wait()
     assert seq is not None  # noqa: S101 -- one event has a seq
     return seq
+
+
+def own_row(
+    core: Core,
+    action: str,
+    attrs: Mapping[str, Any],
+    *,
+    actor: str | None = None,
+    resource: str | None = None,
+) -> Row:
+    """Return one of the trail's own events as a row."""
+    given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
+    return core.schema.row(given, rules_of(core, None), own=True)
 
 
 def writer_with_room(core: Core) -> Writer:

@@ -346,7 +346,7 @@ class Trail:
 
     def set_retention(self, retention: str | Policy | None) -> Policy:
         """Keep events for `retention` (`"90d"`, `"7y"`, `None` for ever) from now on; recorded as an event."""
-        return themes.keeping.set_policy(self._writable(), retention)
+        return themes.declaring.set_policy(self._writable(), retention)
 
     def plan_prune(self, *, now: datetime | None = None) -> "keep.plan.PrunePlan":
         """Say what `prune` would remove and why; changes nothing.  `print` shows it."""

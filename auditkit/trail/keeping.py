@@ -1,17 +1,16 @@
-"""Keeping: the policy of a trail, and maintenance: what is flushed, merged and pruned, and when."""
+"""Keeping: maintenance of a trail: what is flushed, merged and pruned, and when."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from auditkit.keep.compaction import LEAST_FILES
-from auditkit.keep.policy import Policy, declare_policy
 from auditkit.timerange import partition_start, to_us
-from auditkit.trail.appending import append_own
 from auditkit.trail.compacting import CompactSummary, compact
 from auditkit.trail.core import Core
+from auditkit.trail.declaring import record_now
 from auditkit.trail.due import flush_is_due
-from auditkit.trail.pruning import PruneSummary, note_enforced, plan_whole, prune, record_now
-from auditkit.trail.snapshot import POLICY_SET, Snapshot
+from auditkit.trail.pruning import PruneSummary, note_enforced, plan_whole, prune
+from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.writing import FlushSummary, flush
 
 
@@ -26,13 +25,6 @@ class MaintainSummary:
     def __str__(self) -> str:
         done = [str(part) for part in (self.flush, self.prune, self.compact) if part is not None]
         return "; ".join(done) or "nothing was due"
-
-
-def set_policy(core: Core, retention: str | Policy | None) -> Policy:
-    """Declare a policy from the next event on; it is in force once this returns."""
-    policy = declare_policy(retention)
-    append_own(core, POLICY_SET, {"policy": policy.spec})
-    return policy
 
 
 def prune_if_due(core: Core) -> PruneSummary | None:

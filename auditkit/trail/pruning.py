@@ -17,17 +17,18 @@ from msgspec.structs import replace
 
 from auditkit.event import OWN_SOURCE
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
+from auditkit.queue.batches import as_arrow
 from auditkit.store.catalog import change_catalog
 from auditkit.store.files import OpenSegment
 from auditkit.store.reading import batches
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
 from auditkit.store.segment import as_table, encode_segment, store_segments
 from auditkit.timerange import TimeRange, from_us, to_us
-from auditkit.trail.accepting import own_batch
-from auditkit.trail.appending import append_own
+from auditkit.trail.appending import own_row
 from auditkit.trail.core import Core
+from auditkit.trail.declaring import record_now
 from auditkit.trail.decoded import Decoded, Part, frame_of
-from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot
+from auditkit.trail.snapshot import PRUNED, Snapshot
 from auditkit.trail.writing import flush, remove_leftovers, write_directly
 from auditkit.wording import counted
 
@@ -73,17 +74,6 @@ class _Cut(Struct, frozen=True, kw_only=True):
     def freed_bytes(self) -> int:
         """How many bytes of segments the disk holds less."""
         return self.row.size_bytes - (0 if self.rest is None else self.rest.size_bytes)
-
-
-def record_now(core: Core, now: datetime) -> None:
-    """Record a moment as the trail's "now", which moves the horizon of an idle trail.
-
-    A moment ahead of the machine's clock is refused with `ValueError`.
-    """
-    now_us = to_us(now)
-    if now_us > core.clock.now_us():
-        raise ValueError(f"now: ahead of the machine's clock (found {now.isoformat()})")
-    append_own(core, NOW_RECORDED, {"now_us": now_us})
 
 
 def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
@@ -267,7 +257,8 @@ def _commit(core: Core, snapshot: Snapshot, cuts: Sequence[_Cut], replaced: Sequ
     with queue.locked():
         # Views that end before the record of the prune may be asked for what it removed.
         stones = [replace(stone, end_seq=queue.next_seq) for stone in stones]
-        write_directly(core, own_batch(core, PRUNED, attrs), replace(change, tombstones=stones))
+        event = as_arrow([own_row(core, PRUNED, attrs)], core.schema)
+        write_directly(core, event, replace(change, tombstones=stones))
 
 
 def _remove_files(core: Core, paths: Sequence[str]) -> None:

@@ -51,9 +51,7 @@ def as_arrow(batch: Batch, schema: EventSchema) -> Any:
     if not isinstance(batch, Sequence):
         return batch
     columns = {name: schema.columns[name] for name in schema.row_columns}
-    physical = {
-        name: pl.Int64() if isinstance(kind, pl.Datetime) else kind for name, kind in columns.items()
-    }
+    physical = {name: pl.Int64() if isinstance(kind, pl.Datetime) else kind for name, kind in columns.items()}
     frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row").cast(columns)  # type: ignore[arg-type]
     return frame.to_arrow().combine_chunks().to_batches()[0]
 

@@ -9,8 +9,9 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -69,17 +70,19 @@ def as_table(events: pl.DataFrame, schema: EventSchema) -> pa.Table:
 def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[Encoded]:
     """Yield the segments of a table (as of `as_table`, in the order of seq), one per partition, oldest first.
 
-    Encoding runs ahead of whoever takes them, on threads of its own and by `_AHEAD` segments at most.
+    Encoding runs ahead of whoever takes them, on threads of its own and by `_AHEAD` segments at most; few events are
+    encoded when they are asked for, sooner than threads start.
     """
     with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
         columns = _coded(events, pool)
-        ahead: deque[Future[Encoded]] = deque()
+        ahead: deque[Callable[[], Encoded]] = deque()
         for partition, order in partitions_of(to_numpy(columns["ts"])[0], width):
             if len(ahead) == _AHEAD:
-                yield ahead.popleft().result()
-            ahead.append(pool.submit(_encode, layout, partition, columns, order))
+                yield ahead.popleft()()
+            encode = partial(_encode, layout, partition, columns, order)
+            ahead.append(encode if len(order) <= BATCH_ROWS else pool.submit(encode).result)
         while ahead:
-            yield ahead.popleft().result()
+            yield ahead.popleft()()
 
 
 def encode_segment(layout: Layout, partition: str, events: pa.Table) -> Encoded:
@@ -131,14 +134,20 @@ def _coded(events: pa.Table, pool: Executor) -> _Columns:
         column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
         return column.dictionary_encode() if name in DICTIONARY_COLUMNS else column
 
-    return dict(zip(events.column_names, pool.map(coded, events.column_names), strict=True))
+    columns = _mapping(pool, len(events))(coded, events.column_names)
+    return dict(zip(events.column_names, columns, strict=True))
+
+
+def _mapping(pool: Executor, rows: int) -> Callable[..., Iterator[pa.Array]]:
+    """Return what calls a function with each column: on threads, unless that takes longer than what they have to do."""
+    return map if rows <= BATCH_ROWS else pool.map
 
 
 def _encode(layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
     """Return the segment that holds some events, in order."""
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="auditkit-encode") as pool:
-        chosen = pool.map(lambda column: _chosen(column, order), events.values())
+        chosen = _mapping(pool, len(order))(lambda column: _chosen(column, order), events.values())
         columns = dict(zip(events, chosen, strict=True))
         table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
         file = encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)

@@ -23,7 +23,7 @@ from auditkit.store.files import OpenSegment
 from auditkit.store.reading import batches
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
 from auditkit.store.segment import as_table, encode_segment, store_segments
-from auditkit.timerange import TimeRange, from_us, to_us
+from auditkit.timerange import TimeRange, to_us
 from auditkit.trail.appending import own_row
 from auditkit.trail.core import Core
 from auditkit.trail.declaring import record_now
@@ -106,7 +106,7 @@ def prune(
         record_now(core, now)
     core.check_query()
     core.writing().commit()
-    if core.source.snapshot().queue.events.filter(~_IS_OWN).height:
+    if _by_producers(core.source.snapshot().queue.events).any():
         flush(core)  # what is expired in the queue must leave the disk, too
     with core.maintenance():
         snapshot = core.source.snapshot()
@@ -166,8 +166,11 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
     if row.own_rows == 0 and newest_us is not None and newest_us < cutoff_us:
         return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, None), rest=None)
     segment = core.source.files.open(row)
-    stamps = _frame(segment, range(len(row.parts)), ("seq", "ts", "recorded", "source"))
-    expired = stamps.select((pl.col("ts") < from_us(cutoff_us)) & ~_IS_OWN).to_series()
+    looked_at = ("seq", "ts", "recorded", *(("source",) if row.own_rows else ()))
+    stamps = _frame(segment, range(len(row.parts)), looked_at)
+    expired = stamps.get_column("ts").to_physical() < cutoff_us
+    if row.own_rows:
+        expired &= _by_producers(stamps)
     gone = stamps.filter(expired)
     if not gone.height:
         return None
@@ -199,6 +202,11 @@ def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:
     return events.filter(pl.concat([masks[number] for number in numbers]))
 
 
+def _by_producers(events: pl.DataFrame) -> pl.Series:
+    """Say of each event whether it is a producer's, not the trail's own."""
+    return (events.get_column("source").cast(pl.String) != OWN_SOURCE).fill_null(value=True)
+
+
 def _tombstone(
     core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int, gone: pl.DataFrame | None
 ) -> TombstoneRow:
@@ -207,9 +215,9 @@ def _tombstone(
     bounds: tuple[Any, ...] = (row.first_seq, row.last_seq, row.rows, row.min_ts_us)
     newest: tuple[Any, ...] = (row.producers_max_ts_us, row.producers_max_recorded_us)
     if gone is not None:
-        ts, seq = pl.col("ts").to_physical(), pl.col("seq")
-        bounds = gone.select(seq.min().alias("first"), seq.max().alias("last"), pl.len(), ts.min()).row(0)
-        newest = gone.select(ts.max(), pl.col("recorded").to_physical().max()).row(0)
+        seqs, ts, recorded = (gone.get_column(name).to_physical() for name in ("seq", "ts", "recorded"))
+        bounds = (seqs.min(), seqs.max(), gone.height, ts.min())
+        newest = (ts.max(), recorded.max())
     first, last, rows, min_ts_us = bounds
     return TombstoneRow(
         path=row.path,

@@ -132,7 +132,7 @@ def write_directly(
     The caller holds both locks, that of maintenance and that of the queue.
     """
     queue = core.active_queue()
-    catalog = read_catalog(core.layout.catalog)
+    catalog = core.source.catalog.read()
     view = core.source.tail.read()
     queued = view.events.filter(pl.col("seq") >= catalog.flushed_seq)
     first = queue.next_seq

@@ -117,6 +117,38 @@ def test_tables_become_what_their_rows_become(events: list[dict[str, Any]]) -> N
         assert by_columns(table) == expected, name
 
 
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        ["{} {}", ""],
+        ["", "{}{}"],
+        ["{} {}", "{}", " "],
+        ["{}\n{}", None, " "],
+        ['{"a":', "{}}", "{} {}"],
+        ['{"a":[{}', "{}]}", "{} {}"],
+        ['{"a":"}', '{"}', "{} {}"],
+    ],
+)
+def test_each_of_the_attrs_is_one_object(attrs: list[str | None]) -> None:
+    """As many objects as events do not help where one event has two and another has none or a part."""
+    events = [{"action": "a", "attrs": one} for one in attrs]
+    expected = by_rows(events)
+    assert expected[1]
+    for name, table in shapes(events).items():
+        assert by_columns(table) == expected, name
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_strings_in_disorder_are_refused(trail: Trail, kind: pa.DataType) -> None:
+    """Strings of which one ends before it begins are refused before anything looks at them."""
+    width = 8 if kind == pa.large_string() else 4
+    places = pa.py_buffer(b"".join(place.to_bytes(width, "little") for place in (0, 3, 2)))
+    text = pa.Array.from_buffers(kind, 2, [None, places, pa.py_buffer(b"ab")])
+    with pytest.raises(InvalidEventError, match="table: damaged"):
+        trail.extend(pa.table({"action": text}))
+    assert trail.end_seq == 0
+
+
 def test_what_lies_under_nulls_is_nobodys_business() -> None:
     """Values that a null hides are neither doubted nor stored."""
     hidden = pa.array([float("nan"), 1.0]).buffers()[1]

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditkit.arrays import Numbers, is_ascii, lengths, presence, to_numpy
+from auditkit.arrays import Numbers, is_ascii, lengths, presence, text_of, to_numpy
 from auditkit.errors import InvalidEventError
 from auditkit.event.attrs import SURELY_FLAT, AnyObject
 from auditkit.event.rows import EventSchema, Rules, token_of
@@ -31,7 +31,7 @@ from auditkit.event.schema import (
 from auditkit.timerange import from_us
 
 TOKEN = "token"  # noqa: S105 -- the name of a column
-_NEWLINE = ord("\n")
+_OPENING, _CLOSING = b"{}"
 _JOINABLE_BYTES = 1 << 30
 """Strings with places of 32 bits hold as much together, newlines included."""
 _ARROW_TYPES: Mapping[pl.DataType, Sequence[pa.DataType]] = {
@@ -263,26 +263,35 @@ def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
 
 
 def _doubtful_attrs(attrs: pa.Array) -> Numbers:
-    """Return which attrs may be no JSON object, too long or too deep, from one pass over all of them.
-
-    A value that goes over several lines is not vouched for.
-    """
+    """Return which attrs may be no JSON object, too long or too deep, from one pass over all of them."""
     present = attrs.drop_null() if attrs.null_count else attrs
-    if not len(present):
-        return np.zeros(len(attrs), dtype=bool)
-    lines = _joined(present)
-    try:
-        objects = len(_lines.decode_lines(lines))
-    except (msgspec.DecodeError, RecursionError):
-        objects = -1
-    newlines = np.count_nonzero(np.frombuffer(lines, dtype="u1") == _NEWLINE)
-    if objects != len(present) or newlines >= len(present):
+    if not _are_objects(present):
         return np.ones(len(attrs), dtype=bool)
     sizes = lengths(attrs)
     if sizes.max() <= SURELY_FLAT:
         return np.zeros(len(attrs), dtype=bool)
     depths, _ = to_numpy(pc.count_substring_regex(attrs, r"[{\[]"))
     return (sizes > MAX_ATTRS_BYTES) | (depths > MAX_ATTRS_DEPTH)
+
+
+def _are_objects(texts: pa.Array) -> bool:
+    """Say whether some strings, none of them null, are a JSON object each.
+
+    As many objects as strings are not enough: one string may hold two, and two hold one.  But where each begins with a
+    brace and ends with one, no object goes on from one string to the next: nothing else joins `}` and `{`.
+    """
+    if not len(texts):
+        return True
+    ends, data = text_of(texts)
+    if np.diff(ends).min() < len("{}"):
+        return False
+    octets = np.frombuffer(data or b"", dtype="u1")
+    if not ((octets[ends[:-1]] == _OPENING) & (octets[ends[1:] - 1] == _CLOSING)).all():
+        return False
+    try:
+        return len(_lines.decode_lines(_joined(texts))) == len(texts)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _joined(texts: pa.Array) -> pa.Buffer:

@@ -34,6 +34,8 @@ from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 4_096
 _AHEAD = 2
+_TEMPORARY = f"new{TEMPORARY_SUFFIX}"
+"""Whoever writes into a partition holds the maintenance lock."""
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
@@ -55,10 +57,11 @@ def partitions_of(stamps: Numbers, width: Width) -> Iterator[tuple[str, Numbers]
 
 
 class Encoded(Struct, frozen=True, kw_only=True):
-    """A segment that is not on disk yet: its bytes, and the row that will name it."""
+    """A segment that is not on disk yet: its bytes, and the row that will name it, which is made beside writing them."""
 
-    row: SegmentRow
+    partition: str
     data: bytes
+    row: Callable[[], SegmentRow]
 
 
 def as_table(events: pl.DataFrame, schema: EventSchema) -> pa.Table:
@@ -79,7 +82,7 @@ def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[
         for partition, order in partitions_of(to_numpy(columns["ts"])[0], width):
             if len(ahead) == _AHEAD:
                 yield ahead.popleft()()
-            encode = partial(_encode, layout, partition, columns, order)
+            encode = partial(_encode, pool, layout, partition, columns, order)
             ahead.append(encode if len(order) <= BATCH_ROWS else pool.submit(encode).result)
         while ahead:
             yield ahead.popleft()()
@@ -88,8 +91,7 @@ def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[
 def encode_segment(layout: Layout, partition: str, events: pa.Table) -> Encoded:
     """Return the segment of a table (as of `as_table`) with events of one partition, sorted by (ts, seq)."""
     with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
-        columns = _coded(events, pool)
-    return _encode(layout, partition, columns, np.arange(len(events)))
+        return _encode(pool, layout, partition, _coded(events, pool), np.arange(len(events)))
 
 
 def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[Encoded]) -> list[SegmentRow]:
@@ -100,13 +102,14 @@ def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[
     """
     rows = []
     for segment in segments:
-        path = layout.segments / segment.row.path
-        disk.make_directory(path.parent, modes.directory)
-        temporary = path.with_suffix(TEMPORARY_SUFFIX)
+        folder = layout.segments / segment.partition
+        disk.make_directory(folder, modes.directory)
+        temporary = folder / _TEMPORARY
         disk.unlink(temporary)
         write_temporary(disk, temporary, segment.data, modes.file)
-        disk.rename(temporary, path)
-        rows.append(segment.row)
+        row = segment.row()
+        disk.rename(temporary, layout.segments / row.path)
+        rows.append(row)
     for partition in sorted({row.partition for row in rows}):
         disk.sync_directory(layout.segments / partition)
     if rows:
@@ -143,7 +146,7 @@ def _mapping(pool: Executor, rows: int) -> Callable[..., Iterator[pa.Array]]:
     return map if rows <= BATCH_ROWS else pool.map
 
 
-def _encode(layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
+def _encode(beside: Executor, layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
     """Return the segment that holds some events, in order."""
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="auditkit-encode") as pool:
@@ -151,18 +154,35 @@ def _encode(layout: Layout, partition: str, events: _Columns, order: Numbers) ->
         columns = dict(zip(events, chosen, strict=True))
         table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
         file = encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)
-        hashing = pool.submit(hashlib.sha256, file.data)
-        stamps, _ = to_numpy(columns["ts"])
-        described = {**_bounds(columns, stamps), **_parts(file, stamps), "marks": pack_marks(stamps)}
-        digest = hashing.result().digest()
-    row = SegmentRow(
-        path=layout.segment_name(partition, described["first_seq"], described["last_seq"], digest),
+    row = partial(_row, layout, partition, columns, file)
+    is_small = len(order) <= BATCH_ROWS
+    return Encoded(partition=partition, data=file.data, row=row if is_small else beside.submit(row).result)
+
+
+def _row(layout: Layout, partition: str, columns: _Columns, file: IpcFile) -> SegmentRow:
+    """Return the row of the catalog that names a file with events, sorted by (ts, seq)."""
+    stamps, _ = to_numpy(columns["ts"])
+    seqs, _ = to_numpy(columns["seq"])
+    recorded, _ = to_numpy(columns["recorded"])
+    others = np.flatnonzero(~_own(columns["source"]))
+    first, last = int(seqs.min()), int(seqs.max())
+    digest = hashlib.sha256(file.data).digest()
+    return SegmentRow(
+        path=layout.segment_name(partition, first, last, digest),
         partition=partition,
+        first_seq=first,
+        last_seq=last,
+        rows=len(seqs),
+        own_rows=len(seqs) - len(others),
+        min_ts_us=int(stamps[0]),
+        max_ts_us=int(stamps[-1]),
+        producers_max_ts_us=int(stamps[others[-1]]) if len(others) else None,
+        producers_max_recorded_us=int(recorded[others].max()) if len(others) else None,
         size_bytes=len(file.data),
         sha256=digest,
-        **described,
+        marks=pack_marks(stamps),
+        **_parts(file, stamps),
     )
-    return Encoded(row=row, data=file.data)
 
 
 def _chosen(column: pa.Array, order: Numbers) -> pa.Array:
@@ -189,24 +209,6 @@ def _recoded(column: pa.DictionaryArray, order: Numbers) -> pa.Array:
     width = next(width for width in _CODE_WIDTHS if len(values) <= 2 ** (width.bit_width - 1))
     narrow = codes.astype(f"<i{width.bit_width // 8}")
     return pa.DictionaryArray.from_arrays(to_arrow(narrow, width, present), values)
-
-
-def _bounds(columns: _Columns, stamps: Numbers) -> dict[str, Any]:
-    """Return what the catalog keeps about events, sorted by ts."""
-    seqs, _ = to_numpy(columns["seq"])
-    recorded, _ = to_numpy(columns["recorded"])
-    is_own = _own(columns["source"])
-    others = np.flatnonzero(~is_own)
-    return {
-        "first_seq": int(seqs.min()),
-        "last_seq": int(seqs.max()),
-        "rows": len(seqs),
-        "own_rows": len(seqs) - len(others),
-        "min_ts_us": int(stamps[0]),
-        "max_ts_us": int(stamps[-1]),
-        "producers_max_ts_us": int(stamps[others[-1]]) if len(others) else None,
-        "producers_max_recorded_us": int(recorded[others].max()) if len(others) else None,
-    }
 
 
 def _own(source: pa.DictionaryArray) -> Numbers:

@@ -66,8 +66,8 @@ class Encoded(Struct, frozen=True, kw_only=True):
 
 def as_table(events: pl.DataFrame, schema: EventSchema) -> pa.Table:
     """Return events in the types of Arrow they are stored in, text plain."""
-    plain = events.select(list(schema.columns)).cast(pl.Schema(schema.columns)).rechunk()
-    return plain.to_arrow(compat_level=pl.CompatLevel.oldest())
+    plain = pl.DataFrame([events.get_column(name).cast(kind) for name, kind in schema.columns.items()])
+    return plain.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[Encoded]:

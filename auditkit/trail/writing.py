@@ -83,7 +83,7 @@ def flush(core: Core) -> FlushSummary:
         catalog = read_catalog(core.layout.catalog)
         remove_leftovers(core, catalog)
         view = core.source.tail.read(before=end)
-        events = view.events.filter(pl.col("seq") >= catalog.flushed_seq)
+        events = _unflushed(view, catalog)
         _check_whole(core, events, catalog.flushed_seq, end)
         rows: list[SegmentRow] = []
         if events.height:
@@ -134,7 +134,7 @@ def write_directly(
     queue = core.active_queue()
     catalog = core.source.catalog.read()
     view = core.source.tail.read()
-    queued = view.events.filter(pl.col("seq") >= catalog.flushed_seq)
+    queued = _unflushed(view, catalog)
     first = queue.next_seq
     _check_whole(core, queued, catalog.flushed_seq, first)
     recorded_us = max(core.clock.now_us(), queue.recorded_us)
@@ -193,6 +193,12 @@ def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, schema: pa.Sc
     }
     columns = [given[name] if name in given else batch[name] for name in schema.names]
     return pa.table(columns, schema.names).cast(schema)
+
+
+def _unflushed(view: TailView, catalog: CatalogView) -> pl.DataFrame:
+    """Return the events of the queue that are in no segment yet; mostly there are none, which is seen at once."""
+    events = view.events
+    return events.filter(pl.col("seq") >= catalog.flushed_seq) if events.height else events
 
 
 def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None:

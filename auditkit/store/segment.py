@@ -39,6 +39,8 @@ _TEMPORARY = f"new{TEMPORARY_SUFFIX}"
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
+_TEXT = pa.large_string()
+_OTHER_TEXT = (pa.string(), pa.string_view())
 _Columns: TypeAlias = dict[str, pa.Array]
 
 
@@ -71,7 +73,7 @@ def as_table(events: pl.DataFrame, schema: EventSchema) -> pa.Table:
 
 
 def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[Encoded]:
-    """Yield the segments of a table (as of `as_table`, in the order of seq), one per partition, oldest first.
+    """Yield the segments of a table (text of any layout, in the order of seq), one per partition, oldest first.
 
     Encoding runs ahead of whoever takes them, on threads of its own and by `_AHEAD` segments at most; few events are
     encoded when they are asked for, sooner than threads start.
@@ -89,7 +91,7 @@ def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[
 
 
 def encode_segment(layout: Layout, partition: str, events: pa.Table) -> Encoded:
-    """Return the segment of a table (as of `as_table`) with events of one partition, sorted by (ts, seq)."""
+    """Return the segment of a table (text of any layout) with events of one partition, sorted by (ts, seq)."""
     with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
         return _encode(pool, layout, partition, _coded(events, pool), np.arange(len(events)))
 
@@ -135,7 +137,10 @@ def _coded(events: pa.Table, pool: Executor) -> _Columns:
     def coded(name: str) -> pa.Array:
         chunks = [chunk for chunk in events[name].chunks if len(chunk)]
         column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-        return column.dictionary_encode() if name in DICTIONARY_COLUMNS else column
+        if name not in DICTIONARY_COLUMNS:
+            return column.cast(_TEXT) if column.type in _OTHER_TEXT else column
+        encoded = column.dictionary_encode()
+        return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(_TEXT))
 
     columns = _mapping(pool, len(events))(coded, events.column_names)
     return dict(zip(events.column_names, columns, strict=True))
@@ -198,14 +203,15 @@ def _chosen(column: pa.Array, order: Numbers) -> pa.Array:
 
 
 def _recoded(column: pa.DictionaryArray, order: Numbers) -> pa.Array:
-    codes, present = to_numpy(column.indices)
-    codes, present = codes[order], None if present is None else present[order]
-    is_used = np.zeros(len(column.dictionary), dtype=bool)
-    is_used[codes if present is None else codes[present]] = True
     values = column.dictionary
-    if not is_used.all():
-        values = values.filter(flags(is_used))
-        codes = np.maximum(np.cumsum(is_used) - 1, 0)[codes]
+    if not len(values):
+        return pa.DictionaryArray.from_arrays(pa.nulls(len(order), _CODE_WIDTHS[0]), values)
+    codes, present = to_numpy(column.indices)
+    codes, present = codes.take(order), None if present is None else present.take(order)
+    if len(order) < len(column):
+        is_used = np.zeros(len(values), dtype=bool)
+        is_used[codes if present is None else codes[present]] = True
+        values, codes = values.filter(flags(is_used)), np.maximum(np.cumsum(is_used) - 1, 0).take(codes)
     width = next(width for width in _CODE_WIDTHS if len(values) <= 2 ** (width.bit_width - 1))
     narrow = codes.astype(f"<i{width.bit_width // 8}")
     return pa.DictionaryArray.from_arrays(to_arrow(narrow, width, present), values)

@@ -138,8 +138,10 @@ def write_directly(
     first = queue.next_seq
     _check_whole(core, queued, catalog.flushed_seq, first)
     recorded_us = max(core.clock.now_us(), queue.recorded_us)
-    before = as_table(queued, core.schema)
-    events = pa.concat_tables([before, _numbered(batch, first, recorded_us, before.schema)])
+    events = _numbered(batch, first, recorded_us, list(core.schema.columns))
+    if queued.height:
+        before = as_table(queued, core.schema)
+        events = pa.concat_tables([before, events.cast(before.schema)])
     rows = _write_segments(core, events, is_flawless)
     end = first + len(batch)
     change = _change(catalog, view, events, rows, end, also)
@@ -183,16 +185,12 @@ def _vouched(encoded: Iterator[Encoded], flawless: Future[bool]) -> Iterator[Enc
         yield segment
 
 
-def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, schema: pa.Schema) -> pa.Table:
-    """Return a batch with seqs and the moment of acceptance, as it is stored."""
+def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, names: Sequence[str]) -> pa.Table:
+    """Return a batch with seqs and the moment of acceptance, its columns in this order."""
     seqs = np.arange(first, first + len(batch), dtype="<u8")
     moments = np.full(len(batch), recorded_us, dtype="<i8")
-    given = {
-        "seq": to_arrow(seqs, schema.field("seq").type),
-        "recorded": to_arrow(moments, schema.field("recorded").type),
-    }
-    columns = [given[name] if name in given else batch[name] for name in schema.names]
-    return pa.table(columns, schema.names).cast(schema)
+    given = {"seq": to_arrow(seqs, pa.uint64()), "recorded": to_arrow(moments, pa.timestamp("us", "UTC"))}
+    return pa.table([given[name] if name in given else batch[name] for name in names], names)
 
 
 def _unflushed(view: TailView, catalog: CatalogView) -> pl.DataFrame:

@@ -142,21 +142,16 @@ def _coded(events: pa.Table, pool: Executor) -> _Columns:
         encoded = column.dictionary_encode()
         return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(_TEXT))
 
-    columns = _mapping(pool, len(events))(coded, events.column_names)
+    # Few events are encoded sooner than threads start.
+    columns = (map if len(events) <= BATCH_ROWS else pool.map)(coded, events.column_names)
     return dict(zip(events.column_names, columns, strict=True))
-
-
-def _mapping(pool: Executor, rows: int) -> Callable[..., Iterator[pa.Array]]:
-    """Return what calls a function with each column: on threads, unless that takes longer than what they have to do."""
-    return map if rows <= BATCH_ROWS else pool.map
 
 
 def _encode(beside: Executor, layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
     """Return the segment that holds some events, in order."""
+    columns = {name: _chosen(column, order) for name, column in events.items()}
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="auditkit-encode") as pool:
-        chosen = _mapping(pool, len(order))(lambda column: _chosen(column, order), events.values())
-        columns = dict(zip(events, chosen, strict=True))
         table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
         file = encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)
     row = partial(_row, layout, partition, columns, file)

@@ -36,9 +36,12 @@ def to_arrow(numbers: Numbers, kind: pa.DataType = _UINT32, present: Numbers | N
 
 def flags(mask: Numbers) -> pa.Array:
     """Return a mask as Arrow's."""
-    return pa.Array.from_buffers(
-        pa.bool_(), len(mask), [None, pa.py_buffer(np.packbits(mask, bitorder="little"))]
-    )
+    return pa.Array.from_buffers(pa.bool_(), len(mask), [None, packed(mask)])
+
+
+def packed(bits: Numbers) -> pa.Buffer:
+    """Return bits, one byte each, as Arrow stores them."""
+    return pa.py_buffer(np.packbits(bits, bitorder="little"))
 
 
 def text_of(texts: pa.Array) -> tuple[Numbers, pa.Buffer | None]:

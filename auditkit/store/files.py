@@ -137,8 +137,10 @@ class OpenSegment(Struct, frozen=True):
     names: Sequence[str]
     view: mmap.mmap
     flags: bytearray
-    readers: dict[tuple[bool, tuple[int, ...]], Any] = field(default_factory=dict)
-    """An open reader for each choice of columns, with the dictionaries it has decoded."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """For `store.reading`: how each column is stored, once that was read."""
+    batches: dict[int, Any] = field(default_factory=dict)
+    """For `store.reading`: where the buffers of a record batch lie, as far as that was asked for."""
     texts: dict[str, pl.Series] = field(default_factory=dict)
     """For whoever reads the segment: the values of its dictionaries, as far as they were asked for."""
     reading: threading.Lock = field(default_factory=threading.Lock)

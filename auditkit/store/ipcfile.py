@@ -1,24 +1,25 @@
-"""Arrow IPC files whose record batches are compressed beside each other.
+"""Arrow IPC files whose record batches are compressed beside each other, in frames that can be read alone.
 
-Arrow's writer takes one batch after the other.  Here it writes the batches as streams, each stream on a thread of its own,
-and a frame for them: the file with all dictionaries and as many batches, empty ones.  The messages of the streams take
-the places of the empty batches, and the footer's blocks, which say where each batch lies, are set to where they came to
-lie (Arrow's File.fbs).  The bytes are those that Arrow would have written.
+Arrow's writer takes one batch after the other and makes one frame of a buffer.  Here it writes a frame for the file: all
+dictionaries and as many batches, empty ones.  The messages made here take the places of the empty batches, and the
+footer's blocks, which say where each batch lies, are set to where they came to lie (Arrow's File.fbs).
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
+from auditkit.arrays import text_of
+from auditkit.store.compression import LENGTH, NUMBERS_BYTES, TEXT_BYTES, compress, cut
+from auditkit.store.message import ALIGNMENT, PREFIX, metadata_like
+
 _OPTIONS = {"compression": "zstd", "use_threads": False}
-_SHARE_BATCHES = 4
-"""Fewer batches are not worth a thread."""
 _BLOCK = np.dtype(
     {
         "names": ["offset", "metadata", "body"],
@@ -27,8 +28,6 @@ _BLOCK = np.dtype(
         "itemsize": 24,
     }
 )
-_PREFIX = struct.Struct("<4xi")
-"""What begins a message: a marker, and how long its metadata is."""
 _TRAILER = struct.Struct("<i6s")
 """What ends a file: how long the footer is, and the magic bytes."""
 _RECORD_BATCHES = 3
@@ -53,26 +52,103 @@ def encode_file(
 
     `metadata` goes into the footer; it is asked for while the batches are compressed.
     """
-    batches = -(-len(table) // batch_rows)
-    share = batch_rows * max(_SHARE_BATCHES, -(-batches // threads))
-    codes = _codes(table)
-    compressing = [
-        pool.submit(_messages, codes.slice(begin, share), batch_rows) for begin in range(0, len(table), share)
-    ]
-    frame = _frame(table, batches, metadata())
-    messages = [message for done in compressing for message in done.result()]
-    return _filled(frame, messages)
+    codes, begins = _codes(table), range(0, len(table), batch_rows)
+    batches = [_batch(codes.slice(begin, batch_rows)) for begin in begins]
+    pieces = [piece for batch in batches for buffer in batch.buffers for piece in buffer.pieces]
+    compressing = pool.submit(compress, pieces, threads)
+    template = _template(codes)
+    file = _file(table, len(batches), metadata())
+    frames = iter(compressing.result())
+    return _filled(file, [_message(template, batch, frames) for batch in batches])
 
 
-def _filled(frame: bytearray, messages: Sequence[memoryview]) -> IpcFile:
+class _Buffer(Struct, frozen=True):
+    """What a buffer holds, and that cut into what its frames are to hold."""
+
+    size: int
+    pieces: Sequence[memoryview]
+
+    @classmethod
+    def of(cls, data: Any, frame_bytes: int) -> "_Buffer":
+        view = memoryview(data if data is not None else b"").cast("B")
+        return cls(len(view), cut(view, frame_bytes))
+
+
+class _Batch(Struct, frozen=True):
+    """A record batch on its way into a message."""
+
+    rows: int
+    nulls: Sequence[int]
+    buffers: Sequence[_Buffer]
+
+
+def _batch(codes: pa.Table) -> _Batch:
+    columns = [column.chunk(0) for column in codes.columns]
+    return _Batch(
+        len(codes),
+        [column.null_count for column in columns],
+        [buffer for column in columns for buffer in _buffers(column)],
+    )
+
+
+def _buffers(column: pa.Array) -> list[_Buffer]:
+    """Return the buffers of a slice of a column as Arrow stores them: they begin with its first event."""
+    validity, first, *_ = column.buffers()
+    present = _Buffer.of(_bits(validity, column) if column.null_count else None, NUMBERS_BYTES)
+    if pa.types.is_large_string(column.type):
+        ends, text = text_of(column)
+        begin, end = int(ends[0]), int(ends[-1])
+        data = None if text is None else memoryview(text)[begin:end]
+        return [present, _Buffer.of(ends - begin, NUMBERS_BYTES), _Buffer.of(data, TEXT_BYTES)]
+    if pa.types.is_boolean(column.type):
+        return [present, _Buffer.of(_bits(first, column), NUMBERS_BYTES)]
+    width = column.type.bit_width // 8
+    numbers = memoryview(first)[column.offset * width : (column.offset + len(column)) * width]
+    return [present, _Buffer.of(numbers, NUMBERS_BYTES)]
+
+
+def _bits(buffer: pa.Buffer, column: pa.Array) -> Any:
+    """Return the bits of a slice of a column, and none of what lies behind it."""
+    begin, shift = divmod(column.offset, 8)
+    octets = np.frombuffer(buffer, dtype="u1")[begin : begin + -(-(shift + len(column)) // 8)]
+    if not shift and not len(column) % 8:
+        return octets
+    return np.packbits(np.unpackbits(octets, bitorder="little")[shift:][: len(column)], bitorder="little")
+
+
+def _message(template: memoryview, batch: _Batch, frames: Iterator[Any]) -> bytes:
+    """Return the message of a batch, whose frames come next."""
+    body: list[Any] = []
+    places, end = [], 0
+    for buffer in batch.buffers:
+        compressed = list(islice(frames, len(buffer.pieces)))
+        size = sum(map(len, compressed)) + LENGTH.size if compressed else 0
+        places.append((end, size))
+        if compressed:
+            body += [LENGTH.pack(buffer.size), *compressed, bytes(-size % ALIGNMENT)]
+        end += size + -size % ALIGNMENT
+    return b"".join([metadata_like(template, batch.rows, batch.nulls, places, end), *body])
+
+
+def _template(codes: pa.Table) -> memoryview:
+    """Return the message of a compressed batch with these columns."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, codes.schema, options=pa.ipc.IpcWriteOptions(**_OPTIONS)) as writer:
+        writer.write_table(codes.slice(0, 1))
+    source = pa.BufferReader(sink.getvalue())
+    pa.ipc.read_message(source)  # the schema
+    return memoryview(sink.getvalue())[source.tell() :]
+
+
+def _filled(file: bytearray, messages: Sequence[bytes]) -> IpcFile:
     """Return a file with messages in the place of its empty batches, which is told so."""
-    blocks = _blocks(frame)
+    blocks = _blocks(file)
     head, foot = blocks["offset"][0], blocks[-1]["offset"] + blocks[-1]["metadata"] + blocks[-1]["body"]
     borders = list(accumulate(map(len, messages), initial=int(head)))
     blocks["offset"] = borders[:-1]
     blocks["metadata"] = [_metadata_length(message) for message in messages]
     blocks["body"] = np.diff(borders) - blocks["metadata"]
-    with memoryview(frame) as view:
+    with memoryview(file) as view:
         return IpcFile(data=b"".join([view[:head], *messages, view[foot:]]), borders=borders)
 
 
@@ -87,20 +163,7 @@ def _codes(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=table.column_names)
 
 
-def _messages(codes: pa.Table, batch_rows: int) -> list[memoryview]:
-    """Return the message of each batch; one call for all of them, so that Python's lock is asked for once."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, codes.schema, options=pa.ipc.IpcWriteOptions(**_OPTIONS)) as writer:
-        writer.write_table(codes, max_chunksize=batch_rows)
-    stream = sink.getvalue()
-    source, borders = pa.BufferReader(stream), []
-    for _ in range(-(-len(codes) // batch_rows) + 1):  # the first message is the schema
-        pa.ipc.read_message(source)
-        borders.append(source.tell())
-    return [memoryview(stream)[begin:end] for begin, end in pairwise(borders)]
-
-
-def _frame(table: pa.Table, batches: int, metadata: Mapping[bytes, bytes]) -> bytearray:
+def _file(table: pa.Table, batches: int, metadata: Mapping[bytes, bytes]) -> bytearray:
     """Return a file with a table's dictionaries and so many empty batches."""
     sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(**_OPTIONS)
     empty = pa.RecordBatch.from_arrays([_emptied(column) for column in table.columns], schema=table.schema)
@@ -132,6 +195,6 @@ def _blocks(file: bytearray) -> Any:
     return np.frombuffer(file, dtype=_BLOCK, count=number("I", vector), offset=vector + 4)
 
 
-def _metadata_length(message: memoryview) -> int:
+def _metadata_length(message: bytes) -> int:
     """Return how long a message's metadata is, with what begins it."""
-    return _PREFIX.size + int(_PREFIX.unpack_from(message)[0])
+    return PREFIX.size + int(PREFIX.unpack_from(message)[0])

@@ -29,6 +29,11 @@ class Part(Struct, frozen=True):
         """The number of events, wanted or not."""
         return int(self.batch.num_rows)
 
+    def places(self) -> list[int]:
+        """Return where in the batch the wanted events lie."""
+        found = np.arange(self.rows) if self.mask is None else np.flatnonzero(self.mask)
+        return [self.begin + place for place in found.tolist()]
+
     def pieces(self) -> list[pa.RecordBatch]:
         """Return the wanted events."""
         if self.mask is None:

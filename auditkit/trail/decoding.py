@@ -4,7 +4,7 @@ Conditions on dictionaries are asked once for each of their values, and text is 
 remain.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 from auditkit.arrays import text_of
 from auditkit.event import OWN_SOURCE
 from auditkit.store.files import OpenSegment, SegmentFiles
-from auditkit.store.reading import batches, candidates
+from auditkit.store.reading import batches, candidates, few, whole
 from auditkit.timerange import TimeRange
 from auditkit.trail.decoded import Decoded, Events, Part, numbers_of, places_of, series_of
 from auditkit.trail.snapshot import Snapshot
@@ -21,36 +21,68 @@ from auditkit.trail.wanting import Stretch, Wanted
 from auditkit.where import Condition
 
 _KEPT = "\0kept"
+_FEW = 4
+"""So many events of a batch, or fewer on the average, are worth being decoded one by one."""
 
 
 def decode(wanted: Wanted, segment: OpenSegment, stretch: Stretch) -> Decoded:
     """Decode what may be wanted of a stretch; Polars is used only where there are conditions."""
-    numbers: Sequence[int] = stretch.numbers
-    if wanted.hashes:
-        numbers = [number for number in candidates(segment, wanted.hashes) if number in stretch.numbers]
-    looked_at = wanted.looked_at(stretch)
-    tables: dict[int, Any] = {}
-    if wanted.conditions and not wanted.hashes:
-        # Few events are expected to remain: the other columns are decoded only where there are some.
-        first = batches(segment, numbers, looked_at, spread=wanted.spread)
-        numbers = [
-            number
-            for number, batch in zip(numbers, first, strict=True)
-            if _chosen(wanted, number, stretch, batch, tables) is not None
-        ]
-    columns = looked_at.union(wanted.columns)
-    read = batches(segment, numbers, columns, spread=wanted.spread) if numbers else ()
+    numbers, columns = _candidates(wanted, segment, stretch), wanted.looked_at(stretch).union(wanted.columns)
     if wanted.takes_all_of(stretch):
-        return Decoded(list(wanted.columns), [Part(numbers[0], 0, pa.concat_batches(read))], segment.texts)
-    chosen = (
-        _chosen(wanted, number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
-    )
-    return Decoded(list(wanted.columns), [part for part in chosen if part is not None], segment.texts)
+        parts = [Part(numbers[0], 0, whole(segment, numbers, columns, spread=wanted.spread))]
+    elif wanted.conditions:
+        # Few events are expected to remain: the other columns are decoded only where there are some.
+        parts = _widened(_looked_for(wanted, segment, stretch), segment, columns)
+    else:
+        read = batches(segment, numbers, columns, spread=wanted.spread)
+        parts = _parts(wanted, stretch, numbers, read)
+    return Decoded(list(wanted.columns), parts, segment.texts)
 
 
 def events_of(wanted: Wanted, files: SegmentFiles, stretch: Stretch) -> list[Events]:
     """Return the wanted events of a stretch."""
-    return decode(wanted, files.open(stretch.row), stretch).events()
+    segment = files.open(stretch.row)
+    if not wanted.conditions or wanted.takes_all_of(stretch):
+        return decode(wanted, segment, stretch).events()
+    parts = _looked_for(wanted, segment, stretch)
+    places = {part.number: part.places() for part in parts}
+    if sum(map(len, places.values())) <= _FEW * len(places):
+        parts = [Part(0, 0, few(segment, places, wanted.columns))] if parts else []
+    else:
+        parts = _widened(parts, segment, wanted.columns)
+    return Decoded(list(wanted.columns), parts, segment.texts).events()
+
+
+def _candidates(wanted: Wanted, segment: OpenSegment, stretch: Stretch) -> Sequence[int]:
+    if not wanted.hashes:
+        return stretch.numbers
+    return [number for number in candidates(segment, wanted.hashes) if number in stretch.numbers]
+
+
+def _looked_for(wanted: Wanted, segment: OpenSegment, stretch: Stretch) -> list[Part]:
+    """Return where the wanted events lie, with the columns that say so."""
+    numbers = _candidates(wanted, segment, stretch)
+    read = batches(segment, numbers, wanted.looked_at(stretch), spread=wanted.spread)
+    return _parts(wanted, stretch, numbers, read)
+
+
+def _parts(
+    wanted: Wanted, stretch: Stretch, numbers: Sequence[int], read: Iterable[pa.RecordBatch]
+) -> list[Part]:
+    tables: dict[int, Any] = {}
+    chosen = (
+        _chosen(wanted, number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
+    )
+    return [part for part in chosen if part is not None]
+
+
+def _widened(parts: Sequence[Part], segment: OpenSegment, columns: Collection[str]) -> list[Part]:
+    """Return parts with these columns."""
+    read = batches(segment, [part.number for part in parts], columns)
+    return [
+        Part(part.number, part.begin, batch.slice(part.begin, part.rows), part.mask)
+        for part, batch in zip(parts, read, strict=True)
+    ]
 
 
 def _chosen(

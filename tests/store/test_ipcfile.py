@@ -1,8 +1,9 @@
-"""Files that are compressed in shares are the files that Arrow writes."""
+"""Files whose batches are compressed in frames are files of Arrow's format."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -39,14 +40,30 @@ def table(rows: int) -> pa.Table:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("rows", [1, 9, 10, 11, 79, 80, 403])
-def test_the_bytes_are_those_of_arrows_own_writer(pool: Executor, rows: int, threads: int) -> None:
-    """However many threads compress, not a byte differs."""
-    events, sink = table(rows), pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_file(sink, events.schema, options=options, metadata=METADATA) as writer:
-        writer.write_table(events, max_chunksize=BATCH_ROWS)
+def test_arrow_and_polars_read_what_was_written(pool: Executor, rows: int, threads: int) -> None:
+    """However many threads compress, readers of Arrow's format find the table, its batches and its metadata."""
+    events = table(rows)
     encoded = encode_file(events, BATCH_ROWS, lambda: METADATA, pool, threads)
-    assert encoded.data == sink.getvalue().to_pybytes()
+    file = pa.ipc.open_file(encoded.data)
+    read = file.read_all()
+    read.validate(full=True)
+    assert read == events
+    assert read.schema.equals(events.schema, check_metadata=True)
+    assert file.metadata == METADATA
+    assert [file.get_batch(n).num_rows for n in range(file.num_record_batches)] == [
+        min(BATCH_ROWS, rows - begin) for begin in range(0, rows, BATCH_ROWS)
+    ]
+    assert pl.read_ipc(encoded.data).equals(pl.DataFrame(pl.from_arrow(events)))
+
+
+def test_buffers_of_several_frames_are_read_by_arrow_and_polars(pool: Executor) -> None:
+    """Batches that are longer than a frame holds are the same for every reader."""
+    events = table(10_000)
+    encoded = encode_file(events, 9_000, dict, pool, 2)
+    buffers = 2 * (2 * events.num_columns + 1)
+    assert encoded.data.count(b"\x28\xb5\x2f\xfd") > buffers  # each frame begins so
+    assert pa.ipc.open_file(encoded.data).read_all() == events
+    assert pl.read_ipc(encoded.data).equals(pl.DataFrame(pl.from_arrow(events)))
 
 
 def test_borders_are_where_batches_meet(pool: Executor) -> None:

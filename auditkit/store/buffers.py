@@ -9,7 +9,7 @@ from collections.abc import Sequence, Sized
 from typing import Any, TypeVar
 
 import numpy as np
-import zstandard
+import pyarrow as pa
 from msgspec import Struct
 
 from auditkit.store.compression import Buffer, decompress
@@ -28,42 +28,41 @@ class Everything(Struct, frozen=True, kw_only=True):
 
     file: memoryview
     batches: Sequence[Batch]
-    threads: int
 
     @property
     def rows(self) -> int:
         """The number of events."""
         return sum(batch.rows for batch in self.batches)
 
-    def numbers(self, buffer: int, width: int) -> bytes:
+    def numbers(self, buffer: int, width: int) -> pa.Buffer:
         """Return the numbers in a buffer, `width` bytes each."""
-        return _sized(b"".join(self._held(buffer)), self.rows * width)
+        held, _ = self._held(buffer)
+        return _sized(held, self.rows * width)
 
     def bits(self, buffer: int) -> Numbers:
         """Return the bits in a buffer, one byte each; set where a batch does without the buffer."""
-        found = []
-        for batch, held in zip(self.batches, self._held(buffer), strict=True):
-            octets = np.frombuffer(held, dtype="u1")
-            found.append(
-                _sized(np.unpackbits(octets, count=batch.rows, bitorder="little"), batch.rows)
-                if held
-                else np.ones(batch.rows, dtype="u1")
-            )
+        held, sizes = self._held(buffer)
+        found, octets, begin = [], np.frombuffer(held, dtype="u1"), 0
+        for batch, size in zip(self.batches, sizes, strict=True):
+            bits = np.unpackbits(octets[begin : begin + size], bitorder="little")[: batch.rows]
+            found.append(_sized(bits, batch.rows) if size else np.ones(batch.rows, dtype="u1"))
+            begin += size
         return np.concatenate(found)
 
-    def texts(self, buffer: int) -> tuple[Numbers, bytes]:
+    def texts(self, buffer: int) -> tuple[Numbers, pa.Buffer]:
         """Return where each text begins and the last ends, and all of them, from a buffer and the one behind it."""
-        ends, begin, position = np.zeros(self.rows + 1, dtype=_END), 0, 0
-        for batch, held in zip(self.batches, self._held(buffer), strict=True):
-            own = _sized(np.frombuffer(held, dtype=_END), batch.rows + 1)
-            np.add(own, begin, out=ends[position : position + batch.rows + 1])
-            begin, position = begin + int(own[-1]), position + batch.rows
-        return ends, _sized(b"".join(self._held(buffer + 1)), begin)
+        held, _ = self._held(buffer)
+        texts, sizes = self._held(buffer + 1)
+        own = _sized(np.frombuffer(held, dtype=_END), self.rows + len(self.batches))
+        ends, begin, first = np.zeros(self.rows + 1, dtype=_END), 0, 0
+        for batch, size in zip(self.batches, sizes, strict=True):
+            np.add(own[: batch.rows + 1], begin, out=ends[first : first + batch.rows + 1])
+            own, begin, first = own[batch.rows + 1 :], begin + size, first + batch.rows
+        return ends, _sized(texts, int(ends[-1]))
 
-    def _held(self, buffer: int) -> list[bytes]:
+    def _held(self, buffer: int) -> tuple[pa.Buffer, Sequence[int]]:
         places = (batch.buffers[buffer] for batch in self.batches)
-        found = decompress([self.file[begin:end] for begin, end in places], self.threads)
-        return [b"".join(frames) for frames in found]
+        return decompress([self.file[begin:end] for begin, end in places])
 
 
 class Few(Struct, frozen=True, kw_only=True):
@@ -72,7 +71,6 @@ class Few(Struct, frozen=True, kw_only=True):
     file: memoryview
     batches: Sequence[Batch]
     places: Sequence[Sequence[int]]
-    decompressor: zstandard.ZstdDecompressor
 
     @property
     def rows(self) -> int:
@@ -112,7 +110,7 @@ class Few(Struct, frozen=True, kw_only=True):
         held = []
         for batch, places in zip(self.batches, self.places, strict=True):
             begin, end = batch.buffers[buffer]
-            held.append((Buffer(self.file[begin:end], self.decompressor), places))
+            held.append((Buffer(self.file[begin:end]), places))
         return held
 
 

@@ -5,10 +5,11 @@ that hold what is asked for can be read alone, so that one event costs a small p
 """
 
 import struct
+import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from typing import Any
 
+import pyarrow as pa
 import zstandard
 from msgspec import Struct, field
 
@@ -28,6 +29,8 @@ _REPEATED = 1
 FrameError = zstandard.ZstdError
 """What is raised where bytes are no frames."""
 
+_own = threading.local()
+
 
 def cut(buffer: memoryview, frame_bytes: int) -> list[memoryview]:
     """Return what each frame of a buffer is to hold."""
@@ -39,21 +42,22 @@ def compress(pieces: list[memoryview], threads: int) -> Any:
     return zstandard.ZstdCompressor(level=_LEVEL).multi_compress_to_buffer([*pieces], threads=threads)
 
 
-def decompress(buffers: Sequence[memoryview], threads: int) -> list[list[Any]]:
-    """Return what each of some compressed buffers holds, frame by frame, in one call that does not hold Python's lock."""
-    frames = [[buffer[begin:end] for begin, end, _ in _frames(buffer)] for buffer in buffers]
-    pieces: list[bytes | bytearray | memoryview] = list(chain.from_iterable(frames))
-    if not pieces:
-        return [[] for _ in buffers]
-    contents = iter(zstandard.ZstdDecompressor().multi_decompress_to_buffer(pieces, threads=threads))
-    return [list(islice(contents, len(found))) for found in frames]
+def decompress(buffers: Sequence[memoryview]) -> tuple[pa.Buffer, list[int]]:
+    """Return what some compressed buffers hold, one behind the other, and how many bytes are each one's."""
+    sizes = [LENGTH.unpack_from(buffer)[0] if buffer else 0 for buffer in buffers]
+    together, begin = pa.allocate_buffer(sum(sizes)), 0
+    for buffer, size in zip(buffers, sizes, strict=True):
+        frames = _decompressor().stream_reader(buffer[LENGTH.size :], read_across_frames=True)
+        if frames.readinto(memoryview(together)[begin : begin + size]) != size:
+            raise FrameError("frames hold less than their buffer says")
+        begin += size
+    return together, sizes
 
 
 class Buffer(Struct):
     """A compressed buffer of which a few bytes are wanted, perhaps again and again."""
 
     data: memoryview
-    decompressor: zstandard.ZstdDecompressor
     contents: dict[int, bytes] = field(default_factory=dict)
     """What those frames hold that were read, by where they begin."""
 
@@ -63,7 +67,7 @@ class Buffer(Struct):
         for begin, end, held in _frames(self.data):
             if low + held > first:
                 if begin not in self.contents:
-                    self.contents[begin] = self.decompressor.decompress(self.data[begin:end])
+                    self.contents[begin] = _decompressor().decompress(self.data[begin:end])
                 found += self.contents[begin][max(first - low, 0) : last - low]
             low += held
             if low >= last:
@@ -71,16 +75,20 @@ class Buffer(Struct):
         return found
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return the one of this thread; a new one for each question would cost as much as what it decompresses."""
+    if not hasattr(_own, "decompressor"):
+        _own.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _own.decompressor
+    return found
+
+
 def _frames(buffer: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield where each frame of a compressed buffer begins and ends, and how many bytes it holds (RFC 8878, 3.1.1)."""
     begin = LENGTH.size
     while begin < len(buffer):
-        header = buffer[begin : begin + _LONGEST_HEADER]
-        held, end, is_last = (
-            zstandard.frame_content_size(header),
-            begin + zstandard.frame_header_size(header),
-            0,
-        )
+        header, is_last = buffer[begin : begin + _LONGEST_HEADER], 0
+        held, end = zstandard.frame_content_size(header), begin + zstandard.frame_header_size(header)
         while not is_last:
             block = int.from_bytes(buffer[end : end + _BLOCK_HEADER], "little")
             is_last, kind, size = block & 1, block >> 1 & 3, block >> 3

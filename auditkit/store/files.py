@@ -137,13 +137,14 @@ class OpenSegment(Struct, frozen=True):
     names: Sequence[str]
     view: mmap.mmap
     flags: bytearray
+    footer: dict[bytes, bytes] = field(default_factory=dict)
+    """For `store.reading`: the metadata of the file's footer, once that was read."""
     columns: dict[str, Any] = field(default_factory=dict)
     """For `store.reading`: how each column is stored, once that was read."""
     batches: dict[int, Any] = field(default_factory=dict)
     """For `store.reading`: where the buffers of a record batch lie, as far as that was asked for."""
     texts: dict[str, pl.Series] = field(default_factory=dict)
     """For whoever reads the segment: the values of its dictionaries, as far as they were asked for."""
-    reading: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, numbers: Collection[int]) -> None:
         """Raise `CorruptionError` where these batches, or what is parsed with them, are not what was written."""

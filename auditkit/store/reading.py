@@ -5,79 +5,65 @@ few frames that hold a few events.
 """
 
 import struct
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
-import zstandard
 from msgspec import Struct
 
 from auditkit.arrays import packed
 from auditkit.errors import CorruptionError, FormatError
 from auditkit.store import filters
 from auditkit.store.buffers import Everything, Few
+from auditkit.store.compression import FrameError
 from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment
 from auditkit.store.message import Batch, read_batch
 
-_AT_ONCE = 32
-"""So many batches are read together for whoever goes through them one by one."""
-_THREADS = 2
+Numbers = Any
+"""A numpy array."""
 
 
-def whole(
-    segment: OpenSegment, numbers: Sequence[int], columns: Collection[str], *, spread: bool = False
-) -> pa.RecordBatch:
-    """Return all events of the batches with these numbers (ascending), the columns in the order of the schema.
-
-    With `spread`, threads decompress a column beside each other: sooner, with more work in all.
-    """
+def whole(segment: OpenSegment, numbers: Sequence[int], columns: Collection[str]) -> pa.RecordBatch:
+    """Return all events of the batches with these numbers (ascending), the columns in the order of the schema."""
     segment.check(numbers)
     with _explained(segment):
         found = [_batch(segment, number) for number in numbers]
-        held = Everything(file=memoryview(segment.view), batches=found, threads=_THREADS if spread else 1)
-        read = _decoded(segment, held, columns)
+        held = Everything(file=memoryview(segment.view), batches=found)
+        read = _decoded(segment, held, numbers, columns)
     segment.give_back(numbers)
     return read
 
 
-def batches(
-    segment: OpenSegment, numbers: Sequence[int], columns: Collection[str], *, spread: bool = False
-) -> Iterator[pa.RecordBatch]:
-    """Yield the batches with these numbers one by one."""
-    for begin in range(0, len(numbers), _AT_ONCE):
-        group = numbers[begin : begin + _AT_ONCE]
-        together = whole(segment, group, columns, spread=spread)
-        rows = [segment.row.parts[number].rows for number in group]
-        for first, count in zip(accumulate(rows, initial=0), rows, strict=False):
-            yield together.slice(first, count)
-
-
-def few(
-    segment: OpenSegment, places: Mapping[int, Sequence[int]], columns: Collection[str]
-) -> pa.RecordBatch:
-    """Return single events by their places in batches, both ascending, at little more than their own cost."""
+def few(segment: OpenSegment, positions: Numbers, columns: Collection[str]) -> pa.RecordBatch:
+    """Return single events by their positions in a segment (ascending), at little more than their own cost."""
+    begins = list(accumulate((part.rows for part in segment.row.parts), initial=0))
+    places: dict[int, list[int]] = {}
+    for position in positions.tolist():
+        number = bisect_right(begins, position) - 1
+        places.setdefault(number, []).append(position - begins[number])
     segment.check(places.keys())
     with _explained(segment):
         held = Few(
             file=memoryview(segment.view),
             batches=[_batch(segment, number) for number in places],
             places=list(places.values()),
-            decompressor=zstandard.ZstdDecompressor(),
         )
-        return _decoded(segment, held, columns)
+        return _decoded(segment, held, places.keys(), columns)
 
 
 def candidates(segment: OpenSegment, wanted: Mapping[str, Any]) -> Collection[int]:
     """Return the batches that may hold, in each of the columns, one of the values with the hashes `wanted`."""
     segment.check(())
     with _explained(segment):
-        footer = pa.ipc.open_file(pa.py_buffer(segment.view)).metadata or {}
+        if not segment.footer:
+            segment.footer.update(_opened(segment).metadata or {})
         chosen = set(range(segment.row.batch_count))
         for column, values in wanted.items():
-            filter_bytes = footer.get(filters.filter_key(column))
-            chosen &= set() if filter_bytes is None else set(filters.candidates(filter_bytes, values))
+            found = segment.footer.get(filters.filter_key(column))
+            chosen &= set() if found is None else set(filters.candidates(found, values))
     return sorted(chosen)
 
 
@@ -90,9 +76,12 @@ class _Column(Struct, frozen=True):
     dictionary: pa.Array | None
 
 
-def _decoded(segment: OpenSegment, held: Everything | Few, columns: Collection[str]) -> pa.RecordBatch:
-    known = _columns(segment)
-    arrays = {name: _array(known[name], held) for name in segment.names if name in columns}
+def _decoded(
+    segment: OpenSegment, held: Everything | Few, numbers: Collection[int], columns: Collection[str]
+) -> pa.RecordBatch:
+    if not segment.columns:
+        segment.columns.update(_columns(segment, min(numbers)))
+    arrays = {name: _array(segment.columns[name], held) for name in segment.names if name in columns}
     return pa.RecordBatch.from_pydict(arrays)
 
 
@@ -118,25 +107,25 @@ def _plain(column: _Column, held: Everything | Few) -> pa.Array:
     return pa.Array.from_buffers(kind, held.rows, buffers)
 
 
-def _columns(segment: OpenSegment) -> Mapping[str, _Column]:
-    """Return how the columns are stored."""
-    if segment.columns:
-        return segment.columns
-    file = pa.ipc.open_file(pa.py_buffer(segment.view))
-    if (file.schema.metadata or {}).get(METADATA_KEY) != FORMAT:
+def _columns(segment: OpenSegment, number: int) -> dict[str, _Column]:
+    """Return how the columns are stored; Arrow gives dictionaries with a batch, here that of a number that was checked."""
+    schema = _opened(segment).schema
+    if (schema.metadata or {}).get(METADATA_KEY) != FORMAT:
         raise FormatError(f"{segment.path}: unknown segment format (expected {FORMAT.decode()})")
-    coded = [n for n, field in enumerate(file.schema) if pa.types.is_dictionary(field.type)]
-    options = pa.ipc.IpcReadOptions(included_fields=coded, use_threads=False)
-    codes = pa.ipc.open_file(pa.py_buffer(segment.view), options=options).get_batch(0)
-    found, first = {}, 0
-    for number, field in enumerate(file.schema):
+    coded = [place for place, field in enumerate(schema) if pa.types.is_dictionary(field.type)]
+    codes = _opened(segment, included_fields=coded, use_threads=False).get_batch(number)
+    columns, first = {}, 0
+    for place, field in enumerate(schema):
         kind, dictionary = field.type, None
-        if number in coded:
+        if place in coded:
             kind, dictionary = field.type.index_type, codes.column(field.name).dictionary
-        found[field.name] = _Column(number, first, kind, dictionary)
+        columns[field.name] = _Column(place, first, kind, dictionary)
         first += 3 if pa.types.is_large_string(kind) else 2
-    segment.columns.update(found)
-    return segment.columns
+    return columns
+
+
+def _opened(segment: OpenSegment, **options: Any) -> Any:
+    return pa.ipc.open_file(pa.py_buffer(segment.view), options=pa.ipc.IpcReadOptions(**options))
 
 
 def _batch(segment: OpenSegment, number: int) -> Batch:
@@ -154,5 +143,5 @@ def _explained(segment: OpenSegment) -> Iterator[None]:
     """Turn what is raised where bytes make no sense into what it means: the file was written wrongly."""
     try:
         yield
-    except (pa.ArrowException, zstandard.ZstdError, struct.error, ValueError) as exc:
+    except (pa.ArrowException, OSError, FrameError, struct.error, ValueError, IndexError) as exc:
         raise CorruptionError(segment.path, offset=None, reason=f"segment does not read: {exc}") from exc

@@ -17,7 +17,7 @@ _FEW = 64
 
 
 class Part(Struct, frozen=True):
-    """Events from the one at `begin` of the batch `number` on, and which of them are wanted (`None`: all)."""
+    """Events from the one at `begin` of the batch `number` on, perhaps of the next ones too, and which of them are wanted (`None`: all)."""
 
     number: int
     begin: int
@@ -29,10 +29,9 @@ class Part(Struct, frozen=True):
         """The number of events, wanted or not."""
         return int(self.batch.num_rows)
 
-    def places(self) -> list[int]:
-        """Return where in the batch the wanted events lie."""
-        found = np.arange(self.rows) if self.mask is None else np.flatnonzero(self.mask)
-        return [self.begin + place for place in found.tolist()]
+    def places(self) -> Any:
+        """Return where among all events of the part the wanted ones are."""
+        return np.arange(self.rows) if self.mask is None else np.flatnonzero(self.mask)
 
     def pieces(self) -> list[pa.RecordBatch]:
         """Return the wanted events."""

@@ -4,8 +4,9 @@ Conditions on dictionaries are asked once for each of their values, and text is 
 remain.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow as pa
 from auditkit.arrays import text_of
 from auditkit.event import OWN_SOURCE
 from auditkit.store.files import OpenSegment, SegmentFiles
-from auditkit.store.reading import batches, candidates, few, whole
+from auditkit.store.reading import candidates, few, whole
 from auditkit.timerange import TimeRange
 from auditkit.trail.decoded import Decoded, Events, Part, numbers_of, places_of, series_of
 from auditkit.trail.snapshot import Snapshot
@@ -21,97 +22,120 @@ from auditkit.trail.wanting import Stretch, Wanted
 from auditkit.where import Condition
 
 _KEPT = "\0kept"
+_T = TypeVar("_T")
+_AT_ONCE = 32
+"""So many batches are decoded together where not all of them are wanted."""
 _FEW = 4
 """So many events of a batch, or fewer on the average, are worth being decoded one by one."""
 
 
 def decode(wanted: Wanted, segment: OpenSegment, stretch: Stretch) -> Decoded:
     """Decode what may be wanted of a stretch; Polars is used only where there are conditions."""
-    numbers, columns = _candidates(wanted, segment, stretch), wanted.looked_at(stretch).union(wanted.columns)
-    if wanted.takes_all_of(stretch):
-        parts = [Part(numbers[0], 0, whole(segment, numbers, columns, spread=wanted.spread))]
-    elif wanted.conditions:
+    columns = wanted.looked_at(stretch).union(wanted.columns)
+    if wanted.conditions:
         # Few events are expected to remain: the other columns are decoded only where there are some.
-        parts = _widened(_looked_for(wanted, segment, stretch), segment, columns)
+        parts = _widened(_parts(wanted, segment, stretch, wanted.looked_at(stretch)), segment, columns)
     else:
-        read = batches(segment, numbers, columns, spread=wanted.spread)
-        parts = _parts(wanted, stretch, numbers, read)
+        parts = _parts(wanted, segment, stretch, columns)
     return Decoded(list(wanted.columns), parts, segment.texts)
 
 
 def events_of(wanted: Wanted, files: SegmentFiles, stretch: Stretch) -> list[Events]:
     """Return the wanted events of a stretch."""
     segment = files.open(stretch.row)
-    if not wanted.conditions or wanted.takes_all_of(stretch):
+    if not wanted.conditions:
         return decode(wanted, segment, stretch).events()
-    parts = _looked_for(wanted, segment, stretch)
-    places = {part.number: part.places() for part in parts}
-    if sum(map(len, places.values())) <= _FEW * len(places):
-        parts = [Part(0, 0, few(segment, places, wanted.columns))] if parts else []
-    else:
+    parts = _parts(wanted, segment, stretch, wanted.looked_at(stretch))
+    positions = _positions(stretch, parts)
+    if len(positions) > _FEW * len(parts):
         parts = _widened(parts, segment, wanted.columns)
+    elif parts:
+        parts = [Part(0, 0, few(segment, positions, wanted.columns))]
     return Decoded(list(wanted.columns), parts, segment.texts).events()
 
 
-def _candidates(wanted: Wanted, segment: OpenSegment, stretch: Stretch) -> Sequence[int]:
-    if not wanted.hashes:
-        return stretch.numbers
-    return [number for number in candidates(segment, wanted.hashes) if number in stretch.numbers]
-
-
-def _looked_for(wanted: Wanted, segment: OpenSegment, stretch: Stretch) -> list[Part]:
-    """Return where the wanted events lie, with the columns that say so."""
-    numbers = _candidates(wanted, segment, stretch)
-    read = batches(segment, numbers, wanted.looked_at(stretch), spread=wanted.spread)
-    return _parts(wanted, stretch, numbers, read)
-
-
-def _parts(
-    wanted: Wanted, stretch: Stretch, numbers: Sequence[int], read: Iterable[pa.RecordBatch]
-) -> list[Part]:
+def _parts(wanted: Wanted, segment: OpenSegment, stretch: Stretch, columns: Collection[str]) -> list[Part]:
+    """Return where the wanted events lie, with these columns."""
+    numbers = stretch.numbers
+    if wanted.hashes:
+        numbers = [number for number in candidates(segment, wanted.hashes) if number in numbers]
     tables: dict[int, Any] = {}
-    chosen = (
-        _chosen(wanted, number, stretch, batch, tables) for number, batch in zip(numbers, read, strict=True)
-    )
-    return [part for part in chosen if part is not None]
+    parts = []
+    for group in _groups(numbers, all_at_once=wanted.takes_all_of(stretch)):
+        batch = whole(segment, group, columns)
+        mask = _mask(wanted, stretch, batch, tables)
+        begin = 0
+        for piece in _pieces(group, singly=bool(wanted.conditions)):
+            end = begin + sum(segment.row.parts[number].rows for number in piece)
+            found = None if mask is None else mask[begin:end]
+            parts += _part(piece[0], batch, begin, end, found)
+            begin = end
+    return parts
+
+
+def _groups(numbers: Sequence[_T], *, all_at_once: bool) -> Iterator[Sequence[_T]]:
+    """Cut the numbers of batches into what is decoded together."""
+    size = max(1, len(numbers)) if all_at_once else _AT_ONCE
+    for begin in range(0, len(numbers), size):
+        yield numbers[begin : begin + size]
+
+
+def _pieces(numbers: Sequence[int], *, singly: bool) -> Iterator[Sequence[int]]:
+    """Cut the numbers of batches where one is missing, or everywhere."""
+    cuts = [n for n in range(1, len(numbers)) if singly or numbers[n] != numbers[n - 1] + 1]
+    for begin, end in pairwise([0, *cuts, len(numbers)]):
+        yield numbers[begin:end]
+
+
+def _part(number: int, batch: pa.RecordBatch, begin: int, end: int, mask: Any) -> list[Part]:
+    """Return the part of some rows in which the wanted events lie, none where there are none."""
+    if mask is None:
+        return [Part(number, 0, batch.slice(begin, end - begin))]
+    found = np.flatnonzero(mask)
+    if not len(found):
+        return []
+    first, last = int(found[0]), int(found[-1])
+    kept = batch.slice(begin + first, last + 1 - first)
+    return [Part(number, first, kept, None if len(found) == kept.num_rows else mask[first : last + 1])]
 
 
 def _widened(parts: Sequence[Part], segment: OpenSegment, columns: Collection[str]) -> list[Part]:
-    """Return parts with these columns."""
-    read = batches(segment, [part.number for part in parts], columns)
-    return [
-        Part(part.number, part.begin, batch.slice(part.begin, part.rows), part.mask)
-        for part, batch in zip(parts, read, strict=True)
-    ]
+    """Return parts of single batches with these columns."""
+    wider = []
+    for group in _groups(parts, all_at_once=False):
+        batch = whole(segment, [part.number for part in group], columns)
+        begin = 0
+        for part in group:
+            read = batch.slice(begin + part.begin, part.rows)
+            wider.append(Part(part.number, part.begin, read, part.mask))
+            begin += segment.row.parts[part.number].rows
+    return wider
 
 
-def _chosen(
-    wanted: Wanted, number: int, stretch: Stretch, batch: pa.RecordBatch, tables: dict[int, Any]
-) -> Part | None:
-    """Return the part of a batch in which the wanted events lie, `None` where there are none."""
-    begin = 0
-    if not stretch.inside:
-        begin, end = _borders(batch, wanted.window)
-        batch = batch.slice(begin, end - begin)
-    masks = [_visible(batch, wanted.snapshot, own=wanted.own)] if stretch.hides else []
+def _positions(stretch: Stretch, parts: Sequence[Part]) -> Any:
+    """Return the positions of the wanted events in their segment."""
+    begins = list(accumulate((part.rows for part in stretch.row.parts), initial=0))
+    found = [begins[part.number] + part.begin + part.places() for part in parts]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _mask(wanted: Wanted, stretch: Stretch, batch: pa.RecordBatch, tables: dict[int, Any]) -> Any:
+    """Say which events are wanted, `None` where all are."""
+    masks = [] if stretch.inside else [_inside(batch, wanted.window)]
+    masks += [_visible(batch, wanted.snapshot, own=wanted.own)] if stretch.hides else []
     masks += [_holds(condition, batch, tables, place) for place, condition in enumerate(wanted.conditions)]
-    if not masks:
-        return Part(number, begin, batch) if batch.num_rows else None
-    mask = np.logical_and.reduce(masks)
-    found = np.flatnonzero(mask)
-    if not len(found):
-        return None
-    first, last = int(found[0]), int(found[-1])
-    batch, mask = batch.slice(first, last + 1 - first), mask[first : last + 1]
-    return Part(number, begin + first, batch, None if len(found) == len(mask) else mask)
+    return np.logical_and.reduce(masks) if masks else None
 
 
-def _borders(batch: pa.RecordBatch, window: TimeRange) -> tuple[int, int]:
-    """Return where the events inside the window begin and end; a batch is in order of time."""
+def _inside(batch: pa.RecordBatch, window: TimeRange) -> Any:
+    """Say which events lie inside the window."""
     stamps, _ = numbers_of(batch.column("ts"), None)
-    first = 0 if window.start_us is None else int(np.searchsorted(stamps, window.start_us))
-    end = len(stamps) if window.end_us is None else int(np.searchsorted(stamps, window.end_us))
-    return first, max(first, end)
+    inside = np.ones(len(stamps), dtype=bool)
+    if window.start_us is not None:
+        inside &= stamps >= window.start_us
+    if window.end_us is not None:
+        inside &= stamps < window.end_us
+    return inside
 
 
 def _visible(batch: pa.RecordBatch, snapshot: Snapshot, *, own: bool) -> Any:

@@ -82,7 +82,10 @@ def grouped(files: SegmentFiles, grouping: Grouping, reading: Wanted) -> pl.Data
         buckets = Buckets.of(np.array(starts))
     sections = _sections(reading, grouping, buckets)
     work = partial(_of_stretch, files, grouping, reading, buckets)
-    parts = side_by_side(work, [(section, stretch) for section in sections for stretch in section.stretches])
+    items = [(section, stretch) for section in sections for stretch in section.stretches]
+    reads_numbers = grouping.measures.looks_at_values or not (buckets is None or buckets.are_marked)
+    # Codes are decoded sooner than threads have taken turns.
+    parts = side_by_side(work, items) if reads_numbers or reading.conditions else map(work, items)
     frames = []
     for section in sections:
         gathering = Gathering()

@@ -20,7 +20,7 @@ from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.queue.batches import as_arrow
 from auditkit.store.catalog import change_catalog
 from auditkit.store.files import OpenSegment
-from auditkit.store.reading import batches
+from auditkit.store.reading import whole
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
 from auditkit.store.segment import as_table, encode_segment, store_segments
 from auditkit.timerange import TimeRange, to_us
@@ -184,9 +184,8 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
 
 def _frame(segment: OpenSegment, numbers: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
     """Return batches of a segment, text plain."""
-    read = batches(segment, numbers, columns)
-    parts = [Part(number, 0, batch) for number, batch in zip(numbers, read, strict=True)]
-    return frame_of(Decoded(columns, parts, segment.texts).events())
+    read = whole(segment, numbers, columns)
+    return frame_of(Decoded(columns, [Part(numbers[0], 0, read)], segment.texts).events())
 
 
 def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:

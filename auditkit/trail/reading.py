@@ -27,7 +27,7 @@ _AHEAD = 2
 """How many pieces of work per thread may wait to be taken."""
 _MOST_AT_ONCE = 64
 _FEW_BATCHES = 16
-"""So many are decoded by the thread that asks: no thread of ours would have an equal share of them."""
+"""So many are decoded by the thread that asks, and so are single events: that is mostly work of Python's."""
 FEW_ROWS = 200_000
 """So many events always fit."""
 MOST_SHARE = 0.5
@@ -95,10 +95,10 @@ def _read(
     files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]
 ) -> "Iterator[list[themes.decoded.Events]]":
     """Yield the wanted events of each stretch, in order."""
-    events_of = themes.decoding.events_of
-    if sum(len(stretch.numbers) for stretch in chosen) > _FEW_BATCHES:
-        return side_by_side(partial(events_of, wanted, files), chosen)
-    return map(partial(events_of, replace(wanted, spread=True), files), chosen)
+    work = partial(themes.decoding.events_of, wanted, files)
+    if wanted.hashes or sum(len(stretch.numbers) for stretch in chosen) <= _FEW_BATCHES:
+        return map(work, chosen)
+    return side_by_side(work, chosen)
 
 
 def _glimpse(

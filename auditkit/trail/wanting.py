@@ -82,8 +82,6 @@ class Wanted(Struct, frozen=True, kw_only=True):
     conditions: Sequence[Condition] = ()
     hashes: Mapping[str, Any]
     """For columns with filters, the hashes of the values of which an event must have one."""
-    spread: bool = False
-    """Whether the columns of a batch are decoded beside each other, because stretches are not."""
 
     def takes_all_of(self, stretch: Stretch) -> bool:
         """Whether each event of a stretch is wanted."""

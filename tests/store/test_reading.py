@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from auditkit.errors import CorruptionError
 from auditkit.store import segment
 from auditkit.store.files import SegmentFiles
-from auditkit.store.reading import batches
+from auditkit.store.reading import few, whole
 from auditkit.store.records import SegmentRow
 from auditkit.trail.facade import Trail
 
@@ -39,11 +40,14 @@ def flip(path: Path, at: int) -> None:
 
 
 def test_only_what_is_asked_for_is_read(trail: Trail, row: SegmentRow) -> None:
-    """Batches come by number and with the columns named, in the order of the schema."""
-    read = list(batches(files(trail).open(row), [1, 3], ["actor", "seq"]))
-    assert [batch.schema.names for batch in read] == [["seq", "actor"]] * 2
-    assert [batch["seq"].to_pylist() for batch in read] == [[2, 3], [6, 7]]
-    assert read[1]["actor"].to_pylist() == ["u6", "u7"]
+    """Batches are asked for by number, events by position; columns are those named, in the order of the schema."""
+    read = whole(files(trail).open(row), [1, 3], ["actor", "seq"])
+    assert read.schema.names == ["seq", "actor"]
+    assert read["seq"].to_pylist() == [2, 3, 6, 7]
+    assert read["actor"].to_pylist() == ["u2", "u3", "u6", "u7"]
+    assert few(files(trail).open(row), np.array([0, 3, 4, 5, 9]), ["actor"])["actor"].to_pylist() == [
+        f"u{n}" for n in (0, 3, 4, 5, 9)
+    ]
 
 
 def test_damage_is_told_by_whoever_reads_it(trail: Trail, row: SegmentRow) -> None:
@@ -52,9 +56,9 @@ def test_damage_is_told_by_whoever_reads_it(trail: Trail, row: SegmentRow) -> No
     damaged = row.parts[2]
     flip(path, damaged.start + 30)
     segment_files = files(trail)
-    assert len(list(batches(segment_files.open(row), [0, 1, 3, 4], ["seq"]))) == 4
+    assert whole(segment_files.open(row), [0, 1, 3, 4], ["seq"]).num_rows == 8
     with pytest.raises(CorruptionError, match="checksum differs") as caught:
-        list(batches(segment_files.open(row), [2], ["seq"]))
+        whole(segment_files.open(row), [2], ["seq"])
     assert caught.value.offset == damaged.start
     with pytest.raises(CorruptionError, match="checksum differs"):
         segment_files.whole(row)
@@ -69,7 +73,7 @@ def test_what_is_parsed_with_every_batch_is_always_checked(trail: Trail, row: Se
     path = trail.path / "segments" / row.path
     flip(path, at)
     with pytest.raises(CorruptionError, match="checksum differs"):
-        list(batches(files(trail).open(row), [4], ["seq"]))
+        whole(files(trail).open(row), [4], ["seq"])
 
 
 def test_a_file_replaced_in_place_is_checked_again(trail: Trail, row: SegmentRow) -> None:
@@ -78,4 +82,4 @@ def test_a_file_replaced_in_place_is_checked_again(trail: Trail, row: SegmentRow
     assert segment_files.whole(row).exists()
     flip(trail.path / "segments" / row.path, row.parts[0].start + 30)
     with pytest.raises(CorruptionError, match="checksum differs"):
-        list(batches(segment_files.open(row), [0], ["seq"]))
+        whole(segment_files.open(row), [0], ["seq"])

@@ -50,6 +50,25 @@ def test_a_large_batch_never_touches_the_queue(trail: Trail, shape: str) -> None
     assert events["recorded"].is_sorted()
 
 
+def test_each_partition_keeps_its_own_values(trail: Trail) -> None:
+    """Rows in any order are told apart by day, nulls stay nulls, and a segment's dictionaries hold what it has only."""
+    actors = [None if n % 3 == 0 else f"hour {n}" for n in range(60)]
+    table = frame(60, actor=actors, outcome=[None] * 36 + ["ok"] * 24, resource=actors).to_arrow()
+    table = table.take([n * 7 % 60 for n in range(60)])
+    trail.append(action="queued", ts=START, actor="hour 1").wait()
+    trail.extend(table)
+    expected = pl.DataFrame(table).sort("ts")
+    found = trail.range(where={"action": "bulk"}).select(expected.columns)
+    assert found.equals(expected)
+    files = sorted((trail.path / "segments").rglob("*.arrow"))
+    assert len(files) == 3
+    for file in files:
+        batch = pa.ipc.open_file(file).get_batch(0)
+        for name in ("actor", "outcome"):
+            values = batch[name].dictionary.to_pylist()
+            assert sorted(values) == sorted({value for value in batch[name].to_pylist() if value is not None})
+
+
 def test_small_batches_of_a_reader_are_gathered(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader's small batches go straight into segments in large ones, the rest as the few events that it is."""
     monkeypatch.setattr(accepting, "CHUNK_ROWS", 100)

@@ -36,33 +36,37 @@ class Everything(Struct, frozen=True, kw_only=True):
 
     def numbers(self, buffer: int, width: int) -> pa.Buffer:
         """Return the numbers in a buffer, `width` bytes each."""
-        held, _ = self._held(buffer)
-        return _sized(held, self.rows * width)
+        return self._held(buffer, [batch.rows * width for batch in self.batches])
 
     def bits(self, buffer: int) -> Numbers:
         """Return the bits in a buffer, one byte each; set where a batch does without the buffer."""
-        held, sizes = self._held(buffer)
-        found, octets, begin = [], np.frombuffer(held, dtype="u1"), 0
+        places = [batch.buffers[buffer] for batch in self.batches]
+        sizes = [
+            -(-batch.rows // 8) if end > begin else 0
+            for batch, (begin, end) in zip(self.batches, places, strict=True)
+        ]
+        octets, found = np.frombuffer(self._held(buffer, sizes), dtype="u1"), []
         for batch, size in zip(self.batches, sizes, strict=True):
-            bits = np.unpackbits(octets[begin : begin + size], bitorder="little")[: batch.rows]
-            found.append(_sized(bits, batch.rows) if size else np.ones(batch.rows, dtype="u1"))
-            begin += size
+            bits = np.unpackbits(octets[:size], bitorder="little")[: batch.rows]
+            found.append(bits if size else np.ones(batch.rows, dtype="u1"))
+            octets = octets[size:]
         return np.concatenate(found)
 
     def texts(self, buffer: int) -> tuple[Numbers, pa.Buffer]:
         """Return where each text begins and the last ends, and all of them, from a buffer and the one behind it."""
-        held, _ = self._held(buffer)
-        texts, sizes = self._held(buffer + 1)
-        own = _sized(np.frombuffer(held, dtype=_END), self.rows + len(self.batches))
-        ends, begin, first = np.zeros(self.rows + 1, dtype=_END), 0, 0
-        for batch, size in zip(self.batches, sizes, strict=True):
+        held = self._held(buffer, [(batch.rows + 1) * _END.itemsize for batch in self.batches])
+        own, ends = np.frombuffer(held, dtype=_END), np.zeros(self.rows + 1, dtype=_END)
+        sizes, begin, first = [], 0, 0
+        for batch in self.batches:
             np.add(own[: batch.rows + 1], begin, out=ends[first : first + batch.rows + 1])
-            own, begin, first = own[batch.rows + 1 :], begin + size, first + batch.rows
-        return ends, _sized(texts, int(ends[-1]))
+            sizes.append(int(own[batch.rows]))
+            own, begin, first = own[batch.rows + 1 :], begin + sizes[-1], first + batch.rows
+        return ends, self._held(buffer + 1, sizes)
 
-    def _held(self, buffer: int) -> tuple[pa.Buffer, Sequence[int]]:
+    def _held(self, buffer: int, sizes: Sequence[int]) -> pa.Buffer:
+        """Return so many bytes of each batch's buffer; Arrow's writers may put some behind them."""
         places = (batch.buffers[buffer] for batch in self.batches)
-        return decompress([self.file[begin:end] for begin, end in places])
+        return decompress([self.file[begin:end] for begin, end in places], sizes)
 
 
 class Few(Struct, frozen=True, kw_only=True):

@@ -42,16 +42,19 @@ def compress(pieces: list[memoryview], threads: int) -> Any:
     return zstandard.ZstdCompressor(level=_LEVEL).multi_compress_to_buffer([*pieces], threads=threads)
 
 
-def decompress(buffers: Sequence[memoryview]) -> tuple[pa.Buffer, list[int]]:
-    """Return what some compressed buffers hold, one behind the other, and how many bytes are each one's."""
-    sizes = [LENGTH.unpack_from(buffer)[0] if buffer else 0 for buffer in buffers]
-    together, begin = pa.allocate_buffer(sum(sizes)), 0
+def decompress(buffers: Sequence[memoryview], sizes: Sequence[int]) -> pa.Buffer:
+    """Return the first bytes of what some compressed buffers hold, so many of each, one behind the other.
+
+    Each takes one call that does not hold Python's lock.
+    """
+    together = pa.allocate_buffer(sum(sizes))
+    view, begin = memoryview(together), 0
     for buffer, size in zip(buffers, sizes, strict=True):
         frames = _decompressor().stream_reader(buffer[LENGTH.size :], read_across_frames=True)
-        if frames.readinto(memoryview(together)[begin : begin + size]) != size:
-            raise FrameError("frames hold less than their buffer says")
+        if frames.readinto(view[begin : begin + size]) != size:
+            raise FrameError("frames hold less than belongs to their buffer")
         begin += size
-    return together, sizes
+    return together
 
 
 class Buffer(Struct):

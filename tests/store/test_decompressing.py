@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from auditkit.errors import CorruptionError
 from auditkit.store import compression, reading
+from auditkit.store.buffers import Everything, Few
 from auditkit.store.files import OpenSegment, SegmentFiles
+from auditkit.store.message import read_batch
 from auditkit.store.records import BATCH
 from auditkit.trail.facade import Trail
 from auditkit.trail.opening import create
@@ -86,6 +88,34 @@ def test_an_event_costs_few_frames() -> None:
     assert sum(map(len, buffer.contents.values())) == 2 * compression.NUMBERS_BYTES
 
 
+@pytest.mark.parametrize("rows", [1, 7, 93])
+def test_batches_of_arrows_own_writer_are_read(rows: int) -> None:
+    """Buffers of one frame, with the bytes that Arrow puts behind what belongs to an event, are read alike."""
+    numbers = pa.array([None if n % 3 == 0 else n for n in range(rows)], pa.int8())
+    texts = pa.array([f"text {n * n}" for n in range(rows)], pa.large_string())
+    table = pa.table({"number": pa.concat_arrays([numbers] * 2), "text": pa.concat_arrays([texts] * 2)})
+    sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    file, source = memoryview(sink.getvalue()), pa.BufferReader(sink.getvalue())
+    begins = []
+    for _ in range(3):
+        begins.append(source.tell())
+        pa.ipc.read_message(source)
+    batches = [read_batch(file, begin) for begin in begins[1:]]
+    all_places = [list(range(rows))] * 2
+    for held in (
+        Everything(file=file, batches=batches),
+        Few(file=file, batches=batches, places=all_places),
+    ):
+        ends, data = held.texts(3)
+        assert ends.tolist() == [0, *np.cumsum([len(f"text {n * n}") for n in [*range(rows)] * 2])]
+        assert bytes(data).decode() == "".join(table["text"].to_pylist())
+        assert held.bits(0).tolist() == [n % 3 > 0 for n in [*range(rows)] * 2]
+        found = np.frombuffer(held.numbers(1, 1), dtype="i1")
+        assert found[held.bits(0).astype(bool)].tolist() == table["number"].drop_null().to_pylist()
+
+
 @pytest.mark.parametrize("cut_at", [1, 9, 30])
 def test_frames_that_end_too_soon_are_an_error(cut_at: int) -> None:
     """Neither a part nor the whole of a shortened buffer is taken for what it says to hold."""
@@ -93,16 +123,16 @@ def test_frames_that_end_too_soon_are_an_error(cut_at: int) -> None:
     buffer = compression.LENGTH.pack(2_048) + bytes(frame)
     shortened = memoryview(buffer)[: compression.LENGTH.size + cut_at]
     with pytest.raises(compression.FrameError):
-        compression.decompress([shortened])
+        compression.decompress([shortened], [2_048])
     with pytest.raises(compression.FrameError):
         compression.Buffer(shortened).between(0, 8)
 
 
-def test_frames_that_hold_less_than_is_said_are_an_error() -> None:
-    """The length before the frames is held against what they hold."""
+def test_frames_that_hold_less_than_belongs_to_them_are_an_error() -> None:
+    """A buffer that is too short for its events is none."""
     (frame,) = compression.compress([memoryview(b"1234567890")], 1)
     with pytest.raises(compression.FrameError, match="hold less"):
-        compression.decompress([memoryview(compression.LENGTH.pack(11) + bytes(frame))])
+        compression.decompress([memoryview(compression.LENGTH.pack(11) + bytes(frame))], [11])
 
 
 @pytest.mark.parametrize("at", [8, 12, 40, 60, 100])

@@ -98,7 +98,8 @@ def _numbered(plain: pl.DataFrame, frames: Sequence[Frame], schema: EventSchema)
     seqs = pl.Series(chain.from_iterable(range(f.seq, f.seq + f.count) for f in frames), dtype=pl.UInt64)
     recorded = pl.Series(chain.from_iterable(repeat(f.recorded_us, f.count) for f in frames), dtype=pl.Int64)
     given = {*plain.columns, "seq", "recorded"}
-    return plain.with_columns(seqs.alias("seq"), recorded.cast(UTC_MICROSECONDS).alias("recorded")).select(
+    numbers = [seqs.alias("seq"), recorded.cast(UTC_MICROSECONDS).alias("recorded")]
+    return plain.hstack(numbers).select(
         (pl.col(name) if name in given else pl.lit(None)).cast(dtype).alias(name)
         for name, dtype in (*schema.stored.items(), (TOKEN, pl.Binary()))
     )

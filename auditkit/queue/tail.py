@@ -256,9 +256,11 @@ class QueueTail:
             if file.oldest_recorded_us is None:
                 file.oldest_recorded_us = blocks[0].recorded_us
             events = decode_frames(blocks, self._schema, path)
-            file.frames.append(events.drop(TOKEN))
-            keyed = events.filter(pl.col(TOKEN).is_not_null())
-            file.tokens += zip(keyed.get_column(TOKEN), keyed.get_column("seq"), strict=True)
+            tokens = events.drop_in_place(TOKEN)
+            has_token = tokens.is_not_null()
+            keyed = events.get_column("seq").filter(has_token)
+            file.tokens += zip(tokens.filter(has_token), keyed, strict=True)
+            file.frames.append(events)
         file.offset = end
 
 

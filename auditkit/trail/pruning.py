@@ -28,7 +28,7 @@ from auditkit.trail.appending import own_row
 from auditkit.trail.core import Core
 from auditkit.trail.declaring import record_now
 from auditkit.trail.decoded import Decoded, Part, frame_of
-from auditkit.trail.snapshot import PRUNED, Snapshot
+from auditkit.trail.snapshot import PRUNED, Snapshot, by_producers
 from auditkit.trail.writing import flush, remove_leftovers, write_directly
 from auditkit.wording import counted
 
@@ -106,7 +106,7 @@ def prune(
         record_now(core, now)
     core.check_query()
     core.writing().commit()
-    if _by_producers(core.source.snapshot().queue.events).any():
+    if by_producers(core.source.snapshot().queue.events).any():
         flush(core)  # what is expired in the queue must leave the disk, too
     with core.maintenance():
         snapshot = core.source.snapshot()
@@ -170,7 +170,7 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
     stamps = _frame(segment, range(len(row.parts)), looked_at)
     expired = stamps.get_column("ts").to_physical() < cutoff_us
     if row.own_rows:
-        expired &= _by_producers(stamps)
+        expired &= by_producers(stamps)
     gone = stamps.filter(expired)
     if not gone.height:
         return None
@@ -199,11 +199,6 @@ def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:
         return pl.DataFrame(schema=core.schema.columns)
     events = _frame(segment, numbers, list(core.schema.columns))
     return events.filter(pl.concat([masks[number] for number in numbers]))
-
-
-def _by_producers(events: pl.DataFrame) -> pl.Series:
-    """Say of each event whether it is a producer's, not the trail's own."""
-    return (events.get_column("source").cast(pl.String) != OWN_SOURCE).fill_null(value=True)
 
 
 def _tombstone(

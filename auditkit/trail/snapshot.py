@@ -131,22 +131,27 @@ def visible(
     return filters
 
 
-def newest_of(events: pl.LazyFrame) -> Newest:
+def by_producers(events: pl.DataFrame) -> pl.Series:
+    """Say of each event whether it is a producer's, not the trail's own."""
+    return (events.get_column("source").cast(pl.String) != OWN_SOURCE).fill_null(value=True)
+
+
+def newest_of(events: pl.DataFrame) -> Newest:
     """Return the newest ts and recorded among the producers' events of a frame."""
-    row = (
-        events.filter(~_IS_OWN)
-        .select(pl.col("ts").to_physical().max(), pl.col("recorded").to_physical().max())
-        .collect()
-        .row(0)
-    )
-    return Newest(ts_us=row[0], recorded_us=row[1])
+    chosen = by_producers(events)
+    if not chosen.any():
+        return Newest()
+    ts, recorded = (events.get_column(name).to_physical().filter(chosen) for name in ("ts", "recorded"))
+    return Newest(ts_us=ts.max(), recorded_us=recorded.max())  # type: ignore[arg-type]
 
 
 def own_events(events: pl.DataFrame) -> Iterator[tuple[int, str, dict[str, object]]]:
     """Yield (seq, action, attrs) of the trail's own events in a frame."""
-    chosen = events.select("seq", pl.col("action").cast(pl.String), "attrs", "source").filter(_IS_OWN)
-    for seq, action, attrs, _ in chosen.iter_rows():
-        yield seq, action, msgspec.json.decode(attrs or "{}")
+    is_own = ~by_producers(events)
+    if is_own.any():
+        columns = (events.get_column(name).filter(is_own) for name in ("seq", "action", "attrs"))
+        for seq, action, attrs in zip(*columns, strict=True):
+            yield seq, action, msgspec.json.decode(attrs or "{}")
 
 
 def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]]:

@@ -98,14 +98,25 @@ class Source(Struct, frozen=True):
         for stone in catalog.tombstones:
             if known <= stone.last_seq < as_of:
                 newest = newest.joined(_newest_pruned(stone))
-        return newest if known == as_of else newest.joined(newest_of(self._seqs(catalog, tail, known, as_of)))
+        if known == as_of:
+            return newest
+        return newest.joined(
+            newest_of(self._seqs(catalog, tail, known, as_of, ("seq", "ts", "recorded", "source")))
+        )
 
-    def _seqs(self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int) -> pl.LazyFrame:
-        """Return the events with seqs `[first, end)` that are on disk, whatever retention says of them."""
+    def _seqs(
+        self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int, columns: Sequence[str]
+    ) -> pl.DataFrame:
+        """Return columns of the events with seqs `[first, end)` that are on disk, whatever retention says of them.
+
+        The tail, which ends with them, is all there is where no segment has any.
+        """
         rows = [row for row in catalog.segments if row.last_seq >= first and row.first_seq < end]
-        frames = [pl.scan_ipc(self._paths(rows))] if rows else []
+        if not rows:
+            return tail
         seq = pl.col("seq")
-        return pl.concat([*frames, tail.lazy()]).filter((seq >= first) & (seq < end))
+        stored = pl.concat([pl.scan_ipc(self._paths(rows)), tail.lazy()])
+        return stored.select(columns).filter((seq >= first) & (seq < end)).collect()
 
     def accepted_us(self, snapshot: Snapshot) -> int | None:
         """Return when the last event of a snapshot was accepted, `None` where there is none.
@@ -117,9 +128,8 @@ class Source(Struct, frozen=True):
         first = 0 if flush is None else flush.end_seq
         if flush is not None and first == snapshot.as_of:
             return flush.last_recorded_us
-        recent = self._seqs(snapshot.catalog, snapshot.tail, first, snapshot.as_of)
-        found = recent.select(pl.col("recorded").to_physical().max(), pl.col("seq").max()).collect()
-        newest, last = found.row(0)
+        recent = self._seqs(snapshot.catalog, snapshot.tail, first, snapshot.as_of, ("seq", "recorded"))
+        newest, last = recent.select(pl.col("recorded").to_physical().max(), pl.col("seq").max()).row(0)
         if last != snapshot.as_of - 1 and not snapshot.allow_pruned:
             for stone in snapshot.catalog.tombstones:
                 if stone.first_seq < snapshot.as_of <= stone.last_seq:

@@ -53,7 +53,7 @@ def as_arrow(batch: Batch, schema: EventSchema) -> Any:
     columns = {name: schema.columns[name] for name in schema.row_columns}
     physical = {name: pl.Int64() if isinstance(kind, pl.Datetime) else kind for name, kind in columns.items()}
     frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row").cast(columns)  # type: ignore[arg-type]
-    return frame.to_arrow().combine_chunks().to_batches()[0]
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks().to_batches()[0]
 
 
 def blocks_of(batches: Sequence[Batch], attrs_at: int, *, events: int, weight: int) -> list[Block]:

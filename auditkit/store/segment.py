@@ -139,12 +139,30 @@ def _coded(events: pa.Table, pool: Executor) -> _Columns:
         column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
         if name not in DICTIONARY_COLUMNS:
             return column.cast(_TEXT) if column.type in _OTHER_TEXT else column
+        if len(column) <= BATCH_ROWS:
+            return _few_coded(column)
         encoded = column.dictionary_encode()
         return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(_TEXT))
 
     # Few events are encoded sooner than threads start.
     columns = (map if len(events) <= BATCH_ROWS else pool.map)(coded, events.column_names)
     return dict(zip(events.column_names, columns, strict=True))
+
+
+def _few_coded(column: pa.Array) -> pa.DictionaryArray:
+    """Return text as a dictionary; what Arrow does it with takes longer to load than a few events are worth."""
+    places: dict[str, int] = {}
+    texts = column.to_pylist()
+    codes = [0 if text is None else places.setdefault(text, len(places)) for text in texts]
+    present = np.array([text is not None for text in texts])
+    indices = to_arrow(np.array(codes, dtype="<i4"), pa.int32(), None if present.all() else present)
+    values = pl.Series(list(places), dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pa.DictionaryArray.from_arrays(indices, values)
+
+
+def _series(texts: pa.Array) -> pl.Series:
+    """Return an array as a series; not of a table, Polars would make it with what of Arrow is slow to load."""
+    return pl.DataFrame(pa.table([texts], ["texts"])).to_series()
 
 
 def _encode(beside: Executor, layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
@@ -192,7 +210,8 @@ def _chosen(column: pa.Array, order: Numbers) -> pa.Array:
     if column.null_count == len(column):
         return pa.nulls(len(order), column.type)
     first, last = int(order[0]), int(order[-1])
-    if not column.null_count and last - first == len(order) - 1 and bool((order[1:] > order[:-1]).all()):
+    is_run = last - first == len(order) - 1 and bool((order[1:] > order[:-1]).all())
+    if is_run and (not column.null_count or len(order) == len(column)):
         return column.slice(first, len(order))
     return column.take(to_arrow(order.astype(np.uint32)))
 
@@ -214,7 +233,7 @@ def _recoded(column: pa.DictionaryArray, order: Numbers) -> pa.Array:
 
 def _own(source: pa.DictionaryArray) -> Numbers:
     """Return which events are the trail's own."""
-    code = pl.Series(source.dictionary, dtype=pl.String).index_of(OWN_SOURCE)
+    code = _series(source.dictionary).index_of(OWN_SOURCE)
     if code is None:
         return np.zeros(len(source), dtype=bool)
     codes, present = to_numpy(source.indices)

@@ -141,7 +141,9 @@ def write_directly(
     events = _numbered(batch, first, recorded_us, list(core.schema.columns))
     if queued.height:
         before = as_table(queued, core.schema)
-        events = pa.concat_tables([before, events.cast(before.schema)])
+        if events.schema != before.schema:
+            events = events.cast(before.schema)
+        events = pa.concat_tables([before, events])
     rows = _write_segments(core, events, is_flawless)
     end = first + len(batch)
     change = _change(catalog, view, events, rows, end, also)

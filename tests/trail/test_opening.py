@@ -28,7 +28,17 @@ MODULES = {
     "queue": {"active", "columns", "consumers", "dead_letters", "dedup", "writer"},
     "store": {"filters", "marks", "reading", "segment"},
     "trail": {
-        *{"accepting", "appending", "compacting", "copying", "counting", "decoding", "deliveries", "figures"},
+        *{
+            "accepting",
+            "appending",
+            "compacting",
+            "copying",
+            "counting",
+            "declaring",
+            "decoding",
+            "deliveries",
+        },
+        *{"figures"},
         *{"follow", "founding", "grouping", "keeping", "pruning", "scanning", "showing", "state", "writing"},
     },
 }
@@ -72,6 +82,29 @@ print(*sys.modules)
     assert not {"numpy", "pyarrow"} & names
     assert not {f"auditkit.trail.{theme}" for theme in ("writing", "pruning", "compacting")} & names
     assert trail.range()["action"].to_list() == ["a"]
+
+
+def test_the_first_prune_waits_for_nothing_that_others_need(trail: Trail) -> None:
+    """A prune that writes a segment anew loads neither Arrow's functions nor what takes batches, merges and shows."""
+    stamps = ("2026-11-20T00Z", "2026-11-20T10Z", "2026-11-23T05Z")
+    trail.extend(
+        {"action": "a", "actor": actor, "ts": ts} for ts, actor in zip(stamps, "xyz", strict=True)
+    ).wait()
+    trail.flush()
+    probe = """
+import sys, auditkit
+with auditkit.open(sys.argv[1]) as trail:
+    trail.set_retention("3d")
+    assert trail.prune().rewritten == 1
+print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", probe, str(trail.path)], capture_output=True, text=True, check=True
+    )
+    names = set(done.stdout.split())
+    assert not {"pyarrow.compute", "auditkit.cards"} & names
+    assert not {f"auditkit.trail.{theme}" for theme in ("accepting", "compacting", "showing")} & names
+    assert trail.range()["actor"].to_list() == ["y", "z"]
 
 
 def test_the_first_events_of_an_unknown_format_are_refused(

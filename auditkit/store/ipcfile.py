@@ -28,6 +28,8 @@ _BLOCK = np.dtype(
         "itemsize": 24,
     }
 )
+_TURNS = 2
+"""More threads than processors compress, since these have other work at the same time."""
 _TRAILER = struct.Struct("<i6s")
 """What ends a file: how long the footer is, and the magic bytes."""
 _RECORD_BATCHES = 3
@@ -55,7 +57,7 @@ def encode_file(
     codes, begins = _codes(table), range(0, len(table), batch_rows)
     batches = [_batch(codes.slice(begin, batch_rows)) for begin in begins]
     pieces = [piece for batch in batches for buffer in batch.buffers for piece in buffer.pieces]
-    compressing = pool.submit(compress, pieces, threads)
+    compressing = pool.submit(compress, pieces, _TURNS * threads)
     template = _template(codes)
     file = _file(table, len(batches), metadata())
     frames = iter(compressing.result())

@@ -155,7 +155,7 @@ class OpenSegment(Struct, frozen=True):
         for number in new:
             part = parts[number]
             self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
-        self.give_back(new)
+        self.give_back(sum(parts[number].end - parts[number].start for number in new))
 
     def frame(self, number: int, columns: Collection[str]) -> pl.DataFrame | None:
         """Return these columns of one batch as Polars alone decodes it, codes as `Categorical`; `None` where it takes Arrow to tell.
@@ -173,10 +173,9 @@ class OpenSegment(Struct, frozen=True):
         except pl.exceptions.PolarsError as exc:
             raise CorruptionError(self.path, offset=None, reason=f"segment does not read: {exc}") from exc
 
-    def give_back(self, numbers: Collection[int]) -> None:
-        """Let go of the file's pages that reading these batches has touched; what is read again is in the page cache."""
-        parts = self.row.parts
-        if sum(parts[number].end - parts[number].start for number in numbers) > _MOST_RESIDENT:
+    def give_back(self, touched: int) -> None:
+        """Let go of the file's pages after so many bytes were read; what is read again is in the page cache."""
+        if touched > _MOST_RESIDENT:
             self.view.madvise(mmap.MADV_DONTNEED)
 
     def _check(self, flag: int, start: int, end: int, crc: int) -> None:

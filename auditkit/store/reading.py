@@ -33,7 +33,8 @@ def whole(segment: OpenSegment, numbers: Sequence[int], columns: Collection[str]
         found = [_batch(segment, number) for number in numbers]
         held = Everything(file=memoryview(segment.view), batches=found)
         read = _decoded(segment, held, numbers, columns)
-    segment.give_back(numbers)
+    chosen = [column for name, column in segment.columns.items() if name in columns]
+    segment.give_back(sum(batch.bytes_of(column.buffers) for batch in found for column in chosen))
     return read
 
 
@@ -74,6 +75,11 @@ class _Column(Struct, frozen=True):
     first: int
     type: pa.DataType
     dictionary: pa.Array | None
+
+    @property
+    def buffers(self) -> range:
+        """The numbers of its buffers."""
+        return range(self.first, self.first + (3 if pa.types.is_large_string(self.type) else 2))
 
 
 def _decoded(
@@ -120,7 +126,7 @@ def _columns(segment: OpenSegment, number: int) -> dict[str, _Column]:
         if place in coded:
             kind, dictionary = field.type.index_type, codes.column(field.name).dictionary
         columns[field.name] = _Column(place, first, kind, dictionary)
-        first += 3 if pa.types.is_large_string(kind) else 2
+        first = columns[field.name].buffers.stop
     return columns
 
 

@@ -35,7 +35,8 @@ _SHARE = 8
 """The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
 _STEADY = 8
 _LETTING_GO = 4
-_MOST_RESIDENT = 1 << 20
+_MOST_RESIDENT = 2 << 20
+"""So much of a file may stay mapped after a question: for all that are kept open, a quarter of a gigabyte."""
 
 _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
@@ -155,7 +156,7 @@ class OpenSegment(Struct, frozen=True):
         for number in new:
             part = parts[number]
             self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
-        self.give_back(sum(parts[number].end - parts[number].start for number in new))
+        self.give_back(sum(parts[number].bytes for number in new))
 
     def frame(self, number: int, columns: Collection[str]) -> pl.DataFrame | None:
         """Return these columns of one batch as Polars alone decodes it, codes as `Categorical`; `None` where it takes Arrow to tell.

@@ -22,6 +22,9 @@ from auditkit.store.compression import FrameError
 from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment
 from auditkit.store.message import Batch, read_batch
 
+_AROUND = 64 * 1024
+"""So much Linux maps around a page that is asked for."""
+
 Numbers = Any
 """A numpy array."""
 
@@ -34,7 +37,8 @@ def whole(segment: OpenSegment, numbers: Sequence[int], columns: Collection[str]
         held = Everything(file=memoryview(segment.view), batches=found)
         read = _decoded(segment, held, numbers, columns)
     chosen = [column for name, column in segment.columns.items() if name in columns]
-    segment.give_back(sum(batch.bytes_of(column.buffers) for batch in found for column in chosen))
+    read_bytes = sum(batch.bytes_of(column.buffers) for batch in found for column in chosen)
+    segment.give_back(read_bytes + len(found) * _AROUND)
     return read
 
 
@@ -52,7 +56,9 @@ def few(segment: OpenSegment, positions: Numbers, columns: Collection[str]) -> p
             batches=[_batch(segment, number) for number in places],
             places=list(places.values()),
         )
-        return _decoded(segment, held, places.keys(), columns)
+        read = _decoded(segment, held, places.keys(), columns)
+    segment.give_back(sum(segment.row.parts[number].bytes for number in places))
+    return read
 
 
 def candidates(segment: OpenSegment, wanted: Mapping[str, Any]) -> Collection[int]:

@@ -35,8 +35,7 @@ _SHARE = 8
 """The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
 _STEADY = 8
 _LETTING_GO = 4
-_MOST_RESIDENT = 2 << 20
-"""So much of a file may stay mapped after a question: for all that are kept open, a quarter of a gigabyte."""
+_MOST_RESIDENT = 1 << 20
 
 _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
@@ -156,7 +155,7 @@ class OpenSegment(Struct, frozen=True):
         for number in new:
             part = parts[number]
             self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
-        self.give_back(sum(parts[number].bytes for number in new))
+        self.give_back(new)
 
     def frame(self, number: int, columns: Collection[str]) -> pl.DataFrame | None:
         """Return these columns of one batch as Polars alone decodes it, codes as `Categorical`; `None` where it takes Arrow to tell.
@@ -174,9 +173,10 @@ class OpenSegment(Struct, frozen=True):
         except pl.exceptions.PolarsError as exc:
             raise CorruptionError(self.path, offset=None, reason=f"segment does not read: {exc}") from exc
 
-    def give_back(self, touched: int) -> None:
-        """Let go of the file's pages after so many bytes were read; what is read again is in the page cache."""
-        if touched > _MOST_RESIDENT:
+    def give_back(self, numbers: Collection[int]) -> None:
+        """Let go of the file's pages that reading these batches has touched; what is read again is in the page cache."""
+        parts = self.row.parts
+        if sum(parts[number].end - parts[number].start for number in numbers) > _MOST_RESIDENT:
             self.view.madvise(mmap.MADV_DONTNEED)
 
     def _check(self, flag: int, start: int, end: int, crc: int) -> None:

@@ -27,10 +27,6 @@ class Batch(Struct, frozen=True, kw_only=True):
     nulls: Sequence[int]
     buffers: Pairs
 
-    def bytes_of(self, buffers: range) -> int:
-        """Return how many bytes of the file some neighbouring buffers take."""
-        return self.buffers[buffers[-1]][1] - self.buffers[buffers[0]][0]
-
 
 def read_batch(file: Bytes, begin: int) -> Batch:
     """Return what the message that begins there says; one that is not compressed is a `ValueError`."""

@@ -22,9 +22,6 @@ from auditkit.store.compression import FrameError
 from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment
 from auditkit.store.message import Batch, read_batch
 
-_AROUND = 64 * 1024
-"""So much Linux maps around a page that is asked for."""
-
 Numbers = Any
 """A numpy array."""
 
@@ -36,9 +33,7 @@ def whole(segment: OpenSegment, numbers: Sequence[int], columns: Collection[str]
         found = [_batch(segment, number) for number in numbers]
         held = Everything(file=memoryview(segment.view), batches=found)
         read = _decoded(segment, held, numbers, columns)
-    chosen = [column for name, column in segment.columns.items() if name in columns]
-    read_bytes = sum(batch.bytes_of(column.buffers) for batch in found for column in chosen)
-    segment.give_back(read_bytes + len(found) * _AROUND)
+    segment.give_back(numbers)
     return read
 
 
@@ -57,7 +52,7 @@ def few(segment: OpenSegment, positions: Numbers, columns: Collection[str]) -> p
             places=list(places.values()),
         )
         read = _decoded(segment, held, places.keys(), columns)
-    segment.give_back(sum(segment.row.parts[number].bytes for number in places))
+    segment.give_back(places.keys())
     return read
 
 
@@ -81,11 +76,6 @@ class _Column(Struct, frozen=True):
     first: int
     type: pa.DataType
     dictionary: pa.Array | None
-
-    @property
-    def buffers(self) -> range:
-        """The numbers of its buffers."""
-        return range(self.first, self.first + (3 if pa.types.is_large_string(self.type) else 2))
 
 
 def _decoded(
@@ -132,7 +122,7 @@ def _columns(segment: OpenSegment, number: int) -> dict[str, _Column]:
         if place in coded:
             kind, dictionary = field.type.index_type, codes.column(field.name).dictionary
         columns[field.name] = _Column(place, first, kind, dictionary)
-        first = columns[field.name].buffers.stop
+        first += 3 if pa.types.is_large_string(kind) else 2
     return columns
 
 

@@ -67,11 +67,6 @@ class BatchInfo(Struct, frozen=True, kw_only=True, gc=False):  # thousands of nu
     end: int
     crc: int
 
-    @property
-    def bytes(self) -> int:
-        """How many bytes it takes in the file."""
-        return self.end - self.start
-
 
 class SegmentRow(Struct, frozen=True, kw_only=True):
     """One live segment.  `path` is relative to the segments folder, bounds are inclusive."""

@@ -1,22 +1,23 @@
 """auditkit: an append-only audit trail for people who live in JupyterLab.
 
-`import auditkit` loads nothing heavy: every public name is imported from its home on first use.
+`import auditkit` loads nothing heavy: a public name is imported from its module when it is first used (PEP 562).
 """
 
-from auditkit.homes import names_from
+from importlib import import_module
 
 _HOMES = {
     "AuditError": "auditkit.errors:AuditError",
     "QueueFullError": "auditkit.errors:QueueFullError",
     "Receipt": "auditkit.queue.receipts:Receipt",
-    "Trail": "auditkit.trail.facade:Trail",
+    "Trail": "auditkit.api:Trail",
     "attr": "auditkit.where:attr",
     "audited": "auditkit.auditing:audited",
-    "backup": "auditkit.trail.opening:backup",
+    "backup": "auditkit.backups:backup",
     "bind": "auditkit.context:bind",
     "charts": "auditkit.charts",
-    "create": "auditkit.trail.opening:create",
-    "open": "auditkit.trail.opening:open_trail",
+    "create": "auditkit.opening:create",
+    "errors": "auditkit.errors",
+    "open": "auditkit.opening:open_trail",
     "query": "auditkit.query",
     "render": "auditkit.reporting.run:render",
     "report": "auditkit.reporting.run:report",
@@ -24,7 +25,18 @@ _HOMES = {
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOMES)
-__getattr__ = names_from(__name__, _HOMES)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, member = home.partition(":")
+    value: object = import_module(module)
+    if member:
+        value = getattr(value, member)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

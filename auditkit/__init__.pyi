@@ -1,16 +1,17 @@
 from auditkit import charts as charts
+from auditkit import errors as errors
 from auditkit import query as query
+from auditkit.api import Trail as Trail
 from auditkit.auditing import audited as audited
+from auditkit.backups import backup as backup
 from auditkit.context import bind as bind
 from auditkit.errors import AuditError as AuditError
 from auditkit.errors import QueueFullError as QueueFullError
+from auditkit.opening import create as create
+from auditkit.opening import open_trail as open  # noqa: A004
 from auditkit.queue.receipts import Receipt as Receipt
 from auditkit.reporting.run import render as render
 from auditkit.reporting.run import report as report
-from auditkit.trail.facade import Trail as Trail
-from auditkit.trail.opening import backup as backup
-from auditkit.trail.opening import create as create
-from auditkit.trail.opening import open_trail as open  # noqa: A004
 from auditkit.where import attr as attr
 
 __version__: str
@@ -25,6 +26,7 @@ __all__ = [
     "bind",
     "charts",
     "create",
+    "errors",
     "open",
     "query",
     "render",

@@ -17,10 +17,10 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
+from auditkit.api import Trail
 from auditkit.context import bound
 from auditkit.event import Rules
 from auditkit.timerange import from_us
-from auditkit.trail.facade import Trail
 
 OnError = Literal["raise", "continue"]
 _P = ParamSpec("_P")
@@ -253,7 +253,7 @@ def audited(
     the call, before it.  `trail` may be a callable that returns one, for code that is imported before there is one.
 
     >>> import tempfile
-    >>> from auditkit.trail.opening import create
+    >>> from auditkit.opening import create
     >>> trail = create(tempfile.mkdtemp())
     >>> @audited(trail, action="order.refund", resource=lambda order, amount: f"order/{order}")
     ... def refund(order: int, amount: float) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import create
+from auditkit.api import Trail
+from auditkit.opening import create
 from tests.fakes import ManualClock
 
 settings.register_profile("untimed", deadline=None)  # how fast a machine is decides no test

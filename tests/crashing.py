@@ -15,9 +15,9 @@ from typing import Any
 
 import polars as pl
 
+from auditkit.api import Trail
 from auditkit.errors import AuditError, CorruptionError
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import open_trail
+from auditkit.opening import open_trail
 from tests.fakes import ManualClock
 from tests.simulated_disk import Crash, Fault, SimulatedDisk
 

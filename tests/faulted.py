@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl  # noqa: F401 -- before any system call is counted
 
 import auditkit as ak
-import auditkit.trail.facade
+import auditkit.api
 
 PATIENCE_S = 40
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.auditing import Draft
 from auditkit.errors import ClosedError, InvalidEventError
-from auditkit.trail.facade import Trail
 from tests.fakes import FailingDisk, ManualClock
 
 

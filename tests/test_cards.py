@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from auditkit import Trail
-from auditkit.cards import MIME, make_card, read_card, spark_svg, spark_text
-from auditkit.trail import showing
+from auditkit.ask import card
+from auditkit.display.cards import MIME, make_card, read_card, spark_svg, spark_text
 from tests.reporting.material import PAYLOADS, code, elements, exported, notebook, shown, text_of
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -83,7 +83,7 @@ def test_a_broken_trail_shows_why(trail: Trail) -> None:
 def test_a_very_large_trail_is_not_counted_through(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the card says how many events were accepted and asks nothing."""
     trail.extend([{"action": "a"}] * 3).wait()
-    monkeypatch.setattr(showing, "MOST_EVENTS", 2)
+    monkeypatch.setattr(card, "MOST_EVENTS", 2)
     assert plain(trail).startswith("events     accepted  3")
 
 

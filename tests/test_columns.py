@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditkit.api import Trail
 from auditkit.errors import InvalidEventError
 from auditkit.event import (
     FIRST_US,
@@ -25,7 +26,6 @@ from auditkit.event.columns import Table, rows_as_columns
 from auditkit.queue.batches import as_rows
 from auditkit.queue.columns import compacted
 from auditkit.timerange import from_us, to_us
-from auditkit.trail.facade import Trail
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 RULES = Rules(now_us=to_us(NOW), max_ahead_us=86_400_000_000)

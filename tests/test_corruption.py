@@ -23,14 +23,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk
 from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedError
+from auditkit.keep.compact import compact
+from auditkit.opening import create, open_trail
 from auditkit.queue import batches, columns
 from auditkit.timerange import from_us
-from auditkit.trail import accepting
-from auditkit.trail.compacting import compact
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import create, open_trail
+from auditkit.write import extend
 from tests.fakes import ManualClock
 from tests.oracle import QueueFile, read_queue_file, read_trail
 
@@ -110,7 +110,7 @@ def build(root: Path) -> int:
         pytest.MonkeyPatch.context() as patched,
         create(root, retention="30d", maintain=False, clock=clock, disk=disk) as trail,
     ):
-        patched.setattr(accepting, "BULK_ROWS", 40)
+        patched.setattr(extend, "BULK_ROWS", 40)
         patched.setattr(columns, "COLUMN_BLOCK_ROWS", 8)
         patched.setattr(batches, "BLOCK_ROWS", 16)
         for _ in range(2):

@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 
 from auditkit.event import Rules
+from auditkit.keep.compact import compact
+from auditkit.opening import create, open_trail
 from auditkit.queue.batches import as_arrow
 from auditkit.timerange import from_us
-from auditkit.trail.compacting import compact
-from auditkit.trail.opening import create, open_trail
 from auditkit.trail.snapshot import PRUNED
-from auditkit.trail.writing import write_bulk
+from auditkit.write.flush import write_bulk
 from tests.crashing import PAD, Batch, Ledger, Run, Step, digest, quiet_threads, shown
 from tests.fakes import ManualClock
 from tests.oracle import Stored, read_trail

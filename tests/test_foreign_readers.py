@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import auditkit as ak
-from auditkit.trail.facade import Trail
+from auditkit.api import Trail
 
 README = Path(ak.__file__).parent.parent / "README.md"
 

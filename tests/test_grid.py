@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from auditkit.grid import MIME, read_table
+from auditkit.display.tables import MIME, read_table
 from auditkit.reporting import listing, table
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 import auditkit as ak
-from auditkit.trail.facade import Trail
+from auditkit.api import Trail
 from tests.oracle import read_trail
 
 KILLS = 50

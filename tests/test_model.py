@@ -25,14 +25,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from auditkit.api import Trail
 from auditkit.errors import ClosedError, InvalidEventError, PrunedError
+from auditkit.keep.compact import compact
+from auditkit.opening import create, open_trail
 from auditkit.queue.receipts import Receipt
 from auditkit.queue.writer import Writer
 from auditkit.timerange import from_us
-from auditkit.trail import accepting
-from auditkit.trail.compacting import compact
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import create, open_trail
+from auditkit.write import extend
 from tests.fakes import FailingDisk, ManualClock
 from tests.oracle import read_trail
 
@@ -555,5 +555,5 @@ HISTORIES = settings(
 def test_random_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trail and a list agree at every step of the same random histories in every run."""
     monkeypatch.setattr(Writer, "_call_thread", lambda _: True)  # nobody commits but who asks for it
-    monkeypatch.setattr(accepting, "BULK_ROWS", BULK)
+    monkeypatch.setattr(extend, "BULK_ROWS", BULK)
     run_state_machine_as_test(TrailMachine, settings=HISTORIES)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import auditkit as ak
+from auditkit.ask import grouping
+from auditkit.opening import create, open_trail
 from auditkit.store import segment
 from auditkit.timerange import Width, from_us
-from auditkit.trail import grouping
-from auditkit.trail.opening import create, open_trail
 from tests.fakes import ManualClock
 from tests.plain import DAY, HOUR, Event, instant
 from tests.questions import COLUMNS, assert_answers, assert_views

@@ -14,9 +14,9 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import QueueFullError
 from auditkit.queue.limits import Limits
-from auditkit.trail.facade import Trail
 from tests.fakes import ManualClock
 
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")

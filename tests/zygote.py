@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl  # noqa: F401 -- imported before the forks, so that they need not; no thread of it runs yet
 
 import auditkit as ak
-import auditkit.trail.facade
+import auditkit.api
 
 THREADS = 4
 

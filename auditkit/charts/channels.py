@@ -6,7 +6,7 @@ import polars as pl
 
 from auditkit.charts.figure import MUTED, Figure, Spec
 from auditkit.charts.groups import Groups
-from auditkit.plaintext import visible
+from auditkit.text import visible
 
 ROW_HEIGHT = 24
 """Height in pixels of one row of a chart with rows."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from auditkit.grid import Table, table, whole
+from auditkit.display.tables import Table, table, whole
 
 Spec = dict[str, Any]
 """A Vega-Lite specification or a part of one."""

@@ -7,7 +7,7 @@ from itertools import cycle
 import polars as pl
 
 from auditkit.charts.figure import BLUE, GREY, PALETTE, REST, VERMILLION
-from auditkit.plaintext import MISSING, label, others
+from auditkit.text import MISSING, label, others
 
 _MEANING = {"success": BLUE, "failure": VERMILLION, MISSING: GREY}
 _TAKEN = frozenset(

@@ -18,7 +18,7 @@ from auditkit.charts.channels import (
 from auditkit.charts.figure import Figure, Spec
 from auditkit.charts.groups import Groups, counted, fold
 from auditkit.charts.zone import TimeAxis, instant_axis, instants, zone_of
-from auditkit.plaintext import label, visible
+from auditkit.text import label, visible
 from auditkit.timerange import to_us
 
 MOST_MARKS = 1500

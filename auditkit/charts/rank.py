@@ -17,7 +17,7 @@ from auditkit.charts.channels import (
 )
 from auditkit.charts.figure import MUTED, Figure, Spec
 from auditkit.charts.groups import Groups, counted, fold
-from auditkit.plaintext import visible
+from auditkit.text import visible
 
 _ROOM = 1.18
 """How much longer than its longest bar the axis is, so that the numbers at the ends find room."""

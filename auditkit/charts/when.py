@@ -17,7 +17,7 @@ from auditkit.charts.channels import (
 from auditkit.charts.figure import LEVELS, Figure, Spec
 from auditkit.charts.groups import Groups, counted, fold
 from auditkit.charts.zone import TimeAxis, instants, time_axis, zone_of
-from auditkit.plaintext import visible
+from auditkit.text import visible
 
 _UNITS = {
     "1s": "second",

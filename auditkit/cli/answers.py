@@ -8,8 +8,7 @@ import polars as pl
 
 from auditkit.cli.options import Form
 from auditkit.cli.streams import write_csv, write_json
-from auditkit.plaintext import MISSING, visible
-from auditkit.wording import counted
+from auditkit.text import MISSING, counted, visible
 
 TABLE_ROWS = 50
 """How many rows a table shows unless more are asked for."""

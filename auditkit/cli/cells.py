@@ -5,8 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from auditkit.plaintext import label
-from auditkit.wording import number
+from auditkit.text import label, number
 
 _SHORTEST = {0: "seconds", 3: "milliseconds"}
 

@@ -9,7 +9,7 @@ import polars as pl
 from auditkit.cli.answers import show_groups
 from auditkit.cli.options import CommandGroup, Form, form_options, opened, trail_option
 from auditkit.event import UTC_MICROSECONDS
-from auditkit.trail.follow import forget_consumer
+from auditkit.follow.follower import forget_consumer
 
 _COLUMNS = {
     "name": pl.String(),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from auditkit.backups import backup as backup_trail
 from auditkit.cli.options import Command, opened, trail_option
 from auditkit.cli.progress import progress_bar
-from auditkit.trail.opening import backup as backup_trail
 
 
 @click.command(

@@ -17,15 +17,15 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from auditkit.api import Trail
 from auditkit.cli.answers import show_events, show_groups
 from auditkit.cli.options import Command
 from auditkit.keep.plan import plan_segments
-from auditkit.keep.policy import declare_policy
-from auditkit.plaintext import visible
+from auditkit.opening import create
+from auditkit.retention.policy import declare_policy
 from auditkit.sources.apt import import_history
 from auditkit.sources.recording import SOURCE, record
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import create
+from auditkit.text import visible
 
 _COMPILED = ("rich", "click", "pyarrow")
 """Packages that are always there with auditkit, and small enough to compile while somebody watches."""

@@ -8,12 +8,12 @@ from typing import Any
 import click
 import msgspec
 
+from auditkit.api import Trail
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.errors import InvalidEventError
 from auditkit.queue.receipts import Receipt
 from auditkit.sources.lines import Item, Unreadable, json_lines
-from auditkit.trail.facade import Trail
-from auditkit.wording import counted
+from auditkit.text import counted
 
 _TEXTS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation", "id")
 _MEANINGS = {

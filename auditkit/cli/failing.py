@@ -10,7 +10,7 @@ import sys
 import click
 
 from auditkit.errors import AuditError, InvalidEventError, ReportError
-from auditkit.plaintext import visible, visible_lines
+from auditkit.text import visible, visible_lines
 
 FAILED = 1
 MISUSED = 2

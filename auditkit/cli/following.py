@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 import click
 import polars as pl
 
+from auditkit.api import Trail
 from auditkit.cli.answers import in_zone, worth_showing
 from auditkit.cli.cells import cell, moment
 from auditkit.cli.options import Form
 from auditkit.cli.streams import json_line, write_csv, write_json
 from auditkit.event import OWN_SOURCE
 from auditkit.query.sheet import csv_line
-from auditkit.trail.facade import Trail
 
 _ALWAYS = ("seq", "ts", "actor", "action", "resource", "outcome")
 _FIRM = {"seq": 7, "ts": 23}

@@ -11,17 +11,16 @@ from typing import IO
 import click
 import polars as pl
 
+from auditkit.api import Trail
 from auditkit.cli.answers import show_events
 from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.cli.streams import json_line
-from auditkit.plaintext import visible
 from auditkit.sources.foresight import foresee
 from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.sources.readers import FORMATS, Format, Input, guess_format, open_input
 from auditkit.sources.tabular import ImportSummary, Tally, import_records, preview
-from auditkit.trail.facade import Trail
-from auditkit.wording import counted, minute
+from auditkit.text import counted, minute, visible
 
 _FLUSH_AT = 10_000
 _PREVIEWED = 10_000

@@ -9,14 +9,14 @@ from typing import Any
 import click
 import msgspec
 
+from auditkit.api import Trail
 from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, trail_option
 from auditkit.cli.streams import json_line
 from auditkit.keep.plan import PrunePlan
+from auditkit.text import counted
 from auditkit.timerange import from_us, parse_instant, to_us
-from auditkit.trail.facade import Trail
-from auditkit.trail.figures import Stats
-from auditkit.wording import counted
+from auditkit.trail.summaries import Stats
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _now_option = click.option(

@@ -10,16 +10,16 @@ from typing import Any
 import click
 import polars as pl
 
+from auditkit.api import Trail
 from auditkit.cli.answers import TABLE_ROWS, show_groups
 from auditkit.cli.failing import FAILED
 from auditkit.cli.options import CommandGroup, Form, form_options, opened, read_pairs, trail_option
 from auditkit.cli.streams import json_line
 from auditkit.event import UTC_MICROSECONDS
-from auditkit.plaintext import visible
 from auditkit.queue.dead_letters import DeadLetter
 from auditkit.sources.mapping import EventMap, plan_mapping
-from auditkit.trail.facade import Trail
-from auditkit.trail.letters import (
+from auditkit.text import counted, visible
+from auditkit.write.retry import (
     KeptLetter,
     RetrySummary,
     Revive,
@@ -28,7 +28,6 @@ from auditkit.trail.letters import (
     record_of,
     retry_letters,
 )
-from auditkit.wording import counted
 
 _COLUMNS = {
     "letter": pl.String(),

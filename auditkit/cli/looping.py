@@ -19,8 +19,9 @@ import click
 from auditkit.cli.failing import warn
 from auditkit.cli.options import opened
 from auditkit.errors import ClosedError, LockedError, TrailNotFoundError
+from auditkit.keep.maintain import maintain_often
+from auditkit.keep.summaries import MaintainSummary
 from auditkit.timerange import US_PER_SECOND, parse_duration
-from auditkit.trail.keeping import MaintainSummary, maintain_often
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Literal
 
 from auditkit import __version__
-from auditkit.plaintext import visible
-from auditkit.trail.figures import Stats
+from auditkit.text import visible
+from auditkit.trail.summaries import Stats
 
 Value = float | datetime | None
 

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from auditkit.api import Trail
 from auditkit.cli.failing import warn
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import TRAIL_VARIABLE, open_trail
+from auditkit.opening import TRAIL_VARIABLE, open_trail
 from auditkit.where import parse_where_option
 
 Form = Literal["table", "json", "csv"]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from auditkit.api import Trail
 from auditkit.cli.options import CommandGroup, opened, trail_option
 from auditkit.cli.streams import json_line
 from auditkit.cli.tables import print_sections
-from auditkit.keep.policy import declare_policy
+from auditkit.retention.policy import declare_policy
+from auditkit.text import counted
 from auditkit.timerange import from_us, to_us
-from auditkit.trail.facade import Trail
-from auditkit.wording import counted
 
 FOR_EVER = "forever"
 

@@ -9,7 +9,7 @@ import click
 
 from auditkit.cli.options import Command, read_pairs
 from auditkit.event import FIELD_TYPES
-from auditkit.trail.opening import TRAIL_VARIABLE, create
+from auditkit.opening import TRAIL_VARIABLE, create
 
 
 @click.command(

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from auditkit.cli.cells import cell, moments
 from auditkit.event import OWN_SOURCE
-from auditkit.plaintext import label
+from auditkit.text import label
 
 PIPE_WIDTH = 160
 """How wide a table is in a pipe, unless the variable COLUMNS says so; programs take --json or --csv."""

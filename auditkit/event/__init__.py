@@ -1,6 +1,5 @@
 """The event: its schema, and what may become one, row by row or column by column."""
 
-from auditkit.event.rows import BODY_BYTES, KEY_BYTES, EventSchema, Row, Rules, token_of
 from auditkit.event.schema import (
     DICTIONARY_COLUMNS,
     FIELD_TYPES,
@@ -16,6 +15,7 @@ from auditkit.event.schema import (
     check_fields,
     field_type_name,
 )
+from auditkit.event.validate import BODY_BYTES, KEY_BYTES, EventSchema, Row, Rules, token_of
 
 __all__ = [
     "BODY_BYTES",

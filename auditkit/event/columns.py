@@ -15,10 +15,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditkit.arrays import Numbers, is_ascii, lengths, presence, text_of, to_numpy
+from auditkit.arrow import Numbers, is_ascii, lengths, presence, text_of, to_numpy
 from auditkit.errors import InvalidEventError
 from auditkit.event.attrs import SURELY_FLAT, AnyObject
-from auditkit.event.rows import EventSchema, Rules, token_of
 from auditkit.event.schema import (
     FIRST_US,
     LAST_US,
@@ -28,6 +27,7 @@ from auditkit.event.schema import (
     OWN_SOURCE,
     UTC_MICROSECONDS,
 )
+from auditkit.event.validate import EventSchema, Rules, token_of
 from auditkit.timerange import from_us
 
 TOKEN = "token"  # noqa: S105 -- the name of a column

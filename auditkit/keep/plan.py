@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from auditkit.keep.policy import Policy
+from auditkit.retention.policy import Policy
 from auditkit.store.records import SegmentRow
+from auditkit.text import counted, size
 from auditkit.timerange import from_us
-from auditkit.wording import counted, size
 
 _ON_CARD = 12
 
@@ -96,7 +96,7 @@ class PrunePlan:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         """Return what a notebook keeps and shows."""
-        from auditkit.cards import make_card  # only where a notebook shows it
+        from auditkit.display.cards import make_card  # only where a notebook shows it
 
         return make_card("Prune plan", self._sections()).bundle(str(self))
 

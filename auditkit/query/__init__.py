@@ -4,30 +4,31 @@
 workers of a cluster; `sessions`, `first_seen` and `compare` stand beside them, and `to_csv` takes an answer out.
 """
 
-from auditkit.homes import names_from
+from auditkit.query.aggregates import Aggregations
+from auditkit.query.answers import downsample, group_by, range  # noqa: A004 -- the question's name, here and on a trail
+from auditkit.query.comparing import compare
+from auditkit.query.filling import UNFILLED, Fill
+from auditkit.query.firsts import first_seen
+from auditkit.query.frames import in_range, kept, limited, range_columns, text_out
+from auditkit.query.keys import By
+from auditkit.query.pauses import sessions
+from auditkit.query.sheet import to_csv
 
-_HOMES = {
-    "UNFILLED": "auditkit.query.filling:UNFILLED",
-    "Aggregations": "auditkit.query.aggregates:Aggregations",
-    "By": "auditkit.query.keys:By",
-    "Fill": "auditkit.query.filling:Fill",
-    "compare": "auditkit.query.comparing:compare",
-    "downsample": "auditkit.query.answers:downsample",
-    "first_seen": "auditkit.query.firsts:first_seen",
-    "group_by": "auditkit.query.answers:group_by",
-    "in_range": "auditkit.query.frames:in_range",
-    "kept": "auditkit.query.frames:kept",
-    "limited": "auditkit.query.frames:limited",
-    "range": "auditkit.query.answers:range",
-    "range_columns": "auditkit.query.frames:range_columns",
-    "sessions": "auditkit.query.pauses:sessions",
-    "text_out": "auditkit.query.frames:text_out",
-    "to_csv": "auditkit.query.sheet:to_csv",
-}
-
-__all__ = sorted(_HOMES)
-__getattr__ = names_from(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = [
+    "UNFILLED",
+    "Aggregations",
+    "By",
+    "Fill",
+    "compare",
+    "downsample",
+    "first_seen",
+    "group_by",
+    "in_range",
+    "kept",
+    "limited",
+    "range",
+    "range_columns",
+    "sessions",
+    "text_out",
+    "to_csv",
+]

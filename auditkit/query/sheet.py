@@ -3,7 +3,7 @@
 Spreadsheets run what begins like a formula, quoted or not, and cut lines at `;` or tabs where their language says so.
 So text that begins with = + - @ (full-width and small forms too, also after blanks), a tab or a line break gets an
 apostrophe before it, and so does such a beginning after a `;`, a tab or a line break inside, also after quotes.  Characters without a
-look of their own are written out, as in `auditkit.plaintext`.  JSON is the exact form; this one is the safe one.
+look of their own are written out, as in `auditkit.text`.  JSON is the exact form; this one is the safe one.
 """
 
 import re
@@ -16,8 +16,8 @@ from typing import IO, Any
 import msgspec
 import polars as pl
 
-from auditkit.plaintext import visible_lines
 from auditkit.query.frames import Frame
+from auditkit.text import visible_lines
 
 _ROWS = 10_000
 _SIGNS = r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from auditkit import queue as buffer
 from auditkit.event import EventSchema, Row
 from auditkit.queue.blocks import TOKEN, Block, row_payloads
+from auditkit.queue.columns import column_payloads
 
 Batch: TypeAlias = Sequence[Row] | Any
 """Validated events: rows, or an Arrow record batch of the row columns and `token`."""
@@ -76,7 +76,7 @@ def _cut(batches: Sequence[Batch], attrs_at: int) -> Iterator[Block]:
             if gathered:
                 yield from _closing(row_payloads(gathered))
                 gathered, weight = [], 0
-            yield from _closing(buffer.columns.column_payloads(rows))
+            yield from _closing(column_payloads(rows))
             continue
         last = len(rows) - 1
         for position, row in enumerate(rows):

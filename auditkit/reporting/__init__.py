@@ -5,7 +5,7 @@ timeline and `around` finds its window; `dead_letters`, `removals` and `pauses` 
 and `ak.render` make the file.
 """
 
-from auditkit.grid import Table, listing, table
+from auditkit.display.tables import Table, listing, table
 from auditkit.reporting.front import Cover, cover
 from auditkit.reporting.ledger import dead_letters, pauses, removals
 from auditkit.reporting.story import around, story

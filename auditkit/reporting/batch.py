@@ -13,8 +13,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import ReportError
+from auditkit.opening import open_trail
 from auditkit.reporting.contents import contents
 from auditkit.reporting.crew import work
 from auditkit.reporting.filing import file_rendered
@@ -23,8 +25,6 @@ from auditkit.reporting.logic import code_digest
 from auditkit.reporting.parts import Part, plan_parts
 from auditkit.reporting.run import failed_notebook, parameters_of, read_notebook, refuse_unknown
 from auditkit.reporting.worker import Job
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import open_trail
 
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int, str], None]]]
 

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 from nbconvert.filters import strip_ansi
 
-from auditkit import cards, grid
 from auditkit.charts import figure
 from auditkit.charts.figure import Told, read_told
+from auditkit.display import cards, tables
 from auditkit.errors import ReportError
-from auditkit.plaintext import visible, visible_lines
 from auditkit.reporting import facts
 from auditkit.reporting.facts import Facts, Prepared
 from auditkit.reporting.figures import FigureBlock, foreign_figure, our_figure
 from auditkit.reporting.prose import clean, emitted
+from auditkit.text import visible, visible_lines
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
@@ -32,7 +32,7 @@ class TableBlock:
 
     kind: ClassVar[str] = "table"
     name: str
-    table: grid.Table
+    table: tables.Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str,
     """Return the richest safe form of one output."""
     if facts.MIME in data and (read := facts.read_facts(data[facts.MIME])) is not None:
         return CoverBlock(facts=read, prepared=facts.read_prepared(metadata.get(facts.MIME)))
-    if grid.MIME in data and (table := grid.read_table(data[grid.MIME])) is not None:
+    if tables.MIME in data and (table := tables.read_table(data[tables.MIME])) is not None:
         return TableBlock(name=prefix, table=table)
     if cards.MIME in data and (card := cards.read_card(data[cards.MIME])) is not None:
         return CardBlock(card=card, spark=Markup(cards.spark_svg(card.spark)))  # noqa: S704 -- made of numbers

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from auditkit.plaintext import visible
 from auditkit.reporting.facts import Facts
 from auditkit.reporting.screen import STATED, integrity_rows, population_rows, scope_rows
+from auditkit.text import visible
 
 _MUTED = "color: var(--jp-ui-font-color2, #5b6573)"
 _CELL = "padding: 2px 16px 2px 0; text-align: left; vertical-align: top; background: none; border: 0"

@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from auditkit.plaintext import label, visible
 from auditkit.reporting.parts import Part
 from auditkit.reporting.screen import moment_words
+from auditkit.text import label, visible
 from auditkit.where import describe_where
 
 _TEMPLATES = Path(__file__).parent / "templates" / "auditreport"

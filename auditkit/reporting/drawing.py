@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import vl_convert
 
 from auditkit.errors import ReportError
-from auditkit.plaintext import visible_lines
+from auditkit.text import visible_lines
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _ELEMENTS = (

@@ -15,11 +15,11 @@ from markupsafe import Markup
 from nbconvert.exporters.templateexporter import TemplateExporter
 from traitlets import Bool, default
 
-from auditkit.plaintext import label, visible
 from auditkit.reporting import screen
 from auditkit.reporting.bundle import vega_bundle
 from auditkit.reporting.page import make_page
 from auditkit.reporting.rows import table_rows
+from auditkit.text import label, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NAME = "auditreport"

@@ -17,9 +17,9 @@ from markupsafe import Markup
 
 from auditkit.charts.figure import WIDTH, Clock, Told
 from auditkit.charts.groups import unclaimed
-from auditkit.grid import Table, records
-from auditkit.plaintext import visible
+from auditkit.display.tables import Table, records
 from auditkit.reporting.drawing import draw, readable
+from auditkit.text import visible
 
 NARROW = 340
 """Width in pixels of the drawing for a narrow window."""

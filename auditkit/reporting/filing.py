@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auditkit.api import Trail
 from auditkit.errors import ReportError
 from auditkit.reporting.facts import MIME, Facts, read_facts
 from auditkit.reporting.front import user
 from auditkit.reporting.logic import code_digest
-from auditkit.trail.appending import append_own
-from auditkit.trail.facade import Trail
+from auditkit.write.append import append_own
 
 RENDERED = "report.rendered"
 REVIEWED = "report.reviewed"

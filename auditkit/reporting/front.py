@@ -15,7 +15,8 @@ from typing import Any
 import polars as pl
 
 import auditkit
-from auditkit.plaintext import label
+from auditkit.api import Trail
+from auditkit.ask.population import Population, population
 from auditkit.reporting.card import card
 from auditkit.reporting.facts import (
     MIME,
@@ -30,11 +31,9 @@ from auditkit.reporting.facts import (
 from auditkit.reporting.observing import observe
 from auditkit.reporting.screen import plain
 from auditkit.reporting.summary import summarise
+from auditkit.text import counted, label
 from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
-from auditkit.trail.facade import Trail
-from auditkit.trail.population import Population, population
 from auditkit.where import Where, compile_where, describe_where
-from auditkit.wording import counted
 
 _MOST_BUCKETS = 200
 _WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}

@@ -4,11 +4,11 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.plaintext import visible
+from auditkit.api import Trail
 from auditkit.reporting.front import Cover
+from auditkit.text import visible
 from auditkit.timerange import check_zone, from_us
-from auditkit.trail.facade import Trail
-from auditkit.trail.letters import KeptLetter, kept_letters
+from auditkit.write.retry import KeptLetter, kept_letters
 
 _INPUT_LENGTH = 200
 

@@ -11,8 +11,8 @@ from typing import Any
 import nbformat
 
 from auditkit import __version__
-from auditkit.plaintext import visible
 from auditkit.reporting.gallery import declared_parameters, shipped
+from auditkit.text import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

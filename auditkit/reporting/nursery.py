@@ -32,10 +32,10 @@ _PRELOADED = (
     "auditkit.query.pauses",
     "auditkit.query.sheet",
     "auditkit.reporting",
-    "auditkit.trail.keeping",
-    "auditkit.trail.opening",
-    "auditkit.trail.scanning",
-    "auditkit.trail.showing",
+    "auditkit.keep.maintain",
+    "auditkit.opening",
+    "auditkit.ask.scan",
+    "auditkit.ask.card",
 )
 
 

@@ -5,8 +5,8 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.api import Trail
 from auditkit.timerange import US_PER_SECOND, from_us, to_us
-from auditkit.trail.facade import Trail
 from auditkit.where import Where
 
 BURST = 10

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from auditkit import __version__
-from auditkit.plaintext import visible
 from auditkit.reporting.blocks import Block, CoverBlock, blocks
 from auditkit.reporting.facts import Facts, Prepared
 from auditkit.reporting.figures import FigureBlock
 from auditkit.reporting.logic import Logic, has_tag, logic_of
 from auditkit.reporting.prose import anchored, highlighted, written
 from auditkit.reporting.screen import Check, checks, moment_words
+from auditkit.text import visible
 
 Status = Literal["complete", "failed", "unfinished"]
 

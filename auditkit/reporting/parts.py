@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from auditkit.plaintext import label
+from auditkit.api import Trail
 from auditkit.reporting.screen import moment_words
+from auditkit.text import label
 from auditkit.timerange import (
     InvalidTimeError,
     TimeRange,
@@ -20,7 +21,6 @@ from auditkit.timerange import (
     resolve,
     to_us,
 )
-from auditkit.trail.facade import Trail
 
 _DIGITS = 3
 

@@ -15,7 +15,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from auditkit.plaintext import UNSEEN, visible, visible_lines
+from auditkit.text import UNSEEN, visible, visible_lines
 
 _NAMES = (
     "a b blockquote br caption code col colgroup dd del div dl dt em h2 h3 h4 h5 h6 hr i kbd li ol p pre s "

@@ -7,8 +7,8 @@ from functools import cache
 
 from markupsafe import Markup, escape
 
-from auditkit.grid import Kind, Table
-from auditkit.plaintext import label
+from auditkit.display.tables import Kind, Table
+from auditkit.text import label
 
 _LONG = 400
 """A value of more characters scrolls inside its cell."""
@@ -17,7 +17,7 @@ _LONG = 400
 def table_rows(shown: Table) -> Markup:
     """Return the `<tr>` elements of a table; one whose instant is known has it in `data-at`.
 
-    >>> from auditkit.grid import Column
+    >>> from auditkit.display.tables import Column
     >>> columns = Column(name="actor", kind="text"), Column(name="count", kind="number")
     >>> table_rows(Table(version=1, title="", columns=columns, rows=(("<b>", None),), total=1))
     Markup('<tr><td>&lt;b&gt;</td><td class="number none">(none)</td></tr>\\n')

@@ -16,18 +16,18 @@ from typing import Any
 import nbformat
 from papermill.parameterize import parameterize_notebook
 
+from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import ReportError
-from auditkit.plaintext import visible
+from auditkit.opening import open_trail
 from auditkit.reporting.exporter import AuditReportExporter
 from auditkit.reporting.filing import Rendered, describe, file_rendered
 from auditkit.reporting.gallery import declared_parameters, find_notebook
 from auditkit.reporting.kernels import run_cells
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.reporting.paper import find_chromium, print_pdf
+from auditkit.text import visible
 from auditkit.timerange import SystemClock, from_us, resolve
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import open_trail
 
 _FILE_MODE = 0o600
 """A report holds what the trail holds, so it is as private."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from auditkit.plaintext import label, visible
 from auditkit.reporting.facts import Counts, Facts
+from auditkit.text import counted, label, visible
 from auditkit.timerange import check_zone
-from auditkit.wording import counted
 
 NOT_PROVED = (
     (

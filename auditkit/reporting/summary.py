@@ -11,10 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from auditkit.plaintext import label
 from auditkit.reporting.observing import MOST, Observed
+from auditkit.text import counted, label
 from auditkit.timerange import check_zone
-from auditkit.wording import counted
 
 FAILED_DAY = 20
 FAILED_DAY_TIMES = 3

@@ -24,10 +24,10 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from auditkit.api import Trail
 from auditkit.queue.dead_letters import DeadLetter
 from auditkit.timerange import check_zone
-from auditkit.trail.facade import Trail
-from auditkit.trail.writing import keep_dead_letters
+from auditkit.write.flush import keep_dead_letters
 
 HISTORY = Path("/var/log/apt")
 SOURCE = "apt"

@@ -11,11 +11,11 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.api import Trail
 from auditkit.sources.lines import Unreadable
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
 from auditkit.timerange import US_PER_DAY, from_us, to_us
-from auditkit.trail.facade import Trail
 
 _EVERY = 10_000
 

@@ -27,11 +27,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditkit.api import Trail
 from auditkit.context import bound
 from auditkit.errors import AuditError
 from auditkit.sources.recorded import recorded
 from auditkit.timerange import from_us
-from auditkit.trail.facade import Trail
 
 SOURCE = "auditkit.record"
 SHIM = Path(__file__).parent / "shim"

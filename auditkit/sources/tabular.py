@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from auditkit.api import Trail
 from auditkit.errors import AuditError, InvalidEventError
 from auditkit.event import Rules
 from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
@@ -19,8 +20,7 @@ from auditkit.sources.lines import Item, Unreadable
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
 from auditkit.timerange import from_us, to_us
-from auditkit.trail.facade import Trail
-from auditkit.trail.writing import keep_dead_letters
+from auditkit.write.flush import keep_dead_letters
 
 CHUNK_RECORDS = 10_000
 HOPELESS = 100

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from auditkit.arrays import text_of
+from auditkit.arrow import text_of
 from auditkit.store.compression import LENGTH, NUMBERS_BYTES, TEXT_BYTES, compress, cut
 from auditkit.store.message import ALIGNMENT, PREFIX, metadata_like
 

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 from msgspec import Struct
 
-from auditkit.arrays import packed
+from auditkit.arrow import packed
 from auditkit.errors import CorruptionError, FormatError
-from auditkit.store import filters
+from auditkit.store import bloom
 from auditkit.store.buffers import Everything, Few
 from auditkit.store.compression import FrameError
 from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment
@@ -64,8 +64,8 @@ def candidates(segment: OpenSegment, wanted: Mapping[str, Any]) -> Collection[in
             segment.footer.update(_opened(segment).metadata or {})
         chosen = set(range(segment.row.batch_count))
         for column, values in wanted.items():
-            found = segment.footer.get(filters.filter_key(column))
-            chosen &= set() if found is None else set(filters.candidates(found, values))
+            found = segment.footer.get(bloom.filter_key(column))
+            chosen &= set() if found is None else set(bloom.candidates(found, values))
     return sorted(chosen)
 
 

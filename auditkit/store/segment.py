@@ -20,16 +20,16 @@ import polars as pl
 import pyarrow as pa
 from msgspec import Struct
 
-from auditkit.arrays import Numbers, flags, to_arrow, to_numpy
+from auditkit.arrow import Numbers, flags, to_arrow, to_numpy
 from auditkit.disk.durable import Disk, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
+from auditkit.store.bloom import pack_filters
 from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
-from auditkit.store.filters import pack_filters
 from auditkit.store.ipcfile import IpcFile, encode_file
-from auditkit.store.marks import pack_marks
 from auditkit.store.records import BATCH, SegmentRow
+from auditkit.store.time_index import pack_marks
 from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 4_096

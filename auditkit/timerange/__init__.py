@@ -18,9 +18,10 @@ from auditkit.timerange.instants import (
     utc_offset_us,
 )
 from auditkit.timerange.partitions import WIDTHS, Width, check_width, partition_name, partition_start
-from auditkit.timerange.ranges import TimeRange, parse_instant, resolve
+from auditkit.timerange.ranges import EVERYTHING, TimeRange, parse_instant, resolve
 
 __all__ = [
+    "EVERYTHING",
     "US_PER_DAY",
     "US_PER_SECOND",
     "WIDTHS",

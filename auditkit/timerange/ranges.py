@@ -63,6 +63,9 @@ class TimeRange(Struct, frozen=True, kw_only=True):
         return f"from {start} on" if start else f"before {end}" if end else "all time"
 
 
+EVERYTHING = TimeRange(start_us=None, end_us=None)
+
+
 def resolve(start: object, end: object, *, now_us: int, tz: str = "UTC") -> TimeRange:
     """Turn what a caller gave as start and end into a half-open range; None stays unbounded.
 

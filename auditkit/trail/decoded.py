@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from msgspec import Struct
 
-from auditkit.arrays import flags, to_arrow, to_numpy
+from auditkit.arrow import flags, to_arrow, to_numpy
 from auditkit.store.segment import BATCH_ROWS
 
 _FEW = 64

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from auditkit.arrays import text_of
+from auditkit.arrow import text_of
 from auditkit.event import OWN_SOURCE
 from auditkit.store.files import OpenSegment, SegmentFiles
 from auditkit.store.reading import candidates, few, whole

@@ -13,14 +13,15 @@ from typing import TypeVar
 import polars as pl
 from msgspec.structs import replace
 
-from auditkit import trail as themes
 from auditkit.query import in_range, text_out
 from auditkit.query.frames import plain_type
 from auditkit.store.files import SegmentFiles
+from auditkit.text import size
+from auditkit.trail.decoded import Events, frame_of
+from auditkit.trail.decoding import events_of
 from auditkit.trail.snapshot import VISIBLE_BY, visible
 from auditkit.trail.wanting import Stretch, Wanted, stretches
 from auditkit.where import InvalidQueryError
-from auditkit.wording import size
 
 _ORDER = ("ts", "seq")
 _AHEAD = 2
@@ -91,11 +92,9 @@ def _first(
     return events
 
 
-def _read(
-    files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]
-) -> "Iterator[list[themes.decoded.Events]]":
+def _read(files: SegmentFiles, wanted: Wanted, chosen: Sequence[Stretch]) -> Iterator[list[Events]]:
     """Yield the wanted events of each stretch, in order."""
-    work = partial(themes.decoding.events_of, wanted, files)
+    work = partial(events_of, wanted, files)
     if wanted.hashes or sum(len(stretch.numbers) for stretch in chosen) <= _FEW_BATCHES:
         return map(work, chosen)
     return side_by_side(work, chosen)
@@ -162,10 +161,10 @@ def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
         pool.shutdown(cancel_futures=True)
 
 
-def _together(found: "Iterable[list[themes.decoded.Events]]", others: pl.DataFrame) -> pl.DataFrame:
+def _together(found: Iterable[list[Events]], others: pl.DataFrame) -> pl.DataFrame:
     """Return all events as one frame."""
     events = list(chain.from_iterable(found))
-    return _joined(themes.decoded.frame_of(events), others) if events else others
+    return _joined(frame_of(events), others) if events else others
 
 
 def _joined(events: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
@@ -173,8 +172,8 @@ def _joined(events: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
 
 
 def _fitting(
-    found: "Iterable[list[themes.decoded.Events]]",
-) -> "Iterator[list[themes.decoded.Events]]":
+    found: Iterable[list[Events]],
+) -> Iterator[list[Events]]:
     """Pass events on while all of them together fit into memory."""
     rows = 0
     for pieces in found:

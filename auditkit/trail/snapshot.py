@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from auditkit.errors import PrunedError
 from auditkit.event import OWN_SOURCE
-from auditkit.keep.horizon import Newest, horizon_us
-from auditkit.keep.policy import Policy
 from auditkit.queue.tail import TailView
+from auditkit.retention.horizon import Newest, horizon_us
+from auditkit.retention.policy import Policy
 from auditkit.store.records import CatalogView, MomentRow, PolicyRow, SegmentRow, TombstoneRow
 from auditkit.timerange import TimeRange, from_us
 

@@ -14,9 +14,9 @@ from msgspec import Struct
 from auditkit.disk.layout import Layout
 from auditkit.errors import AuditError, CorruptionError
 from auditkit.event import EventSchema
-from auditkit.keep.horizon import Newest, horizon_us
-from auditkit.keep.policy import Policy, read_policy
 from auditkit.queue.tail import QueueTail, TailView
+from auditkit.retention.horizon import Newest, horizon_us
+from auditkit.retention.policy import Policy, read_policy
 from auditkit.store.current import CurrentCatalog
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow

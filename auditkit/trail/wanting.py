@@ -11,7 +11,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit import store
+from auditkit.store import bloom
 from auditkit.store.records import SegmentRow
 from auditkit.timerange import TimeRange
 from auditkit.trail.snapshot import VISIBLE_BY, Snapshot
@@ -115,8 +115,8 @@ def wanted(
         columns=columns,
         conditions=conditions,
         hashes={
-            column: store.filters.hashes(pl.Series(list(values), dtype=pl.String()))
+            column: bloom.hashes(pl.Series(list(values), dtype=pl.String()))
             for column, values in asked.items()
-            if column in store.filters.FILTERED_COLUMNS
+            if column in bloom.FILTERED_COLUMNS
         },
     )

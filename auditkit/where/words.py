@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.where.mapping import LISTS, Where, checked_mapping, from_spelling, read_glob
+from auditkit.where.conditions import LISTS, Where, checked_mapping, from_spelling, read_glob
 from auditkit.where.paths import PREFIX, InvalidQueryError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.cli.consuming import consumers
-from auditkit.trail.opening import open_trail
+from auditkit.opening import open_trail
 from tests.cli.conftest import Run, rows
 
 

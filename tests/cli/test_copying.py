@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import auditkit as ak
-from auditkit.trail.facade import Trail
+from auditkit.api import Trail
 
 
 def auditkit(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.opening import open_trail
+from auditkit.opening import open_trail
 from tests.cli.conftest import Run, rows
 from tests.fakes import ManualClock
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.opening import create, open_trail
+from auditkit.opening import create, open_trail
 from tests.cli.conftest import Run
 from tests.cli.running import running
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from auditkit.opening import open_trail
 from auditkit.queue.dead_letters import read_letters
-from auditkit.trail.opening import open_trail
 from tests.cli.conftest import Run, rows
 
 LINES = (

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from auditkit.trail.opening import open_trail
+from auditkit.opening import open_trail
 from tests.cli.conftest import Run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.cli.letters import dead_letters
-from auditkit.trail.opening import open_trail
+from auditkit.opening import open_trail
 from tests.cli.conftest import Run, rows
 
 RECORDS = [

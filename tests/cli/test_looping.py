@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.facade import Trail
-from auditkit.trail.keeping import maintain_often
-from auditkit.trail.opening import create, open_trail
+from auditkit.api import Trail
+from auditkit.keep.maintain import maintain_often
+from auditkit.opening import create, open_trail
 from tests.cli.conftest import Run
 from tests.cli.running import running
 from tests.fakes import ManualClock

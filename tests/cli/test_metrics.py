@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.opening import create, open_trail
+from auditkit.opening import create, open_trail
 from tests.cli.conftest import Run
 
 

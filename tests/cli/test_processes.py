@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.trail.opening import create
+from auditkit.opening import create
 
 AUDITKIT = [sys.executable, "-m", "auditkit.cli.main"]
 

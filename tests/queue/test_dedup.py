@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import InvalidEventError
 from auditkit.queue import dedup
 from auditkit.queue.dead_letters import read_letters
-from auditkit.trail.facade import Trail
 
 
 def test_a_retry_gets_the_first_seq(trail: Trail) -> None:

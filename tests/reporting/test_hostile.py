@@ -10,8 +10,8 @@ import pytest
 
 import auditkit as ak
 from auditkit import charts
-from auditkit.plaintext import visible
 from auditkit.reporting import cover, table
+from auditkit.text import visible
 from tests.reporting.browsing import Opened, open_report
 from tests.reporting.material import PAYLOADS, code, display, exported, notebook, prose, raised, shown
 

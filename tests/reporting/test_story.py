@@ -8,7 +8,7 @@ import pytest
 from auditkit import Trail
 from auditkit.charts.lanes import MOST_MARKS
 from auditkit.reporting import around, cover, dead_letters, pauses, removals, story, table
-from auditkit.trail.letters import as_given, retry_letters
+from auditkit.write.retry import as_given, retry_letters
 from tests.fakes import ManualClock
 from tests.reporting.material import PAYLOADS, elements
 

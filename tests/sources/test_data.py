@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import auditkit as ak
-from auditkit.trail.facade import Trail
+from auditkit.api import Trail
 
 DATA = Path(__file__).parents[2] / "data"
 

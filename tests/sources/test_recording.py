@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import AuditError, ClosedError
 from auditkit.sources.recording import SHIM, child_environment, record
-from auditkit.trail.facade import Trail
 from tests.fakes import FailingDisk
 
 Event = Mapping[str, Any]

@@ -5,10 +5,10 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from auditkit.api import Trail
 from auditkit.errors import FormatError
 from auditkit.store.catalog import read_catalog, replace_info
 from auditkit.store.current import CurrentCatalog
-from auditkit.trail.facade import Trail
 
 LONG_NS = 3_000_000_000
 

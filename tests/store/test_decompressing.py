@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditkit.api import Trail
 from auditkit.errors import CorruptionError
+from auditkit.opening import create
 from auditkit.store import compression, reading
 from auditkit.store.buffers import Everything, Few
 from auditkit.store.files import OpenSegment, SegmentFiles
 from auditkit.store.message import read_batch
 from auditkit.store.records import BATCH
-from auditkit.trail.facade import Trail
-from auditkit.trail.opening import create
 
 ROWS = 9_001
 START = datetime(2026, 11, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditkit.store.filters import FILTERED_COLUMNS, candidates, filter_key, hashes, pack_filters
+from auditkit.store.bloom import FILTERED_COLUMNS, candidates, filter_key, hashes, pack_filters
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=80), st.sampled_from(["", "a", "ab"])), max_size=60)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditkit.store.marks import QUARTER_US, pack_marks, positions_of
-from auditkit.trail.facade import Trail
+from auditkit.api import Trail
+from auditkit.store.time_index import QUARTER_US, pack_marks, positions_of
 
 INSTANTS = st.lists(st.integers(-3 * QUARTER_US, 300 * QUARTER_US), min_size=1, max_size=50)
 

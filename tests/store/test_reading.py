@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from auditkit.api import Trail
 from auditkit.errors import CorruptionError
 from auditkit.store import segment
 from auditkit.store.files import SegmentFiles
 from auditkit.store.reading import few, whole
 from auditkit.store.records import SegmentRow
-from auditkit.trail.facade import Trail
 
 ROWS = 10
 

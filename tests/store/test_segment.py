@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from auditkit.api import Trail
 from auditkit.store import segment
 from auditkit.store.records import SegmentRow
-from auditkit.trail.facade import Trail
 
 BATCH = struct.Struct("<IqqQI")
 START = datetime(2026, 11, 1, tzinfo=UTC)

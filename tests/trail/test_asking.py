@@ -11,10 +11,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import auditkit as ak
+from auditkit.api import Trail
+from auditkit.ask import grouping
+from auditkit.ask.population import population
 from auditkit.errors import ClosedError, CorruptionError, PrunedError
-from auditkit.trail import grouping, reading
-from auditkit.trail.facade import Trail
-from auditkit.trail.population import population
+from auditkit.trail import reading
 from tests.fakes import ManualClock
 
 

@@ -10,18 +10,18 @@ import pyarrow as pa
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import InvalidEventError
 from auditkit.queue.dead_letters import read_letters
 from auditkit.store.catalog import change_catalog
-from auditkit.trail import accepting, writing
-from auditkit.trail.facade import Trail
+from auditkit.write import extend, flush
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
 def _small_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "BULK_ROWS", 50)
+    monkeypatch.setattr(extend, "BULK_ROWS", 50)
 
 
 def frame(rows: int = 60, **columns: Any) -> pl.DataFrame:
@@ -71,7 +71,7 @@ def test_each_partition_keeps_its_own_values(trail: Trail) -> None:
 
 def test_small_batches_of_a_reader_are_gathered(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader's small batches go straight into segments in large ones, the rest as the few events that it is."""
-    monkeypatch.setattr(accepting, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(extend, "CHUNK_ROWS", 100)
     reader = pa.Table.from_batches(frame(7).to_arrow().to_batches() * 18).to_reader()
     assert trail.extend(reader).count == 126
     assert (trail.stats().segments.rows, trail.stats().queue.depth) == (105, 21)
@@ -100,7 +100,7 @@ def test_a_bulk_that_fails_takes_nothing(trail: Trail, monkeypatch: pytest.Monke
     trail.append(action="a").wait()
     trail.flush()
     with monkeypatch.context() as patched:
-        patched.setattr(writing, "change_catalog", fail)
+        patched.setattr(flush, "change_catalog", fail)
         with pytest.raises(OSError, match="injected"):
             trail.extend(frame())
     assert trail.append(action="b").wait() == 1
@@ -131,11 +131,11 @@ def test_death_around_the_commit_of_a_bulk(
 
     queue = dying.core.active_queue()
     monkeypatch.setattr(queue, "_cut", lambda _end: None)  # the dead take nothing back
-    monkeypatch.setattr(writing, "change_catalog", die)
+    monkeypatch.setattr(flush, "change_catalog", die)
     with pytest.raises(Died):
         dying.extend(frame())
     monkeypatch.undo()
-    monkeypatch.setattr(accepting, "BULK_ROWS", 50)
+    monkeypatch.setattr(extend, "BULK_ROWS", 50)
     shown = 61 if committed else 1
     assert ak.open(trail.path).range().height == shown
     assert trail.append(action="next").wait() == shown

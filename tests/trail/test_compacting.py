@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from auditkit.api import Trail
 from auditkit.keep import compaction
 from auditkit.keep.compaction import plan_compaction
-from auditkit.trail import accepting
-from auditkit.trail.facade import Trail
+from auditkit.write import extend
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
 
@@ -31,7 +31,7 @@ def scattered(trail: Trail, batches: int, *, days: int = 30, rows: int = 120) ->
 
 @pytest.fixture(autouse=True)
 def _small_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "BULK_ROWS", 50)
+    monkeypatch.setattr(extend, "BULK_ROWS", 50)
 
 
 @pytest.mark.parametrize(("width", "files_left"), [("1d", 31), ("1mo", 2), ("1h", 24)])

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.queue.dead_letters import read_letters
-from auditkit.trail import accepting
-from auditkit.trail.facade import Trail
+from auditkit.write import extend
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_copy_has_what_was_appended_after_a_bulk(
     trail: Trail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events that wait in a queue file from before a batch that went straight into segments are copied, too."""
-    monkeypatch.setattr(accepting, "BULK_ROWS", 3)
+    monkeypatch.setattr(extend, "BULK_ROWS", 3)
     trail.append(action="before").wait()
     trail.extend([{"action": "bulk"}] * 3).wait()
     trail.append(action="after").wait()

@@ -15,12 +15,12 @@ import polars as pl
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import ClosedError, CorruptionError, LockedError
+from auditkit.follow import stream
+from auditkit.follow.follower import Follower
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import read_letters
-from auditkit.trail import stream
-from auditkit.trail.facade import Trail
-from auditkit.trail.follow import Follower
 from tests.fakes import FailingDisk, ManualClock
 
 
@@ -289,7 +289,7 @@ def test_events_that_are_not_for_it_are_passed_over_durably(
     trail: Trail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A consumer of rare events does not read the others again and again."""
-    monkeypatch.setattr("auditkit.trail.follow.SAVE_AFTER", 10)
+    monkeypatch.setattr("auditkit.follow.follower.SAVE_AFTER", 10)
     fill(trail, 9)
     follower = mailer(trail, where={"action": "rare"})
     assert list(follower) == []

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import auditkit as ak
-from auditkit.keep.horizon import Newest, horizon_us
-from auditkit.trail.facade import Trail
-from auditkit.trail.population import population
+from auditkit.api import Trail
+from auditkit.ask.population import population
+from auditkit.retention.horizon import Newest, horizon_us
 from tests.fakes import ManualClock
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)

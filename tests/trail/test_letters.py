@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.disk.durable import FileLock
 from auditkit.errors import ClosedError, InvalidEventError, LockedError
 from auditkit.queue.dead_letters import DeadLetter, read_letters, read_numbered
-from auditkit.trail import letters
-from auditkit.trail.facade import Trail
-from auditkit.trail.letters import RetrySummary, as_given, kept_letters, retry_letters
-from auditkit.trail.writing import keep_dead_letters
+from auditkit.write import retry as retrying_letters
+from auditkit.write.flush import keep_dead_letters
+from auditkit.write.retry import RetrySummary, as_given, kept_letters, retry_letters
 from tests.fakes import FailingDisk, ManualClock
 
 
@@ -176,7 +176,7 @@ def test_events_with_a_key(trail: Trail) -> None:
 
 def test_many_letters_in_batches(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of letters make one record each, and the seqs are those of one order."""
-    monkeypatch.setattr(letters, "BATCH_LETTERS", 3)
+    monkeypatch.setattr(retrying_letters, "BATCH_LETTERS", 3)
     keep(trail, *({"action": f"a{n}" if n % 4 else ""} for n in range(10)))
     summary = retry(trail)
     assert (summary.events, summary.first_seq, len(summary.still_dead)) == (7, 0, 3)
@@ -207,8 +207,8 @@ KILLED = """
 import os, sys
 import auditkit as ak
 from auditkit.disk.durable import PosixDisk
-from auditkit.trail import letters
-letters.BATCH_LETTERS = 2
+from auditkit.write import retry
+retry.BATCH_LETTERS = 2
 class Dying(PosixDisk):
     left = int(sys.argv[2])
     def _tick(self):
@@ -222,7 +222,7 @@ class Dying(PosixDisk):
         self._tick()
         super().sync_data(fd)
 with ak.open(sys.argv[1], disk=Dying(), maintain=False) as trail:
-    letters.retry_letters(trail.core, letters.as_given)
+    retry.retry_letters(trail.core, retry.as_given)
 """
 
 

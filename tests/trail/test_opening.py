@@ -5,106 +5,30 @@ import sys
 
 import pytest
 
+from auditkit.api import Trail
 from auditkit.errors import FormatError
 from auditkit.store import segment
-from auditkit.trail.facade import Trail
 
-LIBRARIES = {
-    "numpy",
-    "pyarrow",
-    "pandas",
-    "click",
-    "rich",
-    "altair",
-    "IPython",
-    "nbconvert",
-    "html",
-    "secrets",
-}
-"""What others need: whoever writes, counts, shows or reports."""
-MODULES = {
-    "keep": {"plan", "compaction"},
-    "query": {"aggregates", "answers", "cells", "comparing", "firsts", "pauses", "sheet"},
-    "queue": {"active", "columns", "consumers", "dead_letters", "dedup", "writer"},
-    "store": {"filters", "marks", "reading", "segment"},
-    "trail": {
-        *{
-            "accepting",
-            "appending",
-            "compacting",
-            "copying",
-            "counting",
-            "declaring",
-            "decoding",
-            "deliveries",
-        },
-        *{"figures"},
-        *{"follow", "founding", "grouping", "keeping", "pruning", "scanning", "showing", "state", "writing"},
-    },
-}
-"""The modules that others need, by folder."""
-FOLDERS = {"auditing", "cards", "charts", "cli", "context", "grid", "plaintext", "reporting", "sources"}
+LIBRARIES = {"altair", "click", "IPython", "nbconvert", "pandas", "papermill", "rich"}
+"""What only reports, notebooks and the command line need."""
 
 
-def test_the_first_events_wait_for_nothing_that_others_need(trail: Trail) -> None:
-    """Opening a trail and reading its first events loads neither Arrow nor what writes, keeps, counts or shows."""
+def test_opening_and_the_first_events_load_no_library_of_reports(trail: Trail) -> None:
+    """Opening a trail, appending, and reading its first events loads nothing that draws, renders or prints."""
     trail.extend({"action": f"a{n}"} for n in range(10)).wait()
     trail.flush()
+    probe = """
+import sys, auditkit
+with auditkit.open(sys.argv[1]) as trail:
     trail.append(action="later").wait()
-    probe = """
-import sys, auditkit
-trail = auditkit.open(sys.argv[1])
-assert trail.range(limit=3, where={"action": "a*"}).height == 3
-assert trail.range(limit=1, descending=True)["action"].item() == "later"
+    assert trail.range(limit=3, where={"action": "a*"}).height == 3
+    assert trail.range(limit=1, descending=True)["action"].item() == "later"
 print(*sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", probe, str(trail.path)], capture_output=True, text=True, check=True
     )
-    loaded = set(done.stdout.split())
-    assert not LIBRARIES & {name.partition(".")[0] for name in loaded}
-    assert not {f"auditkit.{folder}" for folder in FOLDERS} & loaded
-    assert not {f"auditkit.{folder}.{name}" for folder, names in MODULES.items() for name in names} & loaded
-
-
-def test_one_event_waits_for_nothing_that_many_need(trail: Trail) -> None:
-    """A process that appends an event and ends loads neither Arrow nor what flushes, prunes and merges."""
-    probe = """
-import sys, auditkit
-with auditkit.open(sys.argv[1]) as trail:
-    trail.append(action="a").wait()
-print(*sys.modules)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", probe, str(trail.path)], capture_output=True, text=True, check=True
-    )
-    names = set(done.stdout.split())
-    assert not {"numpy", "pyarrow"} & names
-    assert not {f"auditkit.trail.{theme}" for theme in ("writing", "pruning", "compacting")} & names
-    assert trail.range()["action"].to_list() == ["a"]
-
-
-def test_the_first_prune_waits_for_nothing_that_others_need(trail: Trail) -> None:
-    """A prune that writes a segment anew loads neither Arrow's functions nor what takes batches, merges and shows."""
-    stamps = ("2026-11-20T00Z", "2026-11-20T10Z", "2026-11-23T05Z")
-    trail.extend(
-        {"action": "a", "actor": actor, "ts": ts} for ts, actor in zip(stamps, "xyz", strict=True)
-    ).wait()
-    trail.flush()
-    probe = """
-import sys, auditkit
-with auditkit.open(sys.argv[1]) as trail:
-    trail.set_retention("3d")
-    assert trail.prune().rewritten == 1
-print(*sys.modules)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", probe, str(trail.path)], capture_output=True, text=True, check=True
-    )
-    names = set(done.stdout.split())
-    assert not {"pyarrow.compute", "auditkit.cards"} & names
-    assert not {f"auditkit.trail.{theme}" for theme in ("accepting", "compacting", "showing")} & names
-    assert trail.range()["actor"].to_list() == ["y", "z"]
+    assert not LIBRARIES & {name.partition(".")[0] for name in done.stdout.split()}
 
 
 def test_the_first_events_of_an_unknown_format_are_refused(

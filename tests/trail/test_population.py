@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from auditkit import Trail
+from auditkit.ask.population import Population, population
 from auditkit.timerange import to_us
-from auditkit.trail.population import Population, population
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
 

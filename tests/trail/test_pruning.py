@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import PrunedError
 from auditkit.timerange import from_us
-from auditkit.trail import accepting
-from auditkit.trail.facade import Trail
+from auditkit.write import extend
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
 
@@ -160,7 +160,7 @@ def test_the_queue_keeps_no_expired_event(
     make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch, bulk: bool
 ) -> None:
     """Bytes of an expired event that waited in a queue file leave the disk with it, flushed or not."""
-    monkeypatch.setattr(accepting, "BULK_ROWS", 4)
+    monkeypatch.setattr(extend, "BULK_ROWS", 4)
     trail = make_trail(retention="30d", maintain=False)
     trail.append(action="expired-in-the-queue", ts=NOW - timedelta(days=40)).wait()
     if bulk:

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import CorruptionError, PrunedError
 from auditkit.store import segment
-from auditkit.trail.facade import Trail
 from auditkit.where import InvalidQueryError
 from tests.fakes import ManualClock
 

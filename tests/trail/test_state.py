@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 from rich.console import Console
 
-from auditkit.trail.facade import Trail
-from auditkit.trail.figures import Stats
+from auditkit.api import Trail
+from auditkit.trail.summaries import Stats
 from tests.fakes import ManualClock
 
 

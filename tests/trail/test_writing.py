@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 import auditkit as ak
+from auditkit.api import Trail
 from auditkit.errors import ClosedError, InvalidEventError, TrailExistsError, TrailNotFoundError
+from auditkit.keep import due
 from auditkit.queue.dead_letters import read_letters
 from auditkit.queue.limits import Limits
-from auditkit.trail import due
-from auditkit.trail.facade import Trail
 from tests.fakes import FailingDisk, ManualClock
 
 

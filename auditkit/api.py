@@ -1,0 +1,404 @@
+"""The facade: `Trail` with its few verbs.  Each method hands over to its theme."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from auditkit.errors import ClosedError
+from auditkit.follow.follower import Follower
+from auditkit.keep.plan import PrunePlan
+from auditkit.keep.summaries import MaintainSummary, PruneSummary
+from auditkit.query import UNFILLED, Aggregations, Fill
+from auditkit.queue.receipts import Receipt
+from auditkit.retention.policy import Policy
+from auditkit.trail.handle import Core
+from auditkit.trail.source import retrying
+from auditkit.trail.summaries import FlushSummary, Stats
+from auditkit.trail.view import View
+from auditkit.where import Where
+from auditkit.write.extend import OnInvalid, Rows
+
+
+class Trail:
+    """One audit trail: append to it, ask it, keep it.  Get one from `ak.create` or `ak.open`.
+
+    Times are half-open ranges `[start, end)` of `ts`; each bound is an aware `datetime`, ISO text, a `date`, or a
+    duration (`"-7d"` before now, `end="+1d"` after start); left out, it is unbounded.  Text without a zone and
+    dates are read in `tz`, by default the view zone of the trail.  `where` is a mapping of column (or
+    `attrs.path`) to a value, a list, a glob or `None`, all of it true, or a Polars expression.  The trail's own
+    events (`source="auditkit"`) are left out of queries unless `own=True`.
+
+    Objects may be shared between threads.
+    """
+
+    def __init__(self, core: Core, view: View) -> None:
+        self._core = core
+        self._view = view
+
+    # What it is
+
+    @property
+    def path(self) -> Path:
+        """The trail's directory, absolute."""
+        return self._core.layout.root
+
+    @property
+    def name(self) -> str:
+        """The name of the trail's directory."""
+        return self.path.name
+
+    @property
+    def trail_id(self) -> str:
+        """The trail's identity: 32 hexadecimal digits, drawn when it was created."""
+        return self._core.info.trail_id
+
+    @property
+    def tz(self) -> str:
+        """The zone in which times without one are read and days begin."""
+        return self._view.tz
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The columns of an event as queries return them, declared fields last."""
+        return dict(self._core.schema.columns)
+
+    @property
+    def fields(self) -> dict[str, pl.DataType]:
+        """The declared extra fields."""
+        return dict(self._core.schema.fields)
+
+    @property
+    def end_seq(self) -> int:
+        """The exclusive end of the seqs this view shows."""
+        return self._view.snapshot().as_of
+
+    def now(self) -> datetime:
+        """Return the moment that durations like `"-1h"` count from, in UTC.
+
+        The clock's now; in a view `at(seq)`, the moment the last event of the view was accepted.
+        """
+        return self._view.now()
+
+    @property
+    def view(self) -> View:
+        """The view this object asks through (for themes and reports)."""
+        return self._view
+
+    @property
+    def core(self) -> Core:
+        """The shared parts of this open trail (for importers)."""
+        return self._core
+
+    # Append
+
+    def append(
+        self,
+        *,
+        action: str | None = None,
+        ts: datetime | str | None = None,
+        actor: str | None = None,
+        resource: str | None = None,
+        outcome: str | None = None,
+        source: str | None = None,
+        origin: str | None = None,
+        correlation: str | None = None,
+        id: str | None = None,  # noqa: A002 -- the field's name in CloudEvents and here
+        value: float | None = None,
+        attrs: Mapping[str, Any] | str | None = None,
+        tz: str | None = None,
+        **declared: Any,
+    ) -> Receipt:
+        """Accept one event and return its receipt; `receipt.wait()` makes sure that it is durable.
+
+        `action` is required, here or through `ak.bind`; a missing `ts` means now; `attrs` is a mapping or a JSON
+        object as text, kept verbatim; declared fields go by their names.  Raises `InvalidEventError` naming field,
+        value and reason, before anything is written; `ClosedError` after `close` or a failed commit.
+        """
+        from auditkit.write.append import append as _append
+
+        given = {
+            "action": action, "ts": ts, "actor": actor, "resource": resource, "outcome": outcome, "source": source,
+            "origin": origin, "correlation": correlation, "id": id, "value": value, "attrs": attrs, **declared,
+        }  # fmt: skip
+        return _append(self._writable(), given, tz)
+
+    def extend(
+        self,
+        rows: Rows,
+        *,
+        tz: str | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Receipt:
+        """Accept many events as one batch: mappings, a Polars frame, an Arrow table or reader.
+
+        Keys that are no field of an event go into its attrs.  The first bad row raises `InvalidEventError` naming
+        its position, and nothing is taken; with `on_invalid="dead-letter"` bad rows are kept aside with their
+        reasons and the others are taken.  Lazy frames and readers are taken a million rows at a time.  Naive
+        timestamps are read in `tz` and refused without it.
+        """
+        from auditkit.write.extend import extend as _extend
+
+        return _extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
+
+    def follow(
+        self,
+        consumer: str | None = None,
+        *,
+        start: object = None,
+        where: Where = None,
+        own: bool = False,
+        max_deliver: int | None = 5,
+        retry_s: float = 1.0,
+        timeout_s: float | None = None,
+        poll_s: float = 0.1,
+        tz: str | None = None,
+    ) -> Follower:
+        """Give committed events one by one in the order of their seqs, and wait for those to come.
+
+        Yields a `Delivery` each: `delivery.event` is a dict of its columns.  Other processes' events are seen within
+        `poll_s` seconds; the iteration ends, and closes itself, after `timeout_s` seconds without an event (0 takes
+        what is there, `None` waits for ever).  `where` and `own` choose events as in `range`.
+
+        With `consumer` (1 to 64 of a-z, 0-9, _ and -) the trail remembers, durably, what was acknowledged under that
+        name: each name gets every event, at least once.  `delivery.ack()` moves the position behind the event; going
+        on without it, or after `delivery.fail(reason)`, gives the same event again, after `retry_s` seconds and twice
+        as long each further time; so does following anew, after a crash too.  Nothing is acknowledged by merely
+        asking for the next event, so that an error somebody caught and forgot loses nothing.  An event that was given
+        `max_deliver` times (`None`: no limit) becomes a dead letter with the reason.  `with delivery as event:` does
+        the right one of both:
+
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend([{"action": "order.paid"}, {"action": "order.sent"}]).wait()
+        0
+        >>> for delivery in trail.follow("mailer", timeout_s=0):
+        ...     with delivery as event:
+        ...         event["action"]
+        'order.paid'
+        'order.sent'
+
+        Without `consumer` nothing is remembered, written or given twice: a plain tail.
+
+        `start` is where a tail, or a consumer without a position, begins: left out, with the first event that is
+        kept; an `int` is a seq (`trail.end_seq`: only what is to come); a time, as in `range`, means the first event
+        accepted then or later.  Events that expired or were pruned first are passed over and counted: `missed` of the
+        delivery that follows, and of the whole.  Retention does not wait for consumers.
+
+        Raises `LockedError` where another object or process follows under this name, `ValueError` for a bad name.
+        """
+        from auditkit.follow.delivery import Terms
+        from auditkit.follow.follower import follow as _follow
+
+        terms = Terms(max_deliver=max_deliver, retry_s=retry_s, timeout_s=timeout_s, poll_s=poll_s)
+        if consumer is not None:
+            self._writable()
+        return _follow(self._view, consumer, start=start, where=where, own=own, tz=tz, terms=terms)
+
+    def flush(self) -> FlushSummary:
+        """Move everything committed into segments; on return it is there, durable and named by the catalog.
+
+        Then retention is enforced where that is due, unless the trail was opened with `maintain=False`.
+        """
+        from auditkit.keep.maintain import flush_and_enforce
+
+        return flush_and_enforce(self._writable())
+
+    def maintain(self, *, now: datetime | None = None, compact: bool = False) -> MaintainSummary:
+        """Do what is due: flush, prune, and merge the small segments of partitions that have eight of them or more.
+
+        With `now`, record that moment, so that an idle trail ages.  With `compact`, merge small segments wherever a
+        partition has two.
+        """
+        from auditkit.keep.maintain import maintain as _maintain
+
+        return _maintain(self._writable(), now=now, thoroughly=compact)
+
+    def stats(self) -> Stats:
+        """Return the state of queue, segments and retention in numbers."""
+        from auditkit.ask.stats import stats as _stats
+
+        return _stats(self._core, self._view.snapshot())
+
+    def close(self) -> None:
+        """Commit what is accepted and give everything back.  Raises a failure that nobody has seen yet."""
+        if self._view.at is None and not self._core.closed:
+            self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Ask
+
+    def scan(
+        self,
+        start: object = None,
+        end: object = None,
+        *,
+        where: Where = None,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.LazyFrame:
+        """Return the events of a window as a `LazyFrame` over the segment files, in no particular order.
+
+        It is planned when it is collected and shows the events that were committed when it was made.  Filters added
+        later on `ts`, and for single values of actor, resource, correlation and id, choose what is read.  Text is
+        `String`.  Collecting raises `PrunedError` where events that it would show were pruned since.
+        """
+        from auditkit.ask.range import scan as _scan
+
+        return _scan(self._view, start, end, where=where, own=own, tz=tz)
+
+    def range(
+        self,
+        start: object = None,
+        end: object = None,
+        *,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        descending: bool = False,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the events of a window, ordered by (ts, seq).
+
+        What would take more than half of the memory that is there is refused with `InvalidQueryError`: `limit` and
+        fewer `columns` make it small, `scan` goes through it in pieces.
+        """
+        from auditkit.ask.range import range_
+
+        return range_(
+            self._view, start, end, where=where, columns=columns, limit=limit, descending=descending, own=own, tz=tz
+        )  # fmt: skip
+
+    def group_by(
+        self,
+        by: str | Sequence[str],
+        *,
+        every: str | None = None,
+        start: object = None,
+        end: object = None,
+        where: Where = None,
+        aggs: Aggregations = None,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.DataFrame:
+        """Count and measure events per key, and per bucket of `every` where given: a finished frame.
+
+        Columns: ts (start of the bucket, in `tz`; only with `every`), the keys, count, value_count, sum, mean,
+        min, max of `value`; or the `aggs` asked for.  Sorted by ts, then keys, nulls last.
+        """
+        from auditkit.ask.group import group_by as _group_by
+
+        return _group_by(
+            self._view, by, every=every, start=start, end=end, where=where, aggs=aggs, own=own, tz=tz
+        )
+
+    def downsample(
+        self,
+        every: str,
+        *,
+        by: str | Sequence[str] | None = None,
+        start: object = None,
+        end: object = None,
+        where: Where = None,
+        aggs: Aggregations = None,
+        fill: Fill = UNFILLED,
+        own: bool = False,
+        tz: str | None = None,
+    ) -> pl.DataFrame:
+        """Return a series of buckets of `every`, right in every time zone, one per key of `by`.
+
+        `fill` decides about buckets without events: left out, there are none; `None` gives nulls, a number gives
+        itself, `"forward"` the last value.  Columns as in `group_by`.
+        """
+        from auditkit.ask.group import downsample as _downsample
+
+        return _downsample(
+            self._view, every, by=by, start=start, end=end, where=where, aggs=aggs, fill=fill, own=own, tz=tz
+        )
+
+    def sql(self, query: str, *, own: bool = False) -> pl.DataFrame:
+        """Answer a `SELECT` over the table `events` in the dialect of Polars; nothing can be changed by it.
+
+        Conditions on `ts` choose what is read: `ts >= DATE '2026-11-24'`, `ts < '2026-11-24T07:00:00Z'`.  A `TIMESTAMP`
+        literal has no zone and is refused, as are `json_extract` and `->>`: values inside attrs are for `where` and
+        `ak.attr`.  Raises `InvalidQueryError`, a `ValueError`, that says so.
+        """
+        from auditkit.ask.range import sql as _sql
+
+        return _sql(self._view, query, own=own)
+
+    def tail(self, n: int = 10) -> pl.DataFrame:
+        """Return the last `n` events by seq, ascending, the trail's own included."""
+        from auditkit.ask.range import tail as _tail
+
+        return _tail(self._view, n)
+
+    def at(self, seq: int, *, allow_pruned: bool = False) -> "Trail":
+        """Return the trail as it was when `seq` events were committed, read-only: every query over seqs before it.
+
+        Equal calls give equal answers.  A query that would need events pruned since raises `PrunedError`, unless
+        `allow_pruned`.  A seq beyond the committed end is a `ValueError`.
+        """
+        limit = self._view.at
+        if limit is not None and seq > limit:
+            raise ValueError(f"seq: beyond the end of this view (expected 0 to {limit}, found {seq})")
+        view = View(core=self._core, at=seq, allow_pruned=allow_pruned, tz=self._view.tz)
+        view.snapshot()
+        return Trail(self._core, view)
+
+    # Keep
+
+    @property
+    def retention(self) -> Policy:
+        """The policy in force."""
+        return self._view.snapshot().policy
+
+    def set_retention(self, retention: str | Policy | None) -> Policy:
+        """Keep events for `retention` (`"90d"`, `"7y"`, `None` for ever) from now on; recorded as an event."""
+        from auditkit.keep.declaring import set_policy
+
+        return set_policy(self._writable(), retention)
+
+    def plan_prune(self, *, now: datetime | None = None) -> PrunePlan:
+        """Say what `prune` would remove and why; changes nothing.  `print` shows it."""
+        from auditkit.keep.prune import plan_prune as _plan_prune
+
+        return retrying(lambda: _plan_prune(self._core, self._view.snapshot(), now=now))
+
+    def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
+        """Remove every expired event, to the microsecond; a tombstone for each segment says what went.
+
+        Segments that hold nothing else go whole, those that the cutoff runs through are written anew.  With `plan`,
+        only what it names and is still expired.  With `now`, that moment is recorded first; one ahead of the
+        machine's clock is a `ValueError`.
+        """
+        from auditkit.keep.prune import prune as _prune
+
+        return _prune(self._writable(), plan, now=now)
+
+    def _writable(self) -> Core:
+        if self._view.at is not None:
+            raise ClosedError(f"{self.path}: a view of seq {self._view.at} is read-only")
+        return self._core
+
+    def __repr__(self) -> str:
+        at = "" if self._view.at is None else f" at seq {self._view.at}"
+        return f"<Trail {self.name!r}{at}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """Return the card that a notebook keeps and shows."""
+        from auditkit.ask.card import trail_card
+
+        return trail_card(self._view).bundle()

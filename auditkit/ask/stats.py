@@ -1,0 +1,102 @@
+"""The state of a trail in numbers: queue, segments, retention."""
+
+from auditkit.keep.compaction import plan_compaction
+from auditkit.keep.due import flush_is_due
+from auditkit.keep.maintain import waits_for_hand
+from auditkit.keep.prune import plan_whole
+from auditkit.queue.consumers import read_positions
+from auditkit.queue.dead_letters import count_letters
+from auditkit.queue.writer import Counters
+from auditkit.timerange import from_us
+from auditkit.trail.handle import Core
+from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.summaries import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
+
+
+def stats(core: Core, snapshot: Snapshot) -> Stats:
+    """Return the state that `snapshot` shows."""
+    segments, retention = _segments(snapshot), _retention(snapshot)
+    due = {
+        "flush": flush_is_due(core),
+        "prune": retention.prunable > 0,
+        "compact": segments.mergeable > 0,
+    }
+    return Stats(
+        queue=_queue(core, snapshot),
+        segments=segments,
+        retention=retention,
+        dead_letters=count_letters(core.layout),
+        consumers=_consumers(core, snapshot.committed_seq),
+        unrecorded=core.unrecorded,
+        due=tuple(task for task, waits in due.items() if waits),
+        maintenance_failure=core.maintenance_failure,
+    )
+
+
+def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
+    writer = core.writer
+    done = writer.counters if writer is not None else Counters()
+    pending = writer.pending_events if writer is not None else 0
+    committed = snapshot.committed_seq
+    flushed = snapshot.catalog.flushed_seq
+    depth = committed - flushed
+    waiting = snapshot.tail.get_column("recorded").to_physical()
+    return QueueStats(
+        depth=depth,
+        bytes=snapshot.queue.size_bytes,
+        oldest_age_s=max(0, core.clock.now_us() - int(waiting[0])) / 1e6 if len(waiting) else None,
+        pending=pending,
+        accepted=committed + pending,
+        committed=committed,
+        flushed=flushed,
+        high_water=done.high_water,
+        commits=done.commits,
+        mean_group=done.events / done.commits if done.commits else None,
+        mean_commit_ms=done.commit_s / done.commits * 1e3 if done.commits else None,
+        slowest_commit_ms=done.slowest_commit_s * 1e3 if done.commits else None,
+        blocked_s=done.blocked_s,
+        duplicates=done.duplicates,
+    )
+
+
+def _segments(snapshot: Snapshot) -> SegmentStats:
+    rows = snapshot.catalog.segments
+    return SegmentStats(
+        count=len(rows),
+        rows=sum(row.rows for row in rows),
+        bytes=sum(row.size_bytes for row in rows),
+        partitions=len({row.partition for row in rows}),
+        mergeable=sum(len(merge.segments) for merge in plan_compaction(rows)),
+        replaced=len(snapshot.catalog.replaced),
+        first_ts=from_us(min(row.min_ts_us for row in rows)) if rows else None,
+        last_ts=from_us(max(row.max_ts_us for row in rows)) if rows else None,
+    )
+
+
+def _retention(snapshot: Snapshot) -> RetentionStats:
+    plan = plan_whole(snapshot)
+    stones = snapshot.catalog.tombstones
+    return RetentionStats(
+        policy=plan.policy,
+        horizon=plan.horizon,
+        cutoff=plan.cutoff,
+        prunable=sum(segment.expired for segment in plan.segments),
+        waits_for_hand=waits_for_hand(snapshot),
+        pruned=sum(stone.rows for stone in stones),
+        tombstones=len(stones),
+        last_prune=from_us(max(stone.pruned_us for stone in stones)) if stones else None,
+    )
+
+
+def _consumers(core: Core, committed: int) -> tuple[ConsumerStats, ...]:
+    return tuple(
+        ConsumerStats(
+            name=name,
+            position=position.next_seq,
+            lag=max(0, committed - position.next_seq),
+            missed=position.missed,
+            given_up=position.given_up,
+            moved=from_us(position.moved_us),
+        )
+        for name, position in read_positions(core.layout)
+    )

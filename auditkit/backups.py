@@ -1,0 +1,208 @@
+"""Copying: a consistent, verified copy of a trail that others are writing to.
+
+The queue is read first and the catalog second, as in a query's snapshot; segments never change, so they are copied
+at leisure and checked against their digests on the way.  The copy is the same trail until somebody appends to it:
+then it takes on an identity of its own, so that two histories never pass as one.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from auditkit.api import Trail
+from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
+from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.errors import CorruptionError, TrailExistsError
+from auditkit.opening import open_trail
+from auditkit.queue.failure import FailureNote, pack_note
+from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
+from auditkit.store.catalog import copy_catalog, read_catalog, replace_info
+from auditkit.store.records import SegmentRow
+from auditkit.text import counted
+from auditkit.trail.handle import Core, open_core
+from auditkit.trail.source import retrying
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes copied, bytes in all)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSummary:
+    """What a copy holds: the events before `end_seq`, in `segments` files and the queue."""
+
+    path: Path
+    end_seq: int
+    segments: int
+    bytes: int
+
+    def __str__(self) -> str:
+        held = f"{counted(self.end_seq, 'event')} in {counted(self.segments, 'segment')} and the queue"
+        return f"copied {held}, {self.bytes:,} bytes, to {self.path}"
+
+
+def backup(
+    trail: Trail | str | Path, target: str | Path, *, progress: Progress | None = None
+) -> BackupSummary:
+    """Copy a trail, which others may be writing to, into a new or empty directory; checked and durable on return.
+
+    The copy is the same trail until somebody appends to it: then it becomes a branch with an id of its own that
+    names its parent.  Raises `TrailExistsError` where `target` holds anything, `CorruptionError` where a segment is
+    not what was written.
+    """
+    opened = trail if isinstance(trail, Trail) else open_trail(trail)
+    return copy_trail(opened.core, Path(target), progress=progress)
+
+
+def copy_trail(core: Core, target: Path, *, progress: Progress | None = None) -> BackupSummary:
+    """Copy the trail to `target`, a new or empty directory, while others may append, flush and prune.
+
+    On return the copy is durable, every segment's digest was checked, and it opens as a trail that ends at some
+    seq that was committed while the copy was made.  If it raises, `target` is no trail.  `TrailExistsError` where
+    `target` holds anything.
+    """
+    layout = Layout(target.absolute())
+    if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
+        raise TrailExistsError(f"{target}: not an empty directory")
+    copy = _Copy(core, layout, progress)
+    retrying(copy.make)
+    return copy.finish()
+
+
+class _Copy:
+    """One copy in the making; `make` may be called again where a segment vanished under it."""
+
+    def __init__(self, core: Core, layout: Layout, progress: Progress | None) -> None:
+        self._core = core
+        self._layout = layout
+        self._progress = progress
+        self._disk: Disk = PosixDisk()
+        self._modes: Modes = core.modes
+        self._catalog = layout.catalog.with_suffix(TEMPORARY_SUFFIX)
+        self._branch_id = secrets.token_hex(16)
+        self._segments: list[SegmentRow] = []
+        self._consumers: dict[str, bytes] = {}
+
+    def make(self) -> None:
+        """Copy everything but the catalog's final name."""
+        self._layout.root.parent.mkdir(parents=True, exist_ok=True)
+        for folder in self._layout.directories():
+            self._disk.make_directory(folder, self._modes.directory)
+        # Consumers first: what they have acknowledged is then in what is copied after them.
+        self._consumers = {
+            path.name: path.read_bytes() for path in sorted(self._core.layout.consumers.glob("*.jsonl"))
+        }
+        queue = self._core.source.tail.committed_files()
+        self._disk.unlink(self._catalog)
+        copy_catalog(self._core.layout.catalog, self._catalog)
+        view = read_catalog(self._catalog)
+        replace_info(self._catalog, replace(view.info, branch_id=self._branch_id))
+        self._segments = list(view.segments)
+        self._write_queue(queue, view.flushed_seq)
+        self._copy_segments()
+
+    def finish(self) -> BackupSummary:
+        """Copy what has no order, make everything durable, and let the copy be a trail."""
+        for lock, content in (
+            (self._layout.queue_lock, pack_note(FailureNote())),
+            (self._layout.maint_lock, b""),
+        ):
+            write_temporary(self._disk, lock, content, self._modes.file)
+        for letters in sorted(self._core.layout.dead_letters.glob("*.jsonl")):
+            whole = letters.read_bytes()
+            write_temporary(
+                self._disk,
+                self._layout.dead_letters / letters.name,
+                whole[: whole.rfind(b"\n") + 1],
+                self._modes.file,
+            )
+        if self._consumers:
+            self._disk.make_directory(self._layout.consumers, self._modes.directory)
+            for name, content in self._consumers.items():
+                write_temporary(self._disk, self._layout.consumers / name, content, self._modes.file)
+            self._disk.sync_directory(self._layout.consumers)
+        for folder in (*self._layout.directories(), *self._layout.segments.iterdir()):
+            self._disk.sync_directory(folder)
+        self._catalog.chmod(self._modes.file)
+        fd = self._disk.open(self._catalog)
+        try:
+            self._disk.sync(fd)
+        finally:
+            self._disk.close(fd)
+        publish(self._disk, self._catalog, self._layout.catalog)
+        self._disk.sync_directory(self._layout.root.parent)
+        copy = open_core(
+            self._layout.root,
+            disk=self._disk,
+            clock=self._core.clock,
+            maintains=False,
+            limits=self._core.limits,
+        )
+        return BackupSummary(
+            path=self._layout.root,
+            end_seq=copy.source.snapshot().committed_seq,
+            segments=len(self._segments),
+            bytes=sum(row.size_bytes for row in self._segments),
+        )
+
+    def _write_queue(self, files: dict[int, bytes], flushed_seq: int) -> None:
+        """Write the queue's files under the copy's own id; those that the catalog has whole are left out."""
+        for stale in self._layout.queue_files():
+            self._disk.unlink(self._layout.queue_file(stale))
+        kept = {first: data for first, data in files.items() if _end_seq(data, first) >= flushed_seq}
+        if not kept:
+            recorded_us = self._last_recorded(files)
+            header = FileHeader(trail_id=bytes(16), first_seq=flushed_seq, recorded_us=recorded_us)
+            kept = {flushed_seq: pack_header(header)}
+        for first, data in kept.items():
+            path = self._layout.queue_file(first)
+            header = replace(unpack_header(data, path), trail_id=bytes.fromhex(self._branch_id))
+            write_temporary(self._disk, path, pack_header(header) + data[HEADER_BYTES:], self._modes.file)
+
+    def _last_recorded(self, files: dict[int, bytes]) -> int:
+        flushes = read_catalog(self._catalog).flushes
+        heads = [
+            unpack_header(data, self._layout.queue_file(first)).recorded_us for first, data in files.items()
+        ]
+        return max([*heads, flushes[-1].last_recorded_us if flushes else 0])
+
+    def _copy_segments(self) -> None:
+        total, done = sum(row.size_bytes for row in self._segments), 0
+        named = {row.path for row in self._segments}
+        for path in self._layout.segments.glob("*/*"):
+            if str(path.relative_to(self._layout.segments)) not in named:
+                self._disk.unlink(path)  # pruned since an earlier attempt
+        for row in self._segments:
+            self._copy_segment(row)
+            done += row.size_bytes
+            if self._progress is not None:
+                self._progress(done, total)
+
+    def _copy_segment(self, row: SegmentRow) -> None:
+        target = self._layout.segments / row.path
+        if target.exists():
+            return  # whole: it was written before a later one vanished
+        source = self._core.layout.segments / row.path
+        data = source.read_bytes()
+        if hashlib.sha256(data).digest() != row.sha256:
+            raise CorruptionError(
+                source,
+                offset=None,
+                reason=f"digest differs from the catalog's (seqs {row.first_seq} to {row.last_seq})",
+            )
+        self._disk.make_directory(target.parent, self._modes.directory)
+        temporary = target.with_suffix(TEMPORARY_SUFFIX)
+        self._disk.unlink(temporary)
+        write_temporary(self._disk, temporary, data, self._modes.file)
+        self._disk.rename(temporary, target)
+
+
+def _end_seq(data: bytes, first_seq: int) -> int:
+    """Return the exclusive end of the seqs that the bytes of a queue file go up to."""
+    end = first_seq
+    for frame in parse_frames(data[HEADER_BYTES:], HEADER_BYTES):
+        end = frame.seq + frame.count
+    return end

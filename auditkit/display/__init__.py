@@ -1,0 +1,1 @@
+"""How tables and cards look: in a terminal, a notebook, a report."""

@@ -1,0 +1,1 @@
+"""Consumers: events one by one, redelivery, dead letters."""

@@ -1,1 +1,0 @@
-from auditkit.keep import plan as plan

@@ -1,0 +1,1 @@
+"""How long events stay: pure rules, no disk, no clock."""

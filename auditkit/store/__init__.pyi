@@ -1,1 +1,0 @@
-from auditkit.store import filters as filters

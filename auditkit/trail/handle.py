@@ -1,0 +1,330 @@
+"""What every theme of a trail works on: its place, identity, clock, readers, and the writer once there is one.
+
+Opening reads the catalog once and writes nothing.  The writer, with the locks it needs, comes into being at the
+first append or maintenance.
+"""
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from auditkit.disk.durable import Disk, FileLock
+from auditkit.disk.layout import Layout, Modes, modes_for
+from auditkit.errors import AuditError, ClosedError, CorruptionError, TrailNotFoundError
+from auditkit.event import FIELD_TYPES, EventSchema
+from auditkit.queue.active import ActiveQueue
+from auditkit.queue.blocks import tokens_of
+from auditkit.queue.dedup import DedupIndex
+from auditkit.queue.files import end_by_successor
+from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
+from auditkit.queue.limits import Limits
+from auditkit.queue.tail import QueueTail
+from auditkit.queue.writer import Writer
+from auditkit.store.catalog import read_catalog, read_keys, replace_info
+from auditkit.store.current import CurrentCatalog
+from auditkit.store.files import SegmentFiles
+from auditkit.store.records import TrailInfo
+from auditkit.timerange import Clock, Width, check_width
+from auditkit.trail.source import Source
+
+LOCK_TIMEOUT_S = 30.0
+RETRY_AFTER_S = 30.0
+
+
+class Follows(Protocol):
+    """Who goes with the trail: closed with it, and let go of in a forked child."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+    def abandon(self) -> None:
+        """Leave everything to the parent process."""
+
+
+class Core(Struct, weakref=True, kw_only=True, eq=False):
+    """The shared parts of one open trail."""
+
+    disk: Disk
+    clock: Clock
+    layout: Layout
+    info: TrailInfo
+    schema: EventSchema
+    modes: Modes
+    source: Source
+    maintains: bool
+    limits: Limits
+    maint_lock: FileLock
+    queue: ActiveQueue | None = None
+    writer: Writer | None = None
+    closed: bool = False
+    cannot_query: bool = False
+    """True in a child that was forked after Polars had started its threads, which do not survive a fork."""
+    due: "Callable[[Core], None] | None" = None
+    """Called after commits in the writer's thread, to flush and prune what is due."""
+    maintenance_failure: str | None = None
+    """Why the last maintenance that began by itself failed."""
+    next_attempt: float = 0.0
+    next_look: float = 0.0
+    """When maintenance looks at the queue again, on the clock of `monotonic`."""
+    starting: threading.Lock = field(default_factory=threading.Lock)
+    followers: "weakref.WeakSet[Follows]" = field(default_factory=weakref.WeakSet)
+    """Who reads on from here and may hold a consumer's name."""
+    unrecorded: int = 0
+    """Calls that `audited(on_error="continue")` could not record."""
+
+    @property
+    def queue_id(self) -> bytes:
+        """The 16 bytes that every queue file of this trail carries."""
+        return queue_id(self.info)
+
+    @property
+    def partition(self) -> Width:
+        """The time slot of a segment."""
+        return check_width(self.info.partition)
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` after `close`."""
+        if self.closed:
+            raise ClosedError(f"{self.layout.root}: the trail is closed")
+
+    def check_query(self) -> None:
+        """Raise `ClosedError` where asking or flushing would wait for ever for threads that a fork has lost."""
+        self.check_open()
+        if self.cannot_query:
+            error = ClosedError(f"{self.layout.root}: this process was forked after Polars was used")
+            error.add_note(
+                "appending works; ask and flush in a process started with spawn or before the first query"
+            )
+            raise error
+
+    def writing(self) -> Writer:
+        """Return the writer, becoming one at the first call."""
+        writer = self.writer
+        if writer is not None and not self.closed:
+            return writer
+        self.check_open()
+        with self.starting:
+            if self.writer is None:
+                self._start()
+        assert self.writer is not None  # noqa: S101 -- set by _start
+        return self.writer
+
+    def active_queue(self) -> ActiveQueue:
+        """Return the growing end of the queue, becoming a writer at the first call."""
+        self.writing()
+        assert self.queue is not None  # noqa: S101 -- set by _start
+        return self.queue
+
+    def maintenance(self) -> AbstractContextManager[None]:
+        """Hold the maintenance lock, waiting for others up to `LOCK_TIMEOUT_S`."""
+        return self.maint_lock.held(timeout_s=LOCK_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Commit what is accepted, do what is due by now, and give locks and descriptors back."""
+        try:
+            self._finish()
+        finally:
+            self.closed = True
+            for follower in list(self.followers):
+                follower.close()
+            try:
+                if self.writer is not None:
+                    self.writer.close()
+            finally:
+                self.maint_lock.close()
+
+    def _finish(self) -> None:
+        """Look after the queue once more: a process may not live until the writer's thread comes to it."""
+        if self.writer is None or self.closed or not self.maintains:
+            return
+        with suppress(AuditError, OSError):  # what failed there, closing the writer raises
+            self.writer.commit()
+            if self.maint_lock.try_acquire():  # else somebody is at it
+                self.maint_lock.release()
+                _call_due(weakref.ref(self))
+
+    def after_fork(self) -> None:
+        """Become a clean reader in a forked child; its first append makes a writer of its own."""
+        self.starting = threading.Lock()
+        self.maint_lock.abandon()
+        self.source.tail.after_fork()
+        for follower in list(self.followers):
+            follower.abandon()
+        if self.writer is not None:
+            self.writer.abandon()
+        self.writer = self.queue = None
+        self.maintains = False  # a child appends, and leaves maintenance to those who have all their threads
+        self.cannot_query = _polars_had_started
+
+    def _branch(self) -> None:
+        """Take on an identity of one's own: this is a copy, and what is appended now is another history."""
+        with self.maintenance():
+            info = read_catalog(self.layout.catalog).info
+            if info.branch_id is not None:
+                branched_seq = self.source.snapshot().committed_seq
+                info = replace(
+                    info,
+                    trail_id=info.branch_id,
+                    epoch=info.epoch + 1,
+                    parent_id=info.trail_id,
+                    branched_seq=branched_seq,
+                    branch_id=None,
+                )
+                replace_info(self.layout.catalog, info)
+            self.info = info
+
+    def _start(self) -> None:
+        if self.info.branch_id is not None:
+            self._branch()
+        disk, layout, trail_id = self.disk, self.layout, self.queue_id
+        self.queue = ActiveQueue(
+            disk,
+            layout,
+            trail_id=trail_id,
+            modes=self.modes,
+            timeout_s=LOCK_TIMEOUT_S,
+            flushed_seq=lambda: read_catalog(layout.catalog).flushed_seq,
+        )
+        this = weakref.ref(self)  # the writer's thread must not keep a forgotten trail alive
+        self.writer = Writer(
+            self.queue,
+            self.clock,
+            self.schema.row_columns.index("attrs"),
+            limits=self.limits,
+            load_index=lambda: load_index(disk, layout, trail_id),
+            after_commit=lambda: _call_due(this),
+        )
+        weakref.finalize(self, self.writer.close)  # also at the end of the interpreter
+
+
+_open_cores: "weakref.WeakSet[Core]" = weakref.WeakSet()
+
+
+def queue_id(info: TrailInfo) -> bytes:
+    """Return the id in a trail's queue files: in an untouched copy already that of the branch it may become."""
+    return bytes.fromhex(info.branch_id or info.trail_id)
+
+
+@cache
+def _watch_forks() -> None:
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+_polars_had_started = False
+
+
+def _before_fork() -> None:
+    """Note whether Polars has started its threads: the child will have none of them, and would wait for them."""
+    global _polars_had_started
+    with suppress(OSError):  # no /proc, no knowledge: then nothing is refused
+        names = (task / "comm" for task in Path("/proc/self/task").iterdir())
+        _polars_had_started = any(re.match(r"polars-\d", name.read_text()) for name in names)
+
+
+def _after_fork() -> None:
+    for core in list(_open_cores):
+        core.after_fork()
+
+
+def _call_due(this: "weakref.ref[Core]") -> None:
+    """Do what is due; a failure leaves the queue whole, shows in `stats`, and is tried again after a while.
+
+    It must not end the writer's thread, which commits what nobody waits for.
+    """
+    core = this()
+    if core is None or core.due is None or not core.maintains or core.closed:
+        return
+    if core.maintenance_failure is not None and monotonic() < core.next_attempt:
+        return
+    try:
+        core.due(core)
+    except Exception as exc:
+        if not core.closed:
+            core.maintenance_failure = f"{type(exc).__name__}: {exc}"
+            core.next_attempt = monotonic() + RETRY_AFTER_S
+    else:
+        core.maintenance_failure = None
+
+
+def load_index(disk: Disk, layout: Layout, trail_id: bytes) -> DedupIndex:
+    """Return the keys that a writer must know: those in the queue, and those the catalog remembers.
+
+    The queue is read first: what a flush moves in between is then in the catalog.
+    """
+    index = DedupIndex()
+    queued = []
+    names = layout.queue_files()
+    for first, successor in zip_longest(names, names[1:]):
+        with suppress(FileNotFoundError):
+            queued += _queued_frames(disk, layout, trail_id, first, successor)
+    flushed = read_catalog(layout.catalog).flushed_seq
+    if not names or names[0] > flushed:
+        reason = f"seqs from {flushed} on are neither queued nor in segments"
+        raise CorruptionError(layout.queue, offset=None, reason=reason)
+    for row in read_keys(layout.catalog):
+        index.learn_packed(row.entries)
+    for frame, path in queued:
+        if frame.count:
+            index.learn(tokens_of(frame, path), frame.seq)
+    return index
+
+
+def _queued_frames(
+    disk: Disk, layout: Layout, trail_id: bytes, first: int, successor: int | None
+) -> list[tuple[Frame, Path]]:
+    """Return the frames of one queue file; all of them must read where a successor says how far they go."""
+    path = layout.queue_file(first)
+    # What lies beyond the durable end of a file whose sync failed was never accepted.
+    end = end_by_successor(disk, layout, trail_id, first, successor)
+    data = path.read_bytes()[HEADER_BYTES:end]
+    frames = list(parse_frames(data, HEADER_BYTES))
+    read = frames[-1].end if frames else HEADER_BYTES
+    if end is not None and read < end:
+        raise CorruptionError(path, offset=read, reason="damaged frame among durable ones")
+    return [(frame, path) for frame in frames]
+
+
+def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: Limits) -> Core:
+    """Read the catalog of the trail at `root`; raises `TrailNotFoundError` where there is none."""
+    layout = Layout(root.absolute())
+    if not layout.catalog.is_file():
+        error = TrailNotFoundError(f"{root}: no trail here")
+        error.add_note("create one with ak.create(path) or `auditkit init`")
+        raise error
+    catalog = CurrentCatalog(layout.catalog)
+    info = catalog.read().info
+    declared = msgspec.json.decode(info.fields, type=dict[str, str])
+    schema = EventSchema({name: FIELD_TYPES[kind] for name, kind in declared.items()})
+    core = Core(
+        disk=disk,
+        clock=clock,
+        layout=layout,
+        info=info,
+        schema=schema,
+        modes=modes_for(info.sharing),
+        source=Source(
+            layout,
+            schema,
+            QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
+            catalog,
+            SegmentFiles(layout, list(schema.columns)),
+        ),
+        maintains=maintains,
+        limits=limits,
+        maint_lock=FileLock(disk, layout.maint_lock),
+    )
+    _watch_forks()
+    _open_cores.add(core)
+    return core

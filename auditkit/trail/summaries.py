@@ -1,0 +1,217 @@
+"""The figures of a trail's state, and the card that shows them.  Numbers, times and names only; no event content."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from auditkit.display.cards import Card, Section, make_card
+from auditkit.text import ago, counted, minute, size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStats:
+    """The queue.  `accepted`, `committed` and `flushed` are exclusive ends of seqs."""
+
+    depth: int
+    """Committed events that are not in segments yet."""
+    bytes: int
+    oldest_age_s: float | None
+    """Seconds since the oldest of them was accepted."""
+    pending: int
+    """Events this process has accepted and not committed yet."""
+    accepted: int
+    committed: int
+    flushed: int
+    high_water: int
+    """The most events that waited for one commit of this object."""
+    commits: int
+    """Commits made through this object; the figures below are about them too."""
+    mean_group: float | None
+    """Events per commit."""
+    mean_commit_ms: float | None
+    slowest_commit_ms: float | None
+    blocked_s: float
+    """Seconds that callers spent committing or flushing because a bound was reached."""
+    duplicates: int
+    """Events that repeated one accepted before, and were not stored again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentStats:
+    """The segments that count."""
+
+    count: int
+    rows: int
+    bytes: int
+    partitions: int
+    mergeable: int
+    """Small segments that maintenance would merge now."""
+    replaced: int
+    """Files of merged segments that stay for readers for a while."""
+    first_ts: datetime | None
+    last_ts: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionStats:
+    """The policy and what it has done.  Events with `ts` before `cutoff` are expired."""
+
+    policy: str
+    horizon: datetime | None
+    cutoff: datetime | None
+    prunable: int
+    """Events in segments that `prune()` would remove now."""
+    waits_for_hand: bool
+    """True where they stay until somebody prunes by hand, because the horizon jumped."""
+    pruned: int
+    tombstones: int
+    last_prune: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerStats:
+    """One consumer of `Trail.follow`."""
+
+    name: str
+    position: int
+    """The seq it goes on from."""
+    lag: int
+    """Events committed behind its position, whether or not they are for it."""
+    missed: int
+    """Events that were expired or pruned before it came to them."""
+    given_up: int
+    """Events that became dead letters after too many deliveries."""
+    moved: datetime
+    """When its position last moved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """The state of a trail at one moment.  `print` shows it as a card, and so does rich."""
+
+    queue: QueueStats
+    segments: SegmentStats
+    retention: RetentionStats
+    dead_letters: int
+    consumers: tuple[ConsumerStats, ...] = ()
+    unrecorded: int = 0
+    """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
+    due: tuple[str, ...] = ()
+    """What `maintain()` or, for "prune" where it waits for a hand, `prune()` would do now: "flush", "prune", "compact"."""
+    maintenance_failure: str | None = None
+    """Why the last flush or prune that this object began by itself failed; it is tried again."""
+
+    def sections(self) -> list[Section]:
+        """Return what the card says: headings, each with names and values in words."""
+        rows: list[Section] = [
+            ("queue", _queue_rows(self.queue)),
+            ("segments", _segment_rows(self.segments)),
+            ("retention", _retention_rows(self.retention)),
+            ("dead letters", [("kept", f"{self.dead_letters:,}")]),
+        ]
+        if self.consumers:
+            rows.append(
+                ("consumers", [(consumer.name, _consumer_text(consumer)) for consumer in self.consumers])
+            )
+        if self.unrecorded:
+            rows.append(("not recorded", [("calls", f"{self.unrecorded:,}")]))
+        maintenance = [("due", ", ".join(self.due))] if self.due else []
+        if self.maintenance_failure is not None:
+            maintenance.append(("failed", self.maintenance_failure))
+        if maintenance:
+            rows.append(("maintenance", maintenance))
+        return rows
+
+    @property
+    def card(self) -> Card:
+        """The figures as a card."""
+        return make_card("State of the trail", self.sections())
+
+    def __str__(self) -> str:
+        return str(self.card)
+
+    def __rich__(self) -> Any:
+        return self.card.__rich__()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """Return what a notebook keeps and shows."""
+        return self.card.bundle()
+
+
+def _queue_rows(queue: QueueStats) -> list[tuple[str, str]]:
+    waiting = f"{counted(queue.depth, 'event')}, {size(queue.bytes)}"
+    if queue.oldest_age_s is not None:
+        waiting += f", the oldest accepted {ago(queue.oldest_age_s)} ago"
+    rows = [
+        ("waiting", waiting),
+        ("flushed to seq", f"{queue.flushed:,}"),
+        ("next seq", f"{queue.committed:,}"),
+    ]
+    if queue.commits:
+        each = f"{queue.mean_group:,.1f} events and {queue.mean_commit_ms:.2f} ms each on average"
+        rows.append(("commits here", f"{queue.commits:,}; {each}, {queue.slowest_commit_ms:.2f} ms at most"))
+        rows.append(("most pending", counted(queue.high_water, "event")))
+        rows.append(("callers blocked", f"{queue.blocked_s:.2f} s"))
+    if queue.duplicates:
+        rows.append(("repeated here", counted(queue.duplicates, "event")))
+    return rows
+
+
+def _segment_rows(segments: SegmentStats) -> list[tuple[str, str]]:
+    held = f"{counted(segments.rows, 'event')} in {counted(segments.count, 'segment')}"
+    each = f", {segments.bytes / segments.rows:.0f} B per event" if segments.rows else ""
+    merge = counted(segments.mergeable, "small segment")
+    if segments.replaced:
+        merge += f"; {counted(segments.replaced, 'merged file')} kept for readers a while"
+    return [
+        ("held", f"{held} of {counted(segments.partitions, 'partition')}"),
+        ("size", size(segments.bytes) + each),
+        ("to merge", merge),
+        ("first ts", minute(segments.first_ts)),
+        ("last ts", minute(segments.last_ts)),
+    ]
+
+
+def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
+    pruned = f"{counted(retention.pruned, 'event')} in {counted(retention.tombstones, 'segment')}"
+    if retention.last_prune is not None:
+        pruned += f", last {minute(retention.last_prune)}"
+    due = counted(retention.prunable, "event")
+    if retention.waits_for_hand:
+        due += "; they wait for a prune by hand, as the horizon jumped by more than the policy keeps"
+    return [
+        ("policy", retention.policy),
+        ("horizon", minute(retention.horizon)),
+        ("expired before", minute(retention.cutoff, missing="nothing is")),
+        ("to prune", due),
+        ("pruned", pruned),
+    ]
+
+
+def _consumer_text(consumer: ConsumerStats) -> str:
+    text = f"at seq {consumer.position:,}, {counted(consumer.lag, 'event')} behind"
+    if consumer.given_up:
+        text += f", {consumer.given_up:,} given up"
+    if consumer.missed:
+        text += f", {consumer.missed:,} missed"
+    return f"{text}, moved {minute(consumer.moved)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushSummary:
+    """What a flush moved from the queue into segments: the seqs `[first_seq, end_seq)`."""
+
+    events: int
+    segments: int
+    bytes: int
+    first_seq: int
+    end_seq: int
+    seconds: float
+
+    def __str__(self) -> str:
+        if not self.events:
+            return "nothing to flush"
+        return (
+            f"flushed {counted(self.events, 'event')} (seq {self.first_seq}-{self.end_seq - 1}) into "
+            f"{counted(self.segments, 'segment')}, {self.bytes:,} bytes, {self.seconds:.2f} s"
+        )

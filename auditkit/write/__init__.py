@@ -1,0 +1,1 @@
+"""The way in: append, extend, flush."""

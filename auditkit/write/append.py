@@ -1,0 +1,77 @@
+"""Appending one event: validated, and handed to the writer.
+
+Neither Arrow nor what maintains a trail is loaded until the queue has to be flushed.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from auditkit.context import bound
+from auditkit.errors import QueueFullError
+from auditkit.event import OWN_SOURCE, Row, Rules
+from auditkit.queue.receipts import Receipt
+from auditkit.queue.writer import Writer
+from auditkit.trail.handle import Core
+from auditkit.write.flush import flush
+
+
+def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
+    """Validate one event, with what is bound around the caller, and hand it to the writer."""
+    context = bound()
+    if context:
+        given = {**context, **{name: value for name, value in given.items() if value is not None}}
+    return writer_with_room(core).append(core.schema.row(given, rules_of(core, tz)))
+
+
+def append_own(
+    core: Core,
+    action: str,
+    attrs: Mapping[str, Any],
+    *,
+    actor: str | None = None,
+    resource: str | None = None,
+) -> int:
+    """Append one of the trail's own events and return its seq once it is durable."""
+    row = own_row(core, action, attrs, actor=actor, resource=resource)
+    seq = core.writing().submit([row]).wait()
+    assert seq is not None  # noqa: S101 -- one event has a seq
+    return seq
+
+
+def own_row(
+    core: Core,
+    action: str,
+    attrs: Mapping[str, Any],
+    *,
+    actor: str | None = None,
+    resource: str | None = None,
+) -> Row:
+    """Return one of the trail's own events as a row."""
+    given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
+    return core.schema.row(given, rules_of(core, None), own=True)
+
+
+def writer_with_room(core: Core) -> Writer:
+    """Return the writer, after draining a full backlog: that is done by whoever finds it so."""
+    writer = core.writing()
+    if writer.backlog_full:
+        if core.limits.on_full == "raise" or core.cannot_query:
+            raise QueueFullError(
+                f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
+            )
+        started = time.perf_counter()
+        try:
+            flush(core)
+        except Exception as exc:
+            exc.add_note(
+                "the backlog is full and cannot be flushed: this was not taken, what came before it is kept"
+            )
+            raise
+        writer.counters.blocked_s += time.perf_counter() - started
+    return writer
+
+
+def rules_of(core: Core, tz: str | None) -> Rules:
+    """Return what an event is validated against now; naive times are read in `tz`."""
+    return Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us, tz=tz)

@@ -1,0 +1,245 @@
+"""Writing: the queue into segments, and large batches straight into them.
+
+The order of a flush is what makes it exactly once: seal the queue file, write and sync segments, one catalog
+transaction, and only then drop the file.  Repeating it after a crash at any point gives the same seqs once.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from msgspec.structs import replace
+
+from auditkit.arrow import to_arrow
+from auditkit.errors import CorruptionError
+from auditkit.queue.dead_letters import DeadLetter, keep_letters
+from auditkit.queue.dedup import WINDOW, pack_entries
+from auditkit.queue.tail import TailView
+from auditkit.retention.horizon import Newest
+from auditkit.store.catalog import change_catalog, read_catalog
+from auditkit.store.records import (
+    CatalogChange,
+    CatalogView,
+    FlushRow,
+    KeysRow,
+    MomentRow,
+    PolicyRow,
+    SegmentRow,
+)
+from auditkit.store.segment import Encoded, as_table, encode_segments, store_segments
+from auditkit.trail.handle import Core
+from auditkit.trail.snapshot import control_rows
+from auditkit.trail.summaries import FlushSummary
+
+BACKLOG_EVENTS = 10_000
+BACKLOG_BYTES = 4 * 1024 * 1024
+"""A batch takes what is queued along, up to so much; more is flushed first, so that others wait less."""
+KEEP_REPLACED_US = 15 * 60 * 1_000_000
+"""Readers may hold a file that was replaced for so long."""
+_NOTHING = CatalogChange()
+
+
+def keep_dead_letters(core: Core, letters: Sequence[DeadLetter]) -> None:
+    """Keep inputs that could not become events; on return they are durable."""
+    core.check_open()
+    keep_letters(core.disk, core.layout, core.modes, letters)
+
+
+def flush(core: Core) -> FlushSummary:
+    """Move everything committed into segments.
+
+    On return those events are in segments that the catalog names, and their queue files are gone.  If it raises,
+    every event is still in the queue or in segments, exactly once; calling it again goes on.
+    """
+    started = time.perf_counter()
+    core.check_query()
+    core.writing().commit()
+    with core.maintenance():
+        end = core.active_queue().rotate()
+        catalog = read_catalog(core.layout.catalog)
+        remove_leftovers(core, catalog)
+        view = core.source.tail.read(before=end)
+        events = _unflushed(view, catalog)
+        _check_whole(core, events, catalog.flushed_seq, end)
+        rows: list[SegmentRow] = []
+        if events.height:
+            table = as_table(events, core.schema)
+            rows = _write_segments(core, table)
+            change_catalog(core.layout.catalog, _change(catalog, view, table, rows, end))
+        _drop_queue_files(core, end)
+    return FlushSummary(
+        events=events.height,
+        segments=len(rows),
+        bytes=sum(row.size_bytes for row in rows),
+        first_seq=catalog.flushed_seq,
+        end_seq=end,
+        seconds=time.perf_counter() - started,
+    )
+
+
+class DoubtfulError(Exception):
+    """A batch turned out to need a closer look; nothing of it was written."""
+
+
+def write_bulk(core: Core, batch: pa.RecordBatch, *, is_flawless: Callable[[], bool] | None = None) -> int:
+    """Write a large batch (row columns, any order of ts) straight into segments; return its first seq.
+
+    On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
+    just before it goes into the same transaction, so that seqs stay in order.  `is_flawless` is called
+    beside the work, before anything is stored: raises `DoubtfulError` where it says no.
+    """
+    core.check_query()
+    core.writing().commit()
+    if core.active_queue().backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
+        flush(core)
+    with core.maintenance(), core.active_queue().locked():
+        return write_directly(core, batch, is_flawless=is_flawless)
+
+
+def write_directly(
+    core: Core,
+    batch: pa.RecordBatch,
+    also: CatalogChange = _NOTHING,
+    *,
+    is_flawless: Callable[[], bool] | None = None,
+) -> int:
+    """Write events straight into segments, with `also` in the same transaction; return their first seq.
+
+    The caller holds both locks, that of maintenance and that of the queue.
+    """
+    queue = core.active_queue()
+    catalog = core.source.catalog.read()
+    view = core.source.tail.read()
+    queued = _unflushed(view, catalog)
+    first = queue.next_seq
+    _check_whole(core, queued, catalog.flushed_seq, first)
+    recorded_us = max(core.clock.now_us(), queue.recorded_us)
+    events = _numbered(batch, first, recorded_us, list(core.schema.columns))
+    if queued.height:
+        before = as_table(queued, core.schema)
+        if events.schema != before.schema:
+            events = events.cast(before.schema)
+        events = pa.concat_tables([before, events])
+    rows = _write_segments(core, events, is_flawless)
+    end = first + len(batch)
+    change = _change(catalog, view, events, rows, end, also)
+    with queue.jumping(end, recorded_us):
+        change_catalog(core.layout.catalog, change)
+    return first
+
+
+def remove_leftovers(core: Core, catalog: CatalogView) -> None:
+    """Remove files that do not count: temporary and uncatalogued ones, and those replaced long enough ago.
+
+    The caller holds the maintenance lock.
+    """
+    now_us = core.clock.now_us()
+    # A clock that was set back by more than that must not keep them for longer either.
+    old = [row.path for row in catalog.replaced if abs(now_us - row.replaced_us) >= KEEP_REPLACED_US]
+    kept = {row.path for row in catalog.segments} | {row.path for row in catalog.replaced}.difference(old)
+    for partition in core.layout.segments.iterdir():
+        for path in partition.iterdir():
+            if f"{partition.name}/{path.name}" not in kept:
+                core.disk.unlink(path)
+    if old:
+        change_catalog(core.layout.catalog, CatalogChange(forget_replaced=old))
+
+
+def _write_segments(
+    core: Core, events: pa.Table, is_flawless: Callable[[], bool] | None = None
+) -> list[SegmentRow]:
+    encoded = encode_segments(core.layout, events, core.partition)
+    with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
+        if is_flawless is not None:
+            encoded = _vouched(encoded, pool.submit(is_flawless))
+        return store_segments(core.disk, core.layout, core.modes, encoded)
+
+
+def _vouched(encoded: Iterator[Encoded], flawless: Future[bool]) -> Iterator[Encoded]:
+    """Yield what is encoded once it is known to be flawless; raises `DoubtfulError` where it is not."""
+    for segment in encoded:
+        if not flawless.result():
+            raise DoubtfulError
+        yield segment
+
+
+def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, names: Sequence[str]) -> pa.Table:
+    """Return a batch with seqs and the moment of acceptance, its columns in this order."""
+    seqs = np.arange(first, first + len(batch), dtype="<u8")
+    moments = np.full(len(batch), recorded_us, dtype="<i8")
+    given = {"seq": to_arrow(seqs, pa.uint64()), "recorded": to_arrow(moments, pa.timestamp("us", "UTC"))}
+    return pa.table([given[name] if name in given else batch[name] for name in names], names)
+
+
+def _unflushed(view: TailView, catalog: CatalogView) -> pl.DataFrame:
+    """Return the events of the queue that are in no segment yet; mostly there are none, which is seen at once."""
+    events = view.events
+    return events.filter(pl.col("seq") >= catalog.flushed_seq) if events.height else events
+
+
+def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None:
+    if events.height != end - first:
+        raise CorruptionError(
+            core.layout.queue,
+            offset=None,
+            reason=f"queue does not add up (expected {end - first} events from seq {first}, found {events.height})",
+        )
+
+
+def _change(
+    catalog: CatalogView,
+    view: TailView,
+    events: pa.Table,
+    rows: Sequence[SegmentRow],
+    end: int,
+    also: CatalogChange = _NOTHING,
+) -> CatalogChange:
+    """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
+    policies, moments = _declared(events, rows)
+    newest = _newest(rows)
+    if catalog.flushes:
+        last = catalog.flushes[-1]
+        newest = newest.joined(Newest(ts_us=last.newest_ts_us, recorded_us=last.newest_recorded_us))
+    keys = [(token, seq) for token, seq in view.tokens if catalog.flushed_seq <= seq < end]
+    return replace(
+        also,
+        add_segments=[*rows, *also.add_segments],
+        policies=policies,
+        moments=moments,
+        flush=FlushRow(
+            end_seq=end,
+            newest_ts_us=newest.ts_us,
+            newest_recorded_us=newest.recorded_us,
+            last_recorded_us=events["recorded"][-1].value,
+        ),
+        keys=KeysRow(end_seq=end, count=len(keys), entries=pack_entries(keys)) if keys else None,
+        keep_keys=WINDOW,
+    )
+
+
+def _declared(events: pa.Table, rows: Sequence[SegmentRow]) -> tuple[list[PolicyRow], list[MomentRow]]:
+    """Return the policies and moments that the trail's own events declare, where there are any."""
+    if not any(row.own_rows for row in rows):
+        return [], []
+    return control_rows(pl.DataFrame(events.select(["seq", "action", "source", "attrs"])))
+
+
+def _newest(rows: Sequence[SegmentRow]) -> Newest:
+    """Return the newest ts and recorded among the producers' events of segments."""
+    newest = Newest()
+    for row in rows:
+        newest = newest.joined(
+            Newest(ts_us=row.producers_max_ts_us, recorded_us=row.producers_max_recorded_us)
+        )
+    return newest
+
+
+def _drop_queue_files(core: Core, end: int) -> None:
+    """Remove the queue files before seq `end`, oldest first: a crash must not leave a gap between them."""
+    dropped = [first for first in core.layout.queue_files() if first < end]
+    for first in dropped:
+        core.disk.unlink(core.layout.queue_file(first))
+        core.disk.sync_directory(core.layout.queue)

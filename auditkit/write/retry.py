@@ -1,0 +1,217 @@
+"""Dead letters a second time: which inputs still wait, and appending those that have become valid.
+
+The files of letters are never rewritten.  That a letter was retried is said by the trail itself: the events made of
+letters and an own event that names those letters are one batch, durable together or not at all, so that no letter
+becomes an event twice, whatever dies in between.  One retry works at a time (`dead-letters/retry.lock`).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import msgspec
+import polars as pl
+from msgspec.structs import replace
+
+from auditkit.disk.durable import FileLock
+from auditkit.errors import InvalidEventError, LockedError
+from auditkit.event import OWN_SOURCE, Row, Rules
+from auditkit.queue.dead_letters import DeadLetter, read_numbered
+from auditkit.queue.receipts import Receipt
+from auditkit.timerange import EVERYTHING, from_us
+from auditkit.trail.handle import Core
+from auditkit.trail.snapshot import own_events
+from auditkit.trail.source import retrying
+
+RETRIED = "dead-letters.retried"
+BATCH_LETTERS = 1_000
+
+Revive = Callable[[DeadLetter], Mapping[str, Any]]
+"""Makes an event's fields of a letter, or raises `InvalidEventError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLetter:
+    """A dead letter, its name `<date>:<line>`, and the seq of the event that says it was retried."""
+
+    name: str
+    letter: DeadLetter
+    retried: int | None
+
+    @property
+    def never_an_event(self) -> bool:
+        """Whether the input has not become an event; what a consumer gave up on was one."""
+        return self.retried is None and self.letter.consumer is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillDead:
+    """A letter that could not become an event this time either, and why."""
+
+    name: str
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySummary:
+    """What a retry did.
+
+    `events` letters became events; `duplicates` of them repeated events that were there, and were not stored again.
+    `consumers` letters were left alone: they are events of the trail that a consumer gave up on.
+    """
+
+    events: int
+    duplicates: int
+    first_seq: int | None
+    still_dead: tuple[StillDead, ...]
+    consumers: int
+
+
+def kept_letters(core: Core) -> Iterator[KeptLetter]:
+    """Yield all dead letters with what became of them, oldest first."""
+    retried = _retried(core)
+    for name, letter in read_numbered(core.layout):
+        yield KeptLetter(name=name, letter=letter, retried=retried.get(name))
+
+
+def retry_letters(
+    core: Core,
+    revive: Revive,
+    *,
+    names: Collection[str] | None = None,
+    dry_run: bool = False,
+) -> RetrySummary:
+    """Append those dead letters (or those called `names`) that `revive` makes valid events of.
+
+    A letter that was retried already is passed over.  An event without a ts gets the moment its letter was kept, which
+    is when the trail was given it.  On return the events are durable.  If it raises, each letter either has become an
+    event or waits still.  A name that no letter has is a `ValueError`; with `dry_run` nothing is written.
+    """
+    with _alone(core, dry_run=dry_run):
+        letters = list(kept_letters(core)) if names is not None else None
+        if names is not None and letters is not None:
+            unknown = sorted(set(names) - {kept.name for kept in letters})
+            if unknown:
+                raise ValueError(f"letter: there is none of this name (found {unknown[0]!r})")
+        chosen = (
+            kept
+            for kept in (letters if letters is not None else kept_letters(core))
+            if kept.retried is None and (names is None or kept.name in names)
+        )
+        return _retry(core, chosen, revive, dry_run=dry_run)
+
+
+def as_given(letter: DeadLetter) -> dict[str, Any]:
+    """Return the event of a letter, read as `extend` reads a row."""
+    given = record_of(letter)
+    if given.get("ts") is None:
+        if letter.field == "ts":
+            raise InvalidEventError("ts", None, "missing; what was refused for its ts is not given another")
+        given["ts"] = from_us(letter.recorded_us)
+    return given
+
+
+def record_of(letter: DeadLetter) -> dict[str, Any]:
+    """Return the JSON object that a letter's input is; raises `InvalidEventError` for another input."""
+    try:
+        record = msgspec.json.decode(letter.input)
+    except (msgspec.DecodeError, RecursionError, ValueError) as exc:
+        raise InvalidEventError("input", letter.input, "not JSON") from exc
+    if not isinstance(record, dict):
+        raise InvalidEventError("input", letter.input, "not a JSON object")
+    return record
+
+
+def _retry(core: Core, chosen: Iterator[KeptLetter], revive: Revive, *, dry_run: bool) -> RetrySummary:
+    rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us)
+    events, duplicates, consumers = 0, 0, 0
+    first: int | None = None
+    dead: list[StillDead] = []
+    while batch := list(islice(chosen, BATCH_LETTERS)):
+        rows: list[Row] = []
+        names: list[str] = []
+        for kept in batch:
+            if kept.letter.consumer is not None:
+                consumers += 1
+                continue
+            try:
+                rows.append(core.schema.row(revive(kept.letter), rules, spill=True))
+                names.append(kept.name)
+            except InvalidEventError as exc:
+                dead.append(StillDead(name=kept.name, field=exc.field, reason=exc.reason))
+        if rows and not dry_run:
+            receipt = _append(core, rows, names, rules, dead)
+            if receipt is not None:
+                duplicates += receipt.duplicates
+                if first is None and receipt.duplicates < len(rows):
+                    first = receipt.first
+        events += len(rows)
+    return RetrySummary(
+        events=events,
+        duplicates=duplicates,
+        first_seq=first,
+        still_dead=tuple(dead),
+        consumers=consumers,
+    )
+
+
+def _append(
+    core: Core, rows: list[Row], names: list[str], rules: Rules, dead: list[StillDead]
+) -> Receipt | None:
+    """Append events together with the record of their letters, without those whose (source, id) is taken."""
+    while rows:
+        given = {"action": RETRIED, "source": OWN_SOURCE, "attrs": {"letters": names}}
+        record = core.schema.row(given, rules, own=True)
+        receipt = core.writing().submit([*rows, record])
+        try:
+            receipt.wait()
+        except InvalidEventError as exc:
+            if exc.position is None:
+                raise
+            dead.append(StillDead(name=names[exc.position], field=exc.field, reason=exc.reason))
+            del rows[exc.position], names[exc.position]
+        else:
+            return receipt
+    return None
+
+
+def _retried(core: Core) -> dict[str, int]:
+    """Return the names of the letters that became events, with the seq of the event that says so."""
+
+    def attempt() -> dict[str, int]:
+        snapshot = core.source.snapshot()
+        owned = [row for row in snapshot.catalog.segments if row.own_rows]
+        narrowed = replace(snapshot, catalog=replace(snapshot.catalog, segments=owned))
+        own = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
+        events = core.source.frame(narrowed, EVERYTHING, own=True).filter(own).collect()
+        found: dict[str, int] = {}
+        for seq, action, attrs in own_events(events):
+            letters = attrs.get("letters")
+            if action == RETRIED and isinstance(letters, Sequence):
+                found |= dict.fromkeys(map(str, letters), seq)
+        return found
+
+    return retrying(attempt)
+
+
+@contextmanager
+def _alone(core: Core, *, dry_run: bool) -> Iterator[None]:
+    """Keep other retries away; one that changes nothing needs to keep away nobody."""
+    if dry_run:
+        yield
+        return
+    path = core.layout.retry_lock
+    core.check_query()
+    with suppress(FileExistsError):
+        core.disk.close(core.disk.open(path, write=True, create_mode=core.modes.file))
+    lock = FileLock(core.disk, path)
+    if not lock.try_acquire():
+        lock.close()
+        raise LockedError("dead letters: somebody else is retrying them")
+    try:
+        yield
+    finally:
+        lock.close()

@@ -19,7 +19,7 @@ from auditkit.cli.cells import cell, moment
 from auditkit.cli.options import Form
 from auditkit.cli.streams import json_line, write_csv, write_json
 from auditkit.event import OWN_SOURCE
-from auditkit.query.sheet import csv_line
+from auditkit.query.spreadsheet import csv_line
 
 _ALWAYS = ("seq", "ts", "actor", "action", "resource", "outcome")
 _FIRM = {"seq": 7, "ts": 23}

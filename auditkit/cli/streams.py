@@ -10,7 +10,7 @@ from typing import IO, Any
 import msgspec
 import polars as pl
 
-from auditkit.query.sheet import csv_pieces
+from auditkit.query.spreadsheet import csv_pieces
 
 _SLICE_ROWS = 10_000
 _ACTING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")

@@ -6,13 +6,13 @@ workers of a cluster; `sessions`, `first_seen` and `compare` stand beside them, 
 
 from auditkit.query.aggregates import Aggregations
 from auditkit.query.answers import downsample, group_by, range  # noqa: A004 -- the question's name, here and on a trail
-from auditkit.query.comparing import compare
+from auditkit.query.comparison import compare
 from auditkit.query.filling import UNFILLED, Fill
-from auditkit.query.firsts import first_seen
 from auditkit.query.frames import in_range, kept, limited, range_columns, text_out
 from auditkit.query.keys import By
-from auditkit.query.pauses import sessions
-from auditkit.query.sheet import to_csv
+from auditkit.query.session import sessions
+from auditkit.query.sightings import first_seen
+from auditkit.query.spreadsheet import to_csv
 
 __all__ = [
     "UNFILLED",

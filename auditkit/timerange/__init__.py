@@ -17,8 +17,17 @@ from auditkit.timerange.instants import (
     to_us,
     utc_offset_us,
 )
-from auditkit.timerange.partitions import WIDTHS, Width, check_width, partition_name, partition_start
-from auditkit.timerange.ranges import EVERYTHING, TimeRange, parse_instant, resolve
+from auditkit.timerange.ranges import (
+    EVERYTHING,
+    WIDTHS,
+    TimeRange,
+    Width,
+    check_width,
+    parse_instant,
+    partition_name,
+    partition_start,
+    resolve,
+)
 
 __all__ = [
     "EVERYTHING",

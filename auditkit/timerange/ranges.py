@@ -1,10 +1,11 @@
-"""Half-open ranges of time, and reading what people write as their bounds.
+"""Half-open ranges of time, reading what people write as their bounds, and the partitions of a trail.
 
 A range includes its start and excludes its end.  A time that could mean two things is refused, never guessed.
 """
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from auditkit.timerange.instants import (
     LOCAL_EPOCH,
     MICROSECOND,
     US_PER_DAY,
+    US_PER_SECOND,
     InvalidTimeError,
     check_zone,
     from_us,
@@ -170,3 +172,42 @@ def _start_of_day(day: date, zone: ZoneInfo) -> int:
         middle = (before + instant) // 2
         before, instant = (before, middle) if local_us(middle, zone) >= midnight else (middle, instant)
     return instant
+
+
+Width = Literal["1h", "1d", "1mo"]
+WIDTHS: tuple[Width, ...] = ("1h", "1d", "1mo")
+
+
+def partition_start(us: int, width: Width) -> int:
+    """Return the start of the UTC hour, day or month that an instant lies in.
+
+    >>> partition_start(-1, "1d") == -US_PER_DAY
+    True
+    """
+    if width == "1h":
+        return us - us % (3600 * US_PER_SECOND)
+    if width == "1d":
+        return us - us % US_PER_DAY
+    return to_us(from_us(us).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+
+
+def partition_name(us: int, width: Width) -> str:
+    """Return the folder name of the partition that an instant lies in; names sort like time.
+
+    >>> partition_name(0, "1d"), partition_name(0, "1h"), partition_name(0, "1mo")
+    ('1970-01-01', '1970-01-01T00', '1970-01')
+    """
+    text = from_us(us).isoformat()
+    return text[: {"1h": 13, "1d": 10, "1mo": 7}[width]]
+
+
+def check_width(text: str) -> Width:
+    """Return `text` as a partition width; another one is a `ValueError`.
+
+    >>> check_width("1d")
+    '1d'
+    """
+    for width in WIDTHS:
+        if text == width:
+            return width
+    raise ValueError(f"partition: expected one of {', '.join(WIDTHS)}, found {text!r}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import auditkit
-from auditkit.query.sheet import csv_line
+from auditkit.query.spreadsheet import csv_line
 from tests.reporting.browsing import PHONE, drawn, open_report
 from tests.reporting.material import PAYLOADS, Rendered
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditkit.query import to_csv
-from auditkit.query.sheet import csv_line
+from auditkit.query.spreadsheet import csv_line
 
 MORNING = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b"

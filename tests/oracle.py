@@ -32,7 +32,7 @@ COLUMNS = (
 )
 _HEADER = struct.Struct("<8sI16sQqQQI")
 _FRAME = struct.Struct("<4sIQIqQI")
-_BATCH = struct.Struct("<IqqQI")
+_BATCH = struct.Struct("<IqqQIQQ")
 _KINDS = (b"AKEV", b"AKPT", b"AKMK", b"AKSL", b"AKJP")
 NOBODY = (1 << 64) - 1
 
@@ -242,7 +242,24 @@ def read_segment(root: Path, row: dict[str, Any]) -> dict[int, dict[str, Any]]:
     seqs = [event["seq"] for event in events]
     need((min(seqs), max(seqs)) == (row["first_seq"], row["last_seq"]), f"{row['path']}: seq bounds")
     need((keys[0][0], keys[-1][0]) == (row["min_ts_us"], row["max_ts_us"]), f"{row['path']}: ts bounds")
+    _check_contents(row, events)
     return {event.pop("seq"): event for event in events}
+
+
+def _check_contents(row: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    """Check what the catalog says of the values in a segment."""
+    recorded = [event["recorded"] for event in events]
+    bounds = (row["min_recorded_us"], row["max_recorded_us"])
+    need((min(recorded), max(recorded)) == bounds, f"{row['path']}: recorded bounds")
+    empty = {name for name in events[0] if all(event[name] is None for event in events)}
+    need(set(msgspec.json.decode(row["empty_columns"])) == empty, f"{row['path']}: columns without a value")
+    distinct = {tuple(event[name] for name in ("action", "source", "outcome")) for event in events}
+    kept = row["combinations"]
+    if kept is None:
+        need(len(distinct) > 256 or len(str(distinct)) > 30_000, f"{row['path']}: no combinations")
+    else:
+        found = [tuple(names) for names in msgspec.json.decode(kept)]
+        need(len(found) == len(distinct) and set(found) == distinct, f"{row['path']}: combinations")
 
 
 def _plain(column: Any) -> Any:
@@ -255,8 +272,10 @@ def _check_batches(data: bytes, row: dict[str, Any], batches: list[Any]) -> None
     need(zlib.crc32(data[:start]) == row["head_crc"], f"{row['path']}: checksum before the batches")
     said = list(_BATCH.iter_unpack(row["batches"]))
     need(len(said) == len(batches), f"{row['path']}: number of batches")
-    for (rows, low, high, end, crc), batch in zip(said, batches, strict=True):
+    for (rows, low, high, end, crc, first, last), batch in zip(said, batches, strict=True):
         stamps = batch.column("ts").cast(pa.int64()).to_pylist()
+        seqs = batch.column("seq").to_pylist()
+        need((first, last) == (min(seqs), max(seqs)), f"{row['path']}: a batch's seqs")
         need((rows, low, high) == (len(stamps), stamps[0], stamps[-1]), f"{row['path']}: a batch's bounds")
         need(zlib.crc32(data[start:end]) == crc, f"{row['path']}: a batch's checksum")
         start = end

@@ -39,7 +39,7 @@ from auditkit.store.records import (
     TrailInfo,
 )
 
-FORMAT = 2
+FORMAT = 1
 BUSY_TIMEOUT_S = 10.0
 _TABLES: dict[str, type[Struct]] = {
     "trail": TrailInfo,

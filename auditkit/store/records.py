@@ -6,7 +6,11 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-BATCH = struct.Struct("<IqqQI")
+BATCH = struct.Struct("<IqqQIQQ")
+"""One record batch in `segments.batches`: rows, smallest and largest ts, end offset, CRC-32, smallest and largest seq."""
+MOST_COMBINATIONS = 256
+MOST_COMBINATIONS_CHARACTERS = 64 * 1024
+"""The catalog keeps a segment's distinct (action, source, outcome) within both bounds, and none of them beyond."""
 
 
 class TrailInfo(Struct, frozen=True, kw_only=True):
@@ -58,11 +62,13 @@ class FlushRow(Struct, frozen=True, kw_only=True):
 
 
 class BatchInfo(Struct, frozen=True, kw_only=True, gc=False):  # thousands of numbers only
-    """One record batch of a segment: its rows, ts bounds (inclusive, microseconds), its bytes in the file, their CRC-32."""
+    """One record batch of a segment: rows, bounds of ts and seq (inclusive), its bytes in the file, their CRC-32."""
 
     rows: int
     min_ts_us: int
     max_ts_us: int
+    min_seq: int
+    max_seq: int
     start: int
     end: int
     crc: int
@@ -79,6 +85,8 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
     own_rows: int
     min_ts_us: int
     max_ts_us: int
+    min_recorded_us: int
+    max_recorded_us: int
     producers_max_ts_us: int | None
     producers_max_recorded_us: int | None
     size_bytes: int
@@ -89,9 +97,13 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
     foot_crc: int
     """CRC-32 of what comes before the first record batch, and of what comes after the last."""
     batches: bytes
-    """Per record batch, little-endian `IqqQI`: rows, smallest and largest ts, end offset, CRC-32."""
-    marks: bytes
-    """Where quarters of an hour begin, as `store/marks` packs it."""
+    """The record batches in order, each packed by `BATCH`."""
+    time_index: bytes
+    """Where quarters of an hour begin, as `store/time_index` packs it."""
+    empty_columns: str
+    """The columns without any value, as a JSON array of names."""
+    combinations: str | None
+    """The distinct [action, source, outcome], as a JSON array; `None` of too many."""
 
     @property
     def batch_count(self) -> int:
@@ -199,7 +211,18 @@ class CatalogChange(Struct, frozen=True, kw_only=True):
 def _parts(head_bytes: int, packed: bytes) -> Sequence[BatchInfo]:
     parts: list[BatchInfo] = []
     start = head_bytes
-    for rows, low, high, end, crc in BATCH.iter_unpack(packed):
-        parts.append(BatchInfo(rows=rows, min_ts_us=low, max_ts_us=high, start=start, end=end, crc=crc))
+    for rows, low, high, end, crc, first, last in BATCH.iter_unpack(packed):
+        parts.append(
+            BatchInfo(
+                rows=rows,
+                min_ts_us=low,
+                max_ts_us=high,
+                min_seq=first,
+                max_seq=last,
+                start=start,
+                end=end,
+                crc=crc,
+            )
+        )
         start = end
     return tuple(parts)

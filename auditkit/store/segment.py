@@ -9,12 +9,13 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -28,7 +29,7 @@ from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.bloom import pack_filters
 from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
 from auditkit.store.ipcfile import IpcFile, encode_file
-from auditkit.store.records import BATCH, SegmentRow
+from auditkit.store.records import BATCH, MOST_COMBINATIONS, MOST_COMBINATIONS_CHARACTERS, SegmentRow
 from auditkit.store.time_index import pack_marks
 from auditkit.timerange import Width, partition_name, partition_start
 
@@ -194,12 +195,16 @@ def _row(layout: Layout, partition: str, columns: _Columns, file: IpcFile) -> Se
         own_rows=len(seqs) - len(others),
         min_ts_us=int(stamps[0]),
         max_ts_us=int(stamps[-1]),
+        min_recorded_us=int(recorded.min()),
+        max_recorded_us=int(recorded.max()),
         producers_max_ts_us=int(stamps[others[-1]]) if len(others) else None,
         producers_max_recorded_us=int(recorded[others].max()) if len(others) else None,
         size_bytes=len(file.data),
         sha256=digest,
-        marks=pack_marks(stamps),
-        **_parts(file, stamps),
+        time_index=pack_marks(stamps),
+        empty_columns=_empty_columns(columns),
+        combinations=_combinations([columns[name] for name in ("action", "source", "outcome")]),
+        **_parts(file, stamps, seqs),
     )
 
 
@@ -240,12 +245,42 @@ def _own(source: pa.DictionaryArray) -> Numbers:
     return (codes == code) if present is None else (codes == code) & present
 
 
-def _parts(file: IpcFile, stamps: Numbers) -> dict[str, Any]:
+def _empty_columns(columns: _Columns) -> str:
+    """Return the names of the columns without any value, as the catalog keeps them."""
+    names = [name for name, column in columns.items() if column.null_count == len(column)]
+    return msgspec.json.encode(names).decode()
+
+
+def _combinations(columns: Sequence[pa.DictionaryArray]) -> str | None:
+    """Return the distinct combinations of values of dictionaries, as the catalog keeps them; `None` of too many."""
+    numbers = np.zeros(len(columns[0]), dtype=np.int64)
+    found: list[tuple[str | None, ...]] = [()]
+    for column in columns:
+        if len(column.dictionary) > MOST_COMBINATIONS:
+            return None
+        values = [None, *column.dictionary.to_pylist()]
+        codes, present = to_numpy(column.indices)
+        places = codes.astype(np.int64) + 1
+        numbers = numbers * len(values) + (places if present is None else places * present)
+        is_used = np.zeros(len(found) * len(values), dtype=bool)
+        is_used[numbers] = True
+        used = np.flatnonzero(is_used).tolist()
+        if len(used) > MOST_COMBINATIONS:
+            return None
+        numbers = (np.cumsum(is_used) - 1)[numbers]
+        found = [(*found[number // len(values)], values[number % len(values)]) for number in used]
+    text = msgspec.json.encode(found).decode()
+    return text if len(text) <= MOST_COMBINATIONS_CHARACTERS else None
+
+
+def _parts(file: IpcFile, stamps: Numbers, seqs: Numbers) -> dict[str, Any]:
     """Return what the catalog keeps about the parts of a file."""
     view, packed = memoryview(file.data), []
     for number, (start, end) in enumerate(pairwise(file.borders)):
         times = stamps[number * BATCH_ROWS :][:BATCH_ROWS]
-        packed.append(BATCH.pack(len(times), times[0], times[-1], end, zlib.crc32(view[start:end])))
+        inside = seqs[number * BATCH_ROWS :][:BATCH_ROWS]
+        crc = zlib.crc32(view[start:end])
+        packed.append(BATCH.pack(len(times), times[0], times[-1], end, crc, inside.min(), inside.max()))
     return {
         "head_bytes": file.borders[0],
         "head_crc": zlib.crc32(view[: file.borders[0]]),

@@ -30,7 +30,7 @@ def pack_marks(stamps_us: Numbers) -> bytes:
 
 def positions_of(row: SegmentRow, instants_us: Numbers) -> Numbers:
     """Return for each instant, a border of quarters, how many of a segment's events come before it."""
-    marks = np.frombuffer(row.marks, dtype=_MARK)
+    marks = np.frombuffer(row.time_index, dtype=_MARK)
     quarters = instants_us // QUARTER_US - row.min_ts_us // QUARTER_US
     places = np.searchsorted(marks["quarter"].astype(np.int64), quarters)
     return np.append(marks["position"], row.rows).astype(np.int64)[places]

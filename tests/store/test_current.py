@@ -33,10 +33,10 @@ def test_a_catalog_that_has_just_changed_is_read_again(trail: Trail) -> None:
         assert current.read().flushed_seq == seq + 1
 
 
-@pytest.mark.parametrize(("version", "advice"), [(1, "use an older auditkit"), (99, "use a newer auditkit")])
+@pytest.mark.parametrize(("version", "advice"), [(0, "use an older auditkit"), (99, "use a newer auditkit")])
 def test_a_catalog_of_another_format_is_refused(trail: Trail, version: int, advice: str) -> None:
     """The error names both formats and says which auditkit reads it."""
     path = trail.core.layout.catalog
     replace_info(path, replace(trail.core.info, format=version))
-    with pytest.raises(FormatError, match=f"catalog format {version} .expected 2.; {advice}"):
+    with pytest.raises(FormatError, match=f"catalog format {version} .expected 1.; {advice}"):
         read_catalog(path)

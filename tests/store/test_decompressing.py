@@ -146,7 +146,9 @@ def test_what_was_written_wrongly_is_corruption(trail: Trail, at: int) -> None:
     data[part.start + at : part.start + at + 8] = b"\x7f" * 8
     path.write_bytes(data)
     crc = zlib.crc32(data[part.start : part.end])
-    described = BATCH.pack(part.rows, part.min_ts_us, part.max_ts_us, part.end, crc)
+    described = BATCH.pack(
+        part.rows, part.min_ts_us, part.max_ts_us, part.end, crc, part.min_seq, part.max_seq
+    )
     files = SegmentFiles(trail.core.layout, list(trail.core.schema.columns))
     segment = files.open(msgspec.structs.replace(row, batches=described))
     with pytest.raises(CorruptionError, match="segment does not read") as caught:

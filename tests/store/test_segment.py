@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from auditkit.api import Trail
 from auditkit.store import segment
 from auditkit.store.records import SegmentRow
 
-BATCH = struct.Struct("<IqqQI")
+BATCH = struct.Struct("<IqqQIQQ")
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -37,8 +38,10 @@ def test_the_catalog_describes_every_batch(trail: Trail) -> None:
     file = pa.ipc.open_file(data)
     begin = row.head_bytes
     assert zlib.crc32(data[:begin]) == row.head_crc
-    for number, (rows, first, last, end, crc) in enumerate(batches):
+    for number, (rows, first, last, end, crc, first_seq, last_seq) in enumerate(batches):
         stamps = file.get_batch(number)["ts"].cast(pa.int64()).to_pylist()
+        seqs = file.get_batch(number)["seq"].to_pylist()
+        assert (min(seqs), max(seqs)) == (first_seq, last_seq)
         assert (len(stamps), stamps[0], stamps[-1]) == (rows, first, last)
         assert stamps == sorted(stamps)
         assert zlib.crc32(data[begin:end]) == crc
@@ -89,3 +92,34 @@ def test_codes_are_as_wide_as_their_dictionary_asks_for(
             trail.range(where={"actor": actor}, columns=["actor"])["actor"].to_list()
             == [actor] * expected[actor]
         )
+
+
+def test_the_catalog_describes_the_values(trail: Trail) -> None:
+    """Columns without a value, the moments of acceptance and the distinct (action, source, outcome) are in the row."""
+    first = trail.append(action="a", outcome="success", ts=START)
+    trail.append(action="a", source="web", ts=START)
+    trail.append(action="a", outcome="success", ts=START)
+    assert first.wait() == 0
+    trail.flush()
+    (row,) = trail.view.snapshot().catalog.segments
+    assert msgspec.json.decode(row.empty_columns) == [
+        *("actor", "resource", "origin", "correlation", "id", "value", "attrs")
+    ]
+    kept = {tuple(names) for names in msgspec.json.decode(row.combinations or "[]")}
+    assert kept == {("a", "web", None), ("a", None, "success")}
+    recorded = trail.range(columns=["recorded"])["recorded"].to_physical()
+    assert (row.min_recorded_us, row.max_recorded_us) == (recorded.min(), recorded.max())
+
+
+@pytest.mark.parametrize(("actions", "outcome"), [(257, "x"), (2, "x" * 40_000), (130, None)])
+def test_too_many_combinations_are_not_kept(trail: Trail, actions: int, outcome: str | None) -> None:
+    """More than 256 distinct (action, source, outcome), or long ones, would take more of the catalog than they save."""
+    rows = [
+        {"action": f"a{n}", "outcome": outcome or str(other), "ts": START}
+        for n in range(actions)
+        for other in range(2)
+    ]
+    trail.extend(rows).wait()
+    trail.flush()
+    (row,) = trail.view.snapshot().catalog.segments
+    assert row.combinations is None

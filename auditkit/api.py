@@ -157,19 +157,62 @@ class Trail:
         poll_s: float = 0.1,
         tz: str | None = None,
     ) -> Follower:
-        """Give committed events one by one in the order of their seqs, and wait for those to come.
+        """Deliver committed events one by one in the order of their seqs, and wait for those to come.
 
-        Yields a `Delivery` each: `delivery.event` is a dict of its columns.  Other processes' events are seen within
-        `poll_s` seconds; the iteration ends, and closes itself, after `timeout_s` seconds without an event (0 takes
-        what is there, `None` waits for ever).  `where` and `own` choose events as in `range`.
+        Without `consumer` it is a plain tail: nothing is remembered, written or delivered twice.
 
-        With `consumer` (1 to 64 of a-z, 0-9, _ and -) the trail remembers, durably, what was acknowledged under that
-        name: each name gets every event, at least once.  `delivery.ack()` moves the position behind the event; going
-        on without it, or after `delivery.fail(reason)`, gives the same event again, after `retry_s` seconds and twice
-        as long each further time; so does following anew, after a crash too.  Nothing is acknowledged by merely
-        asking for the next event, so that an error somebody caught and forgot loses nothing.  An event that was given
-        `max_deliver` times (`None`: no limit) becomes a dead letter with the reason.  `with delivery as event:` does
-        the right one of both:
+        With `consumer` the trail remembers, durably, what was acknowledged under that name: each name gets every event,
+        at least once.  `delivery.ack()` moves the consumer's position behind the event.  Going on without it, or after
+        `delivery.fail(reason)`, delivers the same event again; so does following anew, after a crash too.  Asking for the
+        next event acknowledges nothing, so that an error that was caught and forgotten loses nothing.  An event that was
+        delivered `max_deliver` times becomes a dead letter: the consumer's name, the event's seq and the reason.
+
+        Events that expired or were pruned before they could be delivered are skipped and counted, in `missed` of the
+        delivery that follows and of the follower.  Retention does not wait for consumers.
+
+        Parameters
+        ----------
+        consumer : str, optional
+            The name under which acknowledgements are remembered: 1 to 64 of a-z, 0-9, `_` and `-`.
+        start : int, str, datetime, date or None, default None
+            Where a tail, or a consumer without a position, begins.  `None`: with the first event that is kept; an int:
+            at that seq (`trail.end_seq`: only what is to come); a time, as in `range`: with the first event *accepted*
+            then or later.
+        where : mapping or pl.Expr, optional
+            Conditions on the events delivered, as in `range`.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) are delivered too.
+        max_deliver : int or None, default 5
+            How often an event is delivered to a consumer before it becomes a dead letter; `None`: no limit.
+        retry_s : float, default 1.0
+            Seconds before an event is delivered again; twice as long each further time, up to 60 s.
+        timeout_s : float or None, default None
+            Seconds without an event after which the iteration ends and the follower closes itself; 0 takes what is there,
+            `None` waits for ever.
+        poll_s : float, default 0.1
+            Seconds within which events of other processes are seen, at least 0.001.
+        tz : str, optional
+            Zone of a `start` without one, by default the trail's view zone.
+
+        Returns
+        -------
+        Follower
+            An iterator of `Delivery`; `delivery.event` is a dict of the event's columns.
+
+        Raises
+        ------
+        LockedError
+            Another object or process follows under this name.
+        ValueError
+            A bad name, `start`, `where`, or number.
+        ClosedError
+            The trail is closed, or a consumer was asked for in a view of the past.
+        CorruptionError
+            The consumer's file is damaged, or its position lies beyond the trail's end.
+
+        Examples
+        --------
+        `with delivery as event:` acknowledges at the end of the block, and notes an exception as a failure:
 
         >>> import tempfile
         >>> import auditkit as ak
@@ -181,23 +224,14 @@ class Trail:
         ...         event["action"]
         'order.paid'
         'order.sent'
-
-        Without `consumer` nothing is remembered, written or given twice: a plain tail.
-
-        `start` is where a tail, or a consumer without a position, begins: left out, with the first event that is
-        kept; an `int` is a seq (`trail.end_seq`: only what is to come); a time, as in `range`, means the first event
-        accepted then or later.  Events that expired or were pruned first are passed over and counted: `missed` of the
-        delivery that follows, and of the whole.  Retention does not wait for consumers.
-
-        Raises `LockedError` where another object or process follows under this name, `ValueError` for a bad name.
         """
-        from auditkit.follow.delivery import Terms
+        from auditkit.follow.delivery import DeliveryPolicy
         from auditkit.follow.follower import follow as _follow
 
-        terms = Terms(max_deliver=max_deliver, retry_s=retry_s, timeout_s=timeout_s, poll_s=poll_s)
+        policy = DeliveryPolicy(max_deliver=max_deliver, retry_s=retry_s, timeout_s=timeout_s, poll_s=poll_s)
         if consumer is not None:
             self._writable()
-        return _follow(self._view, consumer, start=start, where=where, own=own, tz=tz, terms=terms)
+        return _follow(self._view, consumer, start=start, where=where, own=own, tz=tz, policy=policy)
 
     def flush(self) -> FlushSummary:
         """Move everything committed into segments; on return it is there, durable and named by the catalog.

@@ -1,7 +1,7 @@
-"""Deliveries: events handed out one at a time, and what became of each.
+"""Deliveries: events delivered one at a time, redelivered until acknowledged, and given up as dead letters.
 
-A consumer's position moves past an event only once the event was acknowledged, or is kept as a dead letter.  How
-often an event was given is noted before it leaves our hands, so that one that kills its consumer is counted too.
+A consumer's position moves past an event only once the event was acknowledged, or a dead letter names it.  The
+number of deliveries is noted before an event leaves our hands, so that one that kills its consumer is counted too.
 """
 
 import os
@@ -14,16 +14,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.errors import ClosedError
-from auditkit.follow.stream import Found
 from auditkit.queue.consumers import Attempt, ConsumerFile, Position
 from auditkit.queue.dead_letters import DeadLetter, describe_input, keep_letters, read_letters
 from auditkit.trail.handle import Core
 
-LONGEST_RETRY_S = 60.0
+MAX_BACKOFF_S = 60.0
 
 
-class Terms(Struct, frozen=True, kw_only=True):
-    """How events are given: see `Trail.follow`."""
+class DeliveryPolicy(Struct, frozen=True, kw_only=True):
+    """How often and how fast events are delivered: see `Trail.follow`."""
 
     max_deliver: int | None
     retry_s: float
@@ -43,25 +42,68 @@ class Terms(Struct, frozen=True, kw_only=True):
             if value is not None and not value >= least:
                 raise ValueError(f"{name}: too short (expected at least {least} seconds, found {value!r})")
 
+    def exhausted(self, attempt: Attempt) -> bool:
+        """Return whether an event was delivered as often as it may be."""
+        return self.max_deliver is not None and attempt.count >= self.max_deliver
+
+    def backoff_s(self, attempt: Attempt) -> float:
+        """Return how long to wait before the next delivery: twice as long after each, up to `MAX_BACKOFF_S`."""
+        if self.exhausted(attempt):
+            return 0
+        return min(MAX_BACKOFF_S, self.retry_s * 2.0 ** min(attempt.count - 1, 16))
+
+
+class PendingEvent(Struct, frozen=True, kw_only=True):
+    """The next event to deliver; `missed` events before it were expired or pruned since the follower began."""
+
+    seq: int
+    event: dict[str, Any]
+    missed: int
+
 
 class Delivery:
-    """One event, given to whoever follows.
+    """One event, delivered by a follower.
 
-    `event` is a dict of its columns: times as aware datetimes in UTC, attrs as text.  `attempt` says for which time it
-    is given (from 1), `missed` how many events directly before it were gone already.  Settle it with `ack` or `fail`,
-    or use it as a context: `with delivery as event:` acknowledges at the end of the block, and notes an exception (by
-    its type: messages may hold secrets) as a failure before letting it through.
+    Settle it with `ack` or `fail`, or use it as a context: `with delivery as event:` acknowledges at the end of the
+    block; an exception is noted as a failure (by its type: messages may hold secrets) and goes through.
+
+    Attributes
+    ----------
+    event : dict of str to value
+        The event's columns by name, in the order of the schema: `ts` and `recorded` as aware `datetime` in UTC,
+        `attrs` as JSON text, `None` where there is no value.
+    seq : int
+        The event's seq.
+    attempt : int
+        Which delivery of this event to this consumer it is, from 1; always 1 without a consumer.
+    missed : int
+        How many events directly before it were expired or pruned before they could be delivered.
+    settled : bool
+        Whether it was acknowledged or failed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> trail.append(action="order.paid").wait()
+    0
+    >>> delivery = next(trail.follow("mailer", timeout_s=0))
+    >>> delivery.seq, delivery.attempt, delivery.event["action"]
+    (0, 1, 'order.paid')
+    >>> delivery.ack()
+    >>> delivery.settled
+    True
     """
 
-    __slots__ = ("_desk", "attempt", "event", "missed", "settled")
+    __slots__ = ("_state", "attempt", "event", "missed", "settled")
 
-    def __init__(self, desk: "Desk", event: dict[str, Any], *, attempt: int, missed: int) -> None:
-        self._desk = desk
+    def __init__(self, state: "RedeliveryState", event: dict[str, Any], *, attempt: int, missed: int) -> None:
+        self._state = state
         self.event = event
         self.attempt = attempt
         self.missed = missed
         self.settled = False
-        """True once it was acknowledged or failed."""
 
     @property
     def seq(self) -> int:
@@ -70,18 +112,38 @@ class Delivery:
         return seq
 
     def ack(self) -> None:
-        """Say that the event is dealt with; on return that is durable, and the event never comes again.
+        """Acknowledge the event; on return that is durable, and the event is never delivered to this consumer again.
 
-        If it raises, the event may come again.  A second time changes nothing; without a consumer nothing is kept.
+        If it raises, the event may be delivered again.  A second call changes nothing; without a consumer nothing is
+        remembered.
+
+        Raises
+        ------
+        OSError
+            The consumer's position could not be written or synced.
+        ClosedError
+            The follower or the trail was closed meanwhile, or an earlier write failed.
         """
-        self._desk.acknowledge(self)
+        self._state.acknowledge(self)
 
     def fail(self, reason: str) -> None:
-        """Say why the event could not be dealt with: it comes again, or becomes a dead letter with this reason.
+        """Report that the event could not be processed: it is delivered again, or becomes a dead letter.
 
-        The first 160 characters are kept.  An event that is acknowledged already stays so.
+        The reason survives the process, not a power cut.  An event that is acknowledged already stays so.
+
+        Parameters
+        ----------
+        reason : str
+            Why, for the dead letter; the first 160 characters are kept.
+
+        Raises
+        ------
+        OSError
+            The reason could not be written.
+        ClosedError
+            The follower or the trail was closed meanwhile, or an earlier write failed.
         """
-        self._desk.note_failure(self, reason)
+        self._state.note_failure(self, reason)
 
     def __enter__(self) -> dict[str, Any]:
         return self.event
@@ -98,31 +160,33 @@ class Delivery:
         return f"<Delivery of seq {self.seq}, attempt {self.attempt}>"
 
 
-class Desk:
-    """Where one follower's events are given out, and their fate is noted.
+class RedeliveryState:
+    """Which event one follower has out for delivery, and what the consumer's file remembers of it.
 
-    Without a memory nothing is remembered.  `lock` guards `pending`, the event that is out and not acknowledged.
+    Without a file nothing is remembered.
     """
 
-    def __init__(self, core: Core, terms: Terms, memory: ConsumerFile | None) -> None:
+    def __init__(self, core: Core, policy: DeliveryPolicy, file: ConsumerFile | None) -> None:
         self.lock = threading.RLock()
         self.closing = threading.Event()
-        self.pending: Found | None = None
+        self.pending: PendingEvent | None = (
+            None  # guarded by lock: delivered next, or out and not acknowledged
+        )
         self._core = core
-        self._terms = terms
-        self._memory = memory
+        self._policy = policy
+        self._file = file  # guarded by lock
         self._begun = self.position
-        self._told_missed = 0
-        self._settled_any = False
+        self._reported_missed = 0  # guarded by lock: counted in a delivery or a position already
+        self._moved = False  # guarded by lock: whether the position was moved behind a pending event
         self._process = os.getpid()
-        if memory is not None:
-            weakref.finalize(self, memory.close)
+        if file is not None:
+            weakref.finalize(self, file.close)
         core.followers.add(self)
 
     @property
     def position(self) -> Position:
-        """What the consumer remembers."""
-        known = self._memory.position if self._memory is not None else None
+        """What the consumer's file remembers."""
+        known = self._file.position if self._file is not None else None
         return known or Position(next_seq=0)
 
     @property
@@ -130,54 +194,52 @@ class Desk:
         """How many events became dead letters here."""
         return self.position.given_up - self._begun.given_up
 
-    def give(self) -> Delivery | None:
-        """Hand the pending event over; `None` where it was given too often, and is a dead letter now."""
-        found = self.pending
-        if found is None:
+    def deliver(self) -> Delivery | None:
+        """Return the pending event's next delivery; `None` where there is none, or it was given up just now."""
+        pending = self.pending
+        if pending is None:
             return None  # acknowledged meanwhile, by another thread
-        missed = found.missed - self._told_missed
-        if self._memory is None:
-            self.pending, self._told_missed = None, found.missed
-            return Delivery(self, found.event, attempt=1, missed=missed)
-        last = self._memory.attempt
-        if last is None or last.seq != found.seq:
-            last = Attempt(seq=found.seq, count=0)
-        if self._given_too_often(last):
-            self._give_up(found, last)
+        missed = pending.missed - self._reported_missed
+        if self._file is None:
+            self.pending, self._reported_missed = None, pending.missed
+            return Delivery(self, pending.event, attempt=1, missed=missed)
+        last = self._file.attempt
+        if last is None or last.seq != pending.seq:
+            last = Attempt(seq=pending.seq, count=0)
+        if self._policy.exhausted(last):
+            self._give_up(self._file, pending, last)
             return None
-        self._memory.note(replace(last, count=last.count + 1))
-        return Delivery(self, found.event, attempt=last.count + 1, missed=missed)
+        self._file.note(replace(last, count=last.count + 1))
+        return Delivery(self, pending.event, attempt=last.count + 1, missed=missed)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """See `Delivery.ack`."""
         with self.lock:
-            found = self.pending
-            if self._memory is not None and found is not None and found.seq == delivery.seq:
-                self._move(found.seq + 1, missed=found.missed)
-                self.pending, self._settled_any = None, True
+            pending = self.pending
+            if self._file is not None and pending is not None and pending.seq == delivery.seq:
+                self._move(self._file, pending.seq + 1, missed=pending.missed)
+                self.pending, self._moved = None, True
             delivery.settled = True
 
     def note_failure(self, delivery: Delivery, reason: str) -> None:
         """See `Delivery.fail`."""
         with self.lock:
-            found = self.pending
-            if self._memory is not None and found is not None and found.seq == delivery.seq:
-                self._memory.note(Attempt(seq=found.seq, count=delivery.attempt, reason=reason))
+            pending = self.pending
+            if self._file is not None and pending is not None and pending.seq == delivery.seq:
+                self._file.note(Attempt(seq=pending.seq, count=delivery.attempt, reason=reason))
             delivery.settled = True
 
-    def pass_over(self, next_seq: int, *, missed: int, at_least: int) -> None:
+    def skip_to(self, next_seq: int, *, missed: int, at_least: int) -> None:
         """Remember that the events before `next_seq` were not for this consumer, if there are `at_least` so many."""
-        if self._memory is None or not self._memory.usable or self.pending is not None:
+        if self._file is None or not self._file.usable or self.pending is not None:
             return
         if next_seq - self.position.next_seq >= at_least:
-            self._move(next_seq, missed=missed)
+            self._move(self._file, next_seq, missed=missed)
 
-    def pause_s(self) -> float:
-        """Return how long to wait before the pending event is given again."""
-        last = self._memory.attempt if self._memory is not None else None
-        if last is None or self._given_too_often(last):
-            return 0
-        return min(LONGEST_RETRY_S, self._terms.retry_s * 2.0 ** min(last.count - 1, 16))
+    def backoff_s(self) -> float:
+        """Return how long to wait before the pending event is delivered again."""
+        last = self._file.attempt if self._file is not None else None
+        return 0 if last is None else self._policy.backoff_s(last)
 
     def check_process(self) -> None:
         """Raise `ClosedError` in a child forked since."""
@@ -185,62 +247,56 @@ class Desk:
             raise ClosedError("follow: begun before a fork, it belongs to the parent process")
 
     def close(self) -> None:
-        """End it, and let others follow under this name."""
+        """End the iteration, and free the consumer's name."""
         self.closing.set()
-        if self._memory is not None:
+        if self._file is not None:
             with self.lock:
-                self._memory.close()
+                self._file.close()
 
     def abandon(self) -> None:
         """Let go in a forked child: the consumer stays with the parent."""
         self.lock = threading.RLock()
-        if self._memory is not None:
-            self._memory.close()
+        if self._file is not None:
+            self._file.close()
 
-    def leave(self) -> None:
-        """Nobody iterates any more: close, or, while the last event may still be acknowledged, hold the name loosely."""
+    def release(self) -> None:
+        """The iterator is gone: close, or, while the last delivery may still be acknowledged, keep the name until then."""
         if self.pending is None:
             self.close()
         else:
-            _left.add(self)
+            _released.add(self)
 
-    def holds_loosely(self, core: Core, name: str) -> bool:
-        """Say whether this is a left desk of that trail's consumer."""
-        return self._memory is not None and self._memory.path == core.layout.consumer_file(name)
+    def belongs_to(self, core: Core, name: str) -> bool:
+        """Return whether this is the state of that trail's consumer."""
+        return self._file is not None and self._file.path == core.layout.consumer_file(name)
 
-    def _given_too_often(self, last: Attempt) -> bool:
-        return self._terms.max_deliver is not None and last.count >= self._terms.max_deliver
-
-    def _give_up(self, found: Found, last: Attempt) -> None:
+    def _give_up(self, file: ConsumerFile, pending: PendingEvent, last: Attempt) -> None:
         """Make the pending event a dead letter, once, and go on behind it."""
-        memory, core = self._memory, self._core
-        assert memory is not None  # noqa: S101 -- only a consumer gives up
+        core = self._core
         times = f"{last.count} deliveries" if last.count != 1 else "1 delivery"
         letter = DeadLetter(
             recorded_us=core.clock.now_us(),
             reason=f"given up after {times}: {last.reason or 'not acknowledged'}",
             field=None,
             line=None,
-            input=describe_input({name: value for name, value in found.event.items() if value is not None}),
-            consumer=memory.name,
-            seq=found.seq,
+            input=describe_input({name: value for name, value in pending.event.items() if value is not None}),
+            consumer=file.name,
+            seq=pending.seq,
         )
-        if not self._is_kept(found.seq):
+        if not self._has_letter(file.name, pending.seq):
             keep_letters(core.disk, core.layout, core.modes, [letter])
-        self._move(found.seq + 1, missed=found.missed, given_up=1)
-        self.pending, self._settled_any = None, True
+        self._move(file, pending.seq + 1, missed=pending.missed, given_up=1)
+        self.pending, self._moved = None, True
 
-    def _is_kept(self, seq: int) -> bool:
-        """Say whether a consumer that died before its position moved has left the letter of this event behind."""
-        if self._settled_any or self._memory is None:
+    def _has_letter(self, name: str, seq: int) -> bool:
+        """Return whether a process that died before it moved the position has kept this event's letter."""
+        if self._moved:
             return False  # only the first event after an opening can be such a one
-        name = self._memory.name
-        return any((known.consumer, known.seq) == (name, seq) for known in read_letters(self._core.layout))
+        letters = read_letters(self._core.layout)
+        return any((letter.consumer, letter.seq) == (name, seq) for letter in letters)
 
-    def _move(self, next_seq: int, *, missed: int, given_up: int = 0) -> None:
-        memory = self._memory
-        assert memory is not None  # noqa: S101 -- only a consumer has a position
-        memory.move(
+    def _move(self, file: ConsumerFile, next_seq: int, *, missed: int, given_up: int = 0) -> None:
+        file.move(
             Position(
                 next_seq=next_seq,
                 missed=self._begun.missed + missed,
@@ -248,16 +304,16 @@ class Desk:
                 moved_us=self._core.clock.now_us(),
             )
         )
-        self._told_missed = missed
+        self._reported_missed = missed
 
 
-_left: "weakref.WeakSet[Desk]" = weakref.WeakSet()
-"""Desks that only a delivery still holds, such as a notebook's loop variable after an interrupt."""
+_released: "weakref.WeakSet[RedeliveryState]" = weakref.WeakSet()
+"""States that only a delivery still holds, such as a notebook's loop variable after an interrupt."""
 
 
-def close_left(core: Core, name: str) -> None:
-    """Close the desks of a consumer whose iteration was given up, so that it can be followed anew."""
-    for desk in list(_left):
-        if desk.holds_loosely(core, name):
-            desk.close()
-            _left.discard(desk)
+def close_released(core: Core, name: str) -> None:
+    """Close the states of a consumer whose iterators are gone, so that its name can be followed anew."""
+    for state in list(_released):
+        if state.belongs_to(core, name):
+            state.close()
+            _released.discard(state)

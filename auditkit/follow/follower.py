@@ -1,86 +1,206 @@
-"""Following: waiting for committed events, to give them one after the other.
+"""Following: reading committed events in the order of their seqs, waiting for those to come, and delivering each.
 
 New events are noticed by looking at the names in the queue's folder and the size of the newest file, every `poll_s`:
-that costs a few system calls, sees other processes' events on every file system, and needs no thread.  Once in
-`LOOK_S` the trail itself is looked at, for what no change of size tells (a writer that died before its mark).
+that costs a few system calls, sees other processes' events on every file system, and needs no thread.  Every
+`REREAD_S` the trail itself is read, for what no change of size shows (a writer that died before its commit mark).
+
+What a query would not show any more, because it is expired or pruned, is skipped and counted exactly: seqs have no
+gaps, so what is missing between two of them is gone.  Memory is bounded by `CHUNK_EVENTS` events.
 """
 
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import polars as pl
 
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.follow.delivery import Delivery, Desk, Terms, close_left
-from auditkit.follow.stream import EventStream, first_seq
+from auditkit.event import OWN_SOURCE
+from auditkit.follow.delivery import Delivery, DeliveryPolicy, PendingEvent, RedeliveryState, close_released
+from auditkit.query import text_out
 from auditkit.queue.consumers import ConsumerFile, Position, check_name, read_positions
+from auditkit.timerange import EVERYTHING, from_us, parse_instant, to_us
 from auditkit.trail.handle import Core
+from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.source import retrying
 from auditkit.trail.view import View
 from auditkit.where import Where, compile_where
 
-LOOK_S = 1.0
+REREAD_S = 1.0
+CHUNK_EVENTS = 8_192
 SAVE_AFTER = 10_000
-"""So many events that were none of its business may a consumer pass over before its position is saved."""
+"""How many events that were not for it a consumer may skip before its position is saved."""
+
+_MISSED = "\0missed"  # a name no real column has
+
+
+class _EventStream:
+    """The events of a view from a seq on, in order, as far as they are there.
+
+    `position` is the seq that follows the last one taken or skipped; `missed` counts the events before it that no
+    query would show any more.
+    """
+
+    def __init__(self, view: View, first: int, where: pl.Expr | None, *, own: bool) -> None:
+        self._view = view
+        self._where = where
+        self._own = own
+        self._rows: Iterator[dict[str, Any]] = iter(())
+        self._read_to = first
+        self._read_missed = 0
+        self._span = CHUNK_EVENTS
+        self.position = first
+        self.missed = 0
+
+    @property
+    def ends(self) -> bool:
+        """Whether no event can come any more: a view of the past stays what it is."""
+        return self._view.at is not None
+
+    def take(self) -> PendingEvent | None:
+        """Return the next event, `None` where there is none yet."""
+        while True:
+            for row in self._rows:
+                self.missed = row.pop(_MISSED)
+                self.position = row["seq"] + 1
+                return PendingEvent(seq=row["seq"], event=row, missed=self.missed)
+            self.position, self.missed = self._read_to, self._read_missed
+            if not retrying(self._read_chunk):
+                return None
+
+    def _read_chunk(self) -> bool:
+        """Read the next events into memory; false where there are none."""
+        snapshot = self._view.snapshot()
+        if self._read_to >= snapshot.as_of:
+            return False
+        first = self._first_live(snapshot)
+        end = min(first + self._span, snapshot.as_of)
+        seq = pl.col("seq")
+        source = self._view.core.source
+        events = (
+            source.frame(snapshot.of_seqs(first, end), EVERYTHING, own=True)
+            .filter((seq >= first) & (seq < end))
+            .bottom_k(CHUNK_EVENTS, by="seq")
+            .collect()
+            .sort("seq")
+        )
+        if events.height == CHUNK_EVENTS:
+            end = events["seq"][-1] + 1
+        # Where events lie far apart, more seqs are looked at in one go, never more events.
+        self._span = self._span * 2 if events.height < CHUNK_EVENTS // 2 else CHUNK_EVENTS
+        missed = seq.cast(pl.Int64) - pl.int_range(pl.len()) - self._read_to + self._read_missed
+        shown = text_out(events).with_columns(missed.alias(_MISSED)).filter(*self._filters())
+        self._rows = shown.iter_rows(named=True)
+        self._read_missed += end - self._read_to - events.height
+        self._read_to = end
+        return True
+
+    def _first_live(self, snapshot: Snapshot) -> int:
+        """Return the first seq from here on that may be on disk, so that a long pruned stretch costs nothing."""
+        firsts = [row.first_seq for row in snapshot.catalog.segments if row.last_seq >= self._read_to]
+        return max(self._read_to, min([*firsts, snapshot.catalog.flushed_seq]))
+
+    def _filters(self) -> list[pl.Expr]:
+        own = [] if self._own else [pl.col("source").ne_missing(OWN_SOURCE)]
+        return own if self._where is None else [*own, self._where]
 
 
 class Follower:
-    """An iterator of deliveries that waits for events to come; see `Trail.follow`.
+    """An iterator of deliveries that waits for events to come; `Trail.follow` makes it.
 
-    It is for one thread; `close` may be called from any, and ends the iteration.  As a context it closes itself.
+    Iterate in one thread; `close` may be called from any, and ends the iteration.  As a context manager it closes
+    itself.
+
+    Attributes
+    ----------
+    position : int
+        The seq it goes on from: the first one not acknowledged; without a consumer the first one not delivered.
+    missed : int
+        How many events were expired or pruned before they could be delivered, since it was opened.
+    given_up : int
+        How many events it has made dead letters since it was opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> trail.extend([{"action": "order.paid"}, {"action": "order.sent"}]).wait()
+    0
+    >>> with trail.follow("mailer", timeout_s=0) as follower:
+    ...     next(follower).ack()
+    ...     follower.position, follower.missed, follower.given_up
+    (1, 0, 0)
     """
 
-    def __init__(self, view: View, stream: EventStream, terms: Terms, memory: ConsumerFile | None) -> None:
+    def __init__(
+        self, view: View, stream: _EventStream, policy: DeliveryPolicy, file: ConsumerFile | None
+    ) -> None:
         self._core = view.core
         self._stream = stream
-        self._terms = terms
-        self._remembers = memory is not None
-        self._desk = Desk(view.core, terms, memory)
+        self._policy = policy
+        self._remembers = file is not None
+        self._state = RedeliveryState(view.core, policy, file)
         self._broken = False
-        weakref.finalize(self, self._desk.leave)
+        weakref.finalize(self, self._state.release)
 
     @property
     def position(self) -> int:
-        """The seq it goes on from: the first one not acknowledged, without a consumer the first one not given."""
-        return self._desk.position.next_seq if self._remembers else self._stream.position
+        """The seq it goes on from."""
+        return self._state.position.next_seq if self._remembers else self._stream.position
 
     @property
     def missed(self) -> int:
-        """How many events were expired or pruned before it came to them, since it was opened."""
+        """How many events were expired or pruned before they could be delivered."""
         return self._stream.missed
 
     @property
     def given_up(self) -> int:
-        """How many events it has made dead letters since it was opened."""
-        return self._desk.given_up
+        """How many events it has made dead letters."""
+        return self._state.given_up
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Delivery:
-        """Return the next delivery, waiting for it; ends, closed, after `timeout_s` without one."""
-        desk = self._desk
-        while not desk.closing.is_set():
-            desk.check_process()
-            if desk.pending is not None:
-                desk.closing.wait(desk.pause_s())
+        """Return the next delivery, waiting for it.
+
+        Raises
+        ------
+        StopIteration
+            After `timeout_s` without an event, at the end of a view of the past, or after `close`; it is closed then.
+        ClosedError
+            In a child process that was forked since, or where the consumer's file could not be written before.
+        OSError
+            The consumer's file or a dead letter could not be written; the event may be delivered again.
+        CorruptionError
+            The queue or a segment is damaged; a follower made anew goes on at the same event.
+        """
+        state = self._state
+        while not state.closing.is_set():
+            state.check_process()
+            if state.pending is not None:
+                state.closing.wait(state.backoff_s())
             elif not self._await_event():
                 break
-            with desk.lock:
-                delivery = None if desk.closing.is_set() else desk.give()
+            with state.lock:
+                delivery = None if state.closing.is_set() else state.deliver()
             if delivery is not None:
                 return delivery
         self.close()
         raise StopIteration
 
     def close(self) -> None:
-        """End the iteration and let others follow under this name; what is not acknowledged will come again."""
-        self._desk.closing.set()
-        with self._desk.lock:
+        """End the iteration and free the consumer's name; what is not acknowledged will be delivered again."""
+        self._state.closing.set()
+        with self._state.lock:
             try:
-                self._pass_over(at_least=1)
+                self._skip_read(at_least=1)
             finally:
-                self._desk.close()
+                self._state.close()
 
     def __enter__(self) -> Self:
         return self
@@ -92,51 +212,49 @@ class Follower:
 
     def _await_event(self) -> bool:
         """Make the next event the pending one, waiting for it up to `timeout_s`; false where none came."""
-        timeout = self._terms.timeout_s
+        timeout = self._policy.timeout_s
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             seen = self._signs()
-            with self._desk.lock:  # whoever closes us saves no position of an event on its way
+            with self._state.lock:  # a `close` meanwhile saves no position behind an event on its way
                 self._take()
-                if self._desk.pending is not None:
+                if self._state.pending is not None:
                     return True
-                self._pass_over(at_least=SAVE_AFTER)
+                self._skip_read(at_least=SAVE_AFTER)
             if self._stream.ends or not self._await_signs(seen, deadline):
                 return False
 
     def _take(self) -> None:
         """Make the next event that is there the pending one; an error ends the iteration, as in a generator."""
         try:
-            self._desk.pending = self._stream.take()
+            self._state.pending = self._stream.take()
         except BaseException as exc:
-            # An interrupt too: an event may be on its way, and must not count as passed over.
+            # An interrupt too: an event may be on its way, and must not count as skipped.
             self._broken = True
-            self._desk.closing.set()
-            ended = (
-                isinstance(exc, ClosedError) and self._core.closed
-            )  # closed under us: an end like any other
-            if not ended:
+            self._state.closing.set()
+            trail_was_closed = isinstance(exc, ClosedError) and self._core.closed  # an end like any other
+            if not trail_was_closed:
                 raise
 
-    def _pass_over(self, *, at_least: int) -> None:
+    def _skip_read(self, *, at_least: int) -> None:
         if not self._broken:
-            self._desk.pass_over(self._stream.position, missed=self._stream.missed, at_least=at_least)
+            self._state.skip_to(self._stream.position, missed=self._stream.missed, at_least=at_least)
 
     def _await_signs(self, seen: object, deadline: float | None) -> bool:
-        """Wait until it is worth to look again; false after the deadline or `close`."""
-        look_at = monotonic() + LOOK_S
+        """Wait until it is worth reading again; false after the deadline or `close`."""
+        reread_at = monotonic() + REREAD_S
         while True:
             now = monotonic()
             if deadline is not None and now >= deadline:
                 return False
-            if now >= look_at or self._signs() != seen:
+            if now >= reread_at or self._signs() != seen:
                 return True
-            left = look_at if deadline is None else min(look_at, deadline)
-            if self._desk.closing.wait(min(self._terms.poll_s, left - now)):
+            left = reread_at if deadline is None else min(reread_at, deadline)
+            if self._state.closing.wait(min(self._policy.poll_s, left - now)):
                 return False
 
     def _signs(self) -> object:
-        """Return what changes when somebody commits: the queue's files, and the size of the newest."""
+        """Return what changes with a commit: the queue's files, and the size of the newest."""
         layout = self._core.layout
         names = layout.queue_files()
         size = None
@@ -146,45 +264,77 @@ class Follower:
 
 
 def follow(
-    view: View, consumer: str | None, *, start: object, where: Where, own: bool, tz: str | None, terms: Terms
+    view: View,
+    consumer: str | None,
+    *,
+    start: object,
+    where: Where,
+    own: bool,
+    tz: str | None,
+    policy: DeliveryPolicy,
 ) -> Follower:
     """See `Trail.follow`."""
     core = view.core
     core.check_query()
     condition = compile_where(where, core.schema.columns)
     if consumer is None:
-        return Follower(view, EventStream(view, first_seq(view, start, tz), condition, own=own), terms, None)
-    close_left(core, check_name(consumer))
-    memory = ConsumerFile(core.disk, core.layout, core.modes, consumer)
+        return Follower(
+            view, _EventStream(view, _first_seq(view, start, tz), condition, own=own), policy, None
+        )
+    close_released(core, check_name(consumer))
+    file = ConsumerFile(core.disk, core.layout, core.modes, consumer)
     try:
-        position = memory.position
+        position = file.position
         if position is None:
-            position = Position(next_seq=first_seq(view, start, tz), moved_us=core.clock.now_us())
-            memory.move(position)
+            position = Position(next_seq=_first_seq(view, start, tz), moved_us=core.clock.now_us())
+            file.move(position)
         committed = view.snapshot().committed_seq
         if position.next_seq > committed:
             reason = f"beyond the committed end (expected at most seq {committed}, found {position.next_seq})"
-            raise CorruptionError(memory.path, offset=None, reason=f"consumer's position: {reason}")
+            raise CorruptionError(file.path, offset=None, reason=f"consumer's position: {reason}")
     except BaseException:
-        memory.close()
+        file.close()
         raise
-    return Follower(view, EventStream(view, position.next_seq, condition, own=own), terms, memory)
+    return Follower(view, _EventStream(view, position.next_seq, condition, own=own), policy, file)
+
+
+def _first_seq(view: View, start: object, tz: str | None) -> int:
+    """Return the seq that `start` means: itself, or the first one accepted at or after a moment."""
+    if start is None:
+        return 0
+    if isinstance(start, int) and not isinstance(start, bool):
+        end = view.snapshot().as_of
+        if not 0 <= start <= end:
+            raise ValueError(f"start: no seq of this trail (expected 0 to {end}, found {start})")
+        return start
+    now_us = to_us(view.now())
+    start_us = parse_instant(start, name="start", tz=tz or view.tz, now_us=now_us, anchor_us=now_us)
+
+    def attempt() -> int:
+        snapshot = view.snapshot()
+        known = [row.end_seq for row in snapshot.catalog.flushes if row.last_recorded_us < start_us]
+        rest = snapshot.of_seqs(max(known, default=0), snapshot.as_of)
+        later = view.core.source.stored(rest, EVERYTHING).filter(pl.col("recorded") >= from_us(start_us))
+        first: int | None = later.select(pl.col("seq").min()).collect().item()
+        return snapshot.as_of if first is None else first
+
+    return retrying(attempt)
 
 
 def forget_consumer(core: Core, name: str) -> Position:
     """Forget what a consumer has acknowledged, and return where it was; on return that is durable.
 
-    Raises `ValueError` where there is no such consumer, `LockedError` where somebody follows under its name.
+    Raises `ValueError` where there is no such consumer, `LockedError` while a follower has its name.
     """
     known = dict(read_positions(core.layout))
     if check_name(name) not in known:
         error = ValueError(f"consumer: no such consumer (found {name!r})")
         error.add_note(f"there are: {', '.join(known) or 'none'}")
         raise error
-    close_left(core, name)
-    memory = ConsumerFile(core.disk, core.layout, core.modes, name)
+    close_released(core, name)
+    file = ConsumerFile(core.disk, core.layout, core.modes, name)
     try:
-        memory.forget()
+        file.forget()
     finally:
-        memory.close()
+        file.close()
     return known[name]

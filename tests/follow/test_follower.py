@@ -17,7 +17,7 @@ import pytest
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import ClosedError, CorruptionError, LockedError
-from auditkit.follow import stream
+from auditkit.follow import follower as following
 from auditkit.follow.follower import Follower
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import read_letters
@@ -354,7 +354,7 @@ def test_small_chunks_change_nothing(
     make_trail: Callable[..., Trail], clock: ManualClock, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     """However few events are read at once, order, gaps and counts are the same."""
-    monkeypatch.setattr(stream, "CHUNK_EVENTS", chunk)
+    monkeypatch.setattr(following, "CHUNK_EVENTS", chunk)
     trail = make_trail(retention="10d")
     fill(trail, 6)
     trail.flush()
@@ -430,14 +430,14 @@ def test_an_interrupted_read_loses_nothing(trail: Trail, monkeypatch: pytest.Mon
     fill(trail, 3)
     follower = mailer(trail)
     next(follower).ack()
-    taken = stream.EventStream.take
+    taken = following._EventStream.take
 
-    def interrupted(self: stream.EventStream) -> None:
+    def interrupted(self: following._EventStream) -> None:
         taken(self)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.EventStream, "take", interrupted)
+        patch.setattr(following._EventStream, "take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(follower)
     assert list(follower) == []

@@ -5,9 +5,9 @@ machine that draws.  Column names and values never reach a Vega expression: fiel
 travel as data.
 """
 
+from auditkit.charts.bars import share, top
 from auditkit.charts.figure import Figure
-from auditkit.charts.lanes import timeline
-from auditkit.charts.rank import share, top
-from auditkit.charts.when import heat_map, over_time
+from auditkit.charts.swimlanes import timeline
+from auditkit.charts.time_series import heat_map, over_time
 
 __all__ = ["Figure", "heat_map", "over_time", "share", "timeline", "top"]

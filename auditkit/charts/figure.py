@@ -108,8 +108,8 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a report says beside the drawing: words, the data behind it, and its clock if it is over time."""
+class ChartMetadata:
+    """Chart metadata, what a report says beside the drawing: words, data, and its clock if it is over time."""
 
     version: int
     title: str
@@ -121,10 +121,20 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One chart: `spec` is Vega-Lite without title and theme, `data` the frame that it was drawn from.
+    """One chart, which shows itself in a notebook and in a report.
 
-    With a `clock` the field `from`, and `to` where there is one, are places on its time axis; a report lets readers
-    select a stretch of it.
+    Attributes
+    ----------
+    title, subtitle : str
+    alt : str
+        The chart in a sentence, for readers who do not see it.
+    spec : dict
+        Its Vega-Lite specification without title and theme.
+    data : polars.DataFrame
+        The columns that it was drawn from.
+    clock : Clock or None
+        How its time axis is read.  With one, the field `from`, and `to` where there is one, are places on that axis;
+        a report lets readers select a stretch of it.
     """
 
     title: str
@@ -135,7 +145,13 @@ class Figure:
     clock: Clock | None = None
 
     def to_dict(self) -> Spec:
-        """Return the whole Vega-Lite specification, title and theme included."""
+        """Return the whole Vega-Lite specification.
+
+        Returns
+        -------
+        dict
+            Title and theme included, as version 5 of Vega-Lite reads it.
+        """
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
             "title": {"text": self.title, "subtitle": self.subtitle},
@@ -148,7 +164,7 @@ class Figure:
 
     @property
     def chart(self) -> Any:
-        """The figure as an Altair chart, to layer, concatenate or change."""
+        """The figure as an `altair.Chart`, to layer, concatenate or change; needs Altair."""
         import altair as alt  # here, as it costs two seconds that most reports need not wait
 
         return alt.Chart.from_dict(self.to_dict(), validate=False)
@@ -158,7 +174,7 @@ class Figure:
 
     def _repr_mimebundle_(self, **_: object) -> tuple[Spec, Spec]:
         """Return what a notebook shows and keeps, and how."""
-        told = Told(
+        metadata = ChartMetadata(
             version=VERSION,
             title=self.title,
             subtitle=self.subtitle,
@@ -166,16 +182,16 @@ class Figure:
             data=table(self.data, self.title),
             clock=self.clock,
         )
-        data = {MIME: msgspec.to_builtins(told), VEGA_LITE: self.to_dict(), "text/plain": repr(self)}
+        data = {MIME: msgspec.to_builtins(metadata), VEGA_LITE: self.to_dict(), "text/plain": repr(self)}
         # The editor of the usual menu would send the events to a web site.
         actions = {"export": True, "source": False, "compiled": False, "editor": False}
         return data, {VEGA_LITE: {"embed_options": {"actions": actions}}}
 
 
-def read_told(data: object) -> Told | None:
+def read_metadata(data: object) -> ChartMetadata | None:
     """Return what a notebook's output says beside a drawing, or None where it is not what this version writes."""
     try:
-        told = msgspec.convert(data, Told)
+        metadata = msgspec.convert(data, ChartMetadata)
     except msgspec.ValidationError:
         return None
-    return told if told.version == VERSION and whole(told.data) else None
+    return metadata if metadata.version == VERSION and whole(metadata.data) else None

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from nbconvert.filters import strip_ansi
 
 from auditkit.charts import figure
-from auditkit.charts.figure import Told, read_told
+from auditkit.charts.figure import ChartMetadata, read_metadata
 from auditkit.display import cards, tables
 from auditkit.errors import ReportError
 from auditkit.reporting import facts
@@ -140,14 +140,16 @@ def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str,
         return CardBlock(card=card, spark=Markup(cards.spark_svg(card.spark)))  # noqa: S704 -- made of numbers
     for mime, value in data.items():
         if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
-            told = read_told(data.get(figure.MIME))
+            told = read_metadata(data.get(figure.MIME))
             return _figure(value, told, major=int(found[1]), prefix=prefix, static=static)
     if "text/html" in data and (html := clean(str(data["text/html"]), links=False)).strip():
         return HtmlBlock(html=html)
     return _picture(data) or _plain(data)
 
 
-def _figure(spec: Mapping[str, Any], told: Told | None, *, major: int, prefix: str, static: bool) -> Block:
+def _figure(
+    spec: Mapping[str, Any], told: ChartMetadata | None, *, major: int, prefix: str, static: bool
+) -> Block:
     try:
         if told is None:
             return foreign_figure(spec, major=major, prefix=prefix, static=static)

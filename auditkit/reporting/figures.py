@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from markupsafe import Markup
 
-from auditkit.charts.figure import WIDTH, Clock, Told
-from auditkit.charts.groups import unclaimed
+from auditkit.charts.axes import group_name
+from auditkit.charts.figure import WIDTH, ChartMetadata, Clock
 from auditkit.display.tables import Table, records
 from auditkit.reporting.drawing import draw, readable
 from auditkit.text import visible
@@ -56,7 +56,9 @@ class FigureBlock:
     live: Markup | None
 
 
-def our_figure(spec: Mapping[str, Any], told: Told, *, major: int, prefix: str, static: bool) -> FigureBlock:
+def our_figure(
+    spec: Mapping[str, Any], told: ChartMetadata, *, major: int, prefix: str, static: bool
+) -> FigureBlock:
     """Return one of our charts; the page writes its title itself.  Raises `ReportError` as `draw` does."""
     alt = visible(told.alt)
     bare = {
@@ -109,7 +111,7 @@ def _unclaimed(part: Any, *, held: bool = False) -> Any:
         }
     if isinstance(part, list | tuple):
         return [_unclaimed(value, held=held) for value in part]
-    return unclaimed(part) if held and isinstance(part, str) else part
+    return group_name(part) if held and isinstance(part, str) else part
 
 
 def _data(value: object) -> Markup | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from auditkit.api import Trail
 from auditkit.charts import Figure, timeline
-from auditkit.charts.lanes import MOST_MARKS
+from auditkit.charts.swimlanes import MOST_MARKS
 from auditkit.reporting.front import Cover
 from auditkit.timerange import check_zone, from_us, parse_duration, parse_instant, to_us
 

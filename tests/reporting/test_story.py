@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from auditkit import Trail
-from auditkit.charts.lanes import MOST_MARKS
+from auditkit.charts.swimlanes import MOST_MARKS
 from auditkit.reporting import around, cover, dead_letters, pauses, removals, story, table
 from auditkit.write.retry import as_given, retry_letters
 from tests.fakes import ManualClock

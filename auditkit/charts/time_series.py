@@ -5,18 +5,22 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.charts.channels import (
+from auditkit.charts.axes import (
     ROW_HEIGHT,
-    behind,
+    Groups,
+    TimeAxis,
     colour_channels,
     count_channel,
-    nothing,
-    number,
+    counted,
+    drawn_columns,
+    empty_figure,
+    fold,
+    instants,
+    time_axis,
     tooltip,
+    zone_of,
 )
 from auditkit.charts.figure import LEVELS, Figure, Spec
-from auditkit.charts.groups import Groups, counted, fold
-from auditkit.charts.zone import TimeAxis, instants, time_axis, zone_of
 from auditkit.text import visible
 
 _UNITS = {
@@ -42,13 +46,34 @@ def over_time(
     title: str = "Events over time",
     most: int = 6,
 ) -> Figure:
-    """Draw `count` per bucket as bars, stacked by the column `by` where one is given.
+    """Draw the events per bucket as bars, stacked by a column where one is given.
 
-    `frame` holds `ts` (bucket starts, Datetime with a zone, which the axis names), `count` and `by`, as
-    `group_by(by, every=every)` returns it; `every` is the width of its buckets.  The axis spans start to end
-    where both are given.  Groups beyond the `most` frequent are drawn as one.  A `ts` without a zone is a
-    `ValueError`.
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        `ts` (starts of buckets, Datetime with a zone, which the axis names), `count` (integer) and `by`, as
+        `trail.group_by(by, every=every)` returns it.
+    every : str
+        Width of the buckets, such as "1h".
+    by : str, optional
+        The column that divides and colours the bars.
+    start, end : datetime, optional
+        Aware bounds of the window; the axis spans it where both are given, else the buckets.
+    title : str, default "Events over time"
+    most : int, default 6
+        So many groups, the most frequent, are drawn by name, the others as one.
 
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If `ts` has no zone.
+
+    Examples
+    --------
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> over_time(pl.DataFrame([ts, pl.Series("count", [3])]), every="1h").alt
     'Events over time: 3 per hour in all; most in one hour: 3, from 2026-11-24 09:00 (UTC).'
@@ -58,7 +83,7 @@ def over_time(
     subtitle = f"Events per {unit}" + (f" by {visible(by)}" if by else "")
     frame = counted(frame)
     if frame.is_empty():
-        return nothing(title, "Number of events", frame)
+        return empty_figure(title, "Number of events", frame)
     axis = time_axis(frame["ts"], every)
     groups = fold(frame, by, most=most)
     spec: Spec = {
@@ -76,12 +101,11 @@ def over_time(
     subtitle = f"{subtitle}. {axis.note}" if axis.note else subtitle
     alt = f"{title}: {_peak(frame, unit, zone)}"
     clock = axis.clock(instants(frame["ts"]).unique().sort().to_list())
-    data = frame.select(behind("ts", by, "count"))
+    data = frame.select(drawn_columns("ts", by, "count"))
     return Figure(title=title, subtitle=subtitle, alt=alt, spec=spec, data=data, clock=clock)
 
 
 def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
-    place = {name: rank for rank, name in enumerate(groups.names)}
     summed = (
         pl.DataFrame([instants(frame["ts"]), groups.row, frame["count"]])
         .group_by("ts", "group")
@@ -89,7 +113,7 @@ def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
         .sort("ts", "group")
     )
     return [
-        {**axis.bucket(us), "group": name, "rank": place[name], "count": count}
+        {**axis.bucket(us), "group": name, "rank": groups.rank[name], "count": count}
         for us, name, count in summed.iter_rows()
     ]
 
@@ -97,17 +121,34 @@ def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
 def _peak(frame: pl.DataFrame, unit: str, zone: str) -> str:
     totals = frame.group_by("ts").agg(pl.col("count").sum()).sort("count", "ts", descending=[True, False])
     return (
-        f"{number(int(totals['count'].sum()))} per {unit} in all; most in one {unit}: {number(totals['count'][0])}, "
+        f"{int(totals['count'].sum()):,} per {unit} in all; most in one {unit}: {totals['count'][0]:,}, "
         f"from {totals['ts'][0]:%Y-%m-%d %H:%M} ({zone})."
     )
 
 
 def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
-    """Draw the sum of `count` for each hour of the week in the zone of `ts`.
+    """Draw the events in each hour of the week, in the zone of `ts`.
 
-    `frame` holds `ts` (starts of buckets of an hour or less, Datetime with a zone) and `count`.  Cells have up to
-    five shades, which the legend names; an hour without events has a shade of its own.
+    Cells have up to five shades, which the legend names; an hour without events has a shade of its own.
 
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        `ts` (starts of buckets of an hour or less, Datetime with a zone) and `count` (integer), as
+        `trail.downsample("1h")` returns it.
+    title : str, default "When in the week"
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If `ts` has no zone.
+
+    Examples
+    --------
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> heat_map(pl.DataFrame([ts, pl.Series("count", [3])])).alt
     'When in the week: most events on Tue from 09:00 to 10:00 (UTC), 3 in all.'
@@ -116,7 +157,7 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     subtitle = f"Sum of events per hour of the week, {zone}"
     frame = counted(frame)
     if frame.is_empty():
-        return nothing(title, subtitle, frame)
+        return empty_figure(title, subtitle, frame)
     sums = _hours_of_week(frame)
     bounds = shade_bounds(list(sums.values()))
     names = [_NO_EVENT, *_shade_names(bounds)]
@@ -131,7 +172,7 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
         for hour in range(24)
     ]
     (day, hour), most = max(sums.items(), key=lambda item: (item[1], -item[0][0], -item[0][1]))
-    alt = f"most events on {_WEEKDAYS[day]} from {hour:02}:00 to {hour + 1:02}:00 ({zone}), {number(most)} in all."
+    alt = f"most events on {_WEEKDAYS[day]} from {hour:02}:00 to {hour + 1:02}:00 ({zone}), {most:,} in all."
     spec = _grid(values, names, zone)
     drawn = pl.DataFrame(values, schema=["day", "hour", "count"]).filter(pl.col("count") > 0)
     return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=drawn)
@@ -158,7 +199,7 @@ def shade_bounds(counts: Sequence[int]) -> list[int]:
 def _shade_names(bounds: Sequence[int]) -> list[str]:
     lows = [1, *(bound + 1 for bound in bounds[:-1])]
     return [
-        number(low) if low == high else f"{number(low)}\u2013{number(high)}"
+        f"{low:,}" if low == high else f"{low:,}\u2013{high:,}"
         for low, high in zip(lows, bounds, strict=True)
     ]
 

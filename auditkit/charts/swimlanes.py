@@ -5,19 +5,23 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.charts.channels import (
+from auditkit.charts.axes import (
     ROW_HEIGHT,
-    behind,
+    Groups,
+    TimeAxis,
     colour_channels,
+    counted,
+    drawn_columns,
+    empty_figure,
+    fold,
+    instant_axis,
+    instants,
     not_drawn,
-    nothing,
-    number,
     row_channel,
     tooltip,
+    zone_of,
 )
 from auditkit.charts.figure import Figure, Spec
-from auditkit.charts.groups import Groups, counted, fold
-from auditkit.charts.zone import TimeAxis, instant_axis, instants, zone_of
 from auditkit.text import label, visible
 from auditkit.timerange import to_us
 
@@ -73,16 +77,46 @@ def timeline(
     n: int = 12,
     most: int = 6,
 ) -> Figure:
-    """Draw each event as a tick at its moment, in a lane for each of the `n` most frequent values of the column `by`.
+    """Draw each event as a tick at its moment, in a lane for each of the most frequent values of a column.
 
-    `frame` holds `ts` (Datetime with a zone), `by`, `split`, which colours, and the columns `detail`, which the
-    tooltips show; one row is one event, as `range` returns them.  Where there are many, those of one slot become a
-    dot sized by their number, and the subtitle says so.  With `every` the frame holds `count` per bucket, as
-    `group_by([by, split], every=every)` returns it, and each dot is a bucket.
+    Of more than 1,500 events those of one slot become a dot sized by their number, and the subtitle says so.  The axis
+    can be zoomed and moved.
 
-    The axis is in `tz`, by default in the zone of `ts`, and names it; it spans start to end where both are given, and
-    can be zoomed and moved.  A `ts` without a zone is a `ValueError`.
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        `ts` (Datetime with a zone), `by`, `split` and the columns `detail`; one row is one event, as `trail.range`
+        returns them.  With `every`, `count` per bucket in place of `detail`, as
+        `trail.group_by([by, split], every=every)` returns it.
+    by : str
+        The column whose values are the lanes.
+    split : str, optional
+        The column that colours, default "outcome"; None for one colour.
+    detail : sequence of str, default ()
+        Columns that the tooltips of single events show.
+    every : str, optional
+        Width of the buckets that the frame counts; left out, its rows are events.
+    start, end : datetime, optional
+        Aware bounds of the window; the axis spans it where both are given, else the events.
+    tz : str, optional
+        The zone of the axis, which it names; default: the zone of `ts`.
+    title : str, default "Timeline"
+    n : int, default 12
+        How many lanes are drawn, the most frequent value first.
+    most : int, default 6
+        So many groups of `split` are drawn by name, the others as one.
 
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If `ts` has no zone.
+
+    Examples
+    --------
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> timeline(pl.DataFrame([ts, pl.Series("actor", ["ann"])]), "actor", split=None).alt
     'Timeline: ann 1, from 2026-11-24 09:00 to 2026-11-24 09:00 (UTC).'
@@ -93,7 +127,7 @@ def timeline(
     subtitle = f"Events by {visible(by)}"
     frame = frame.with_columns(count=pl.lit(1, dtype=pl.Int64)) if every is None else counted(frame)
     if frame.is_empty():
-        return nothing(title, subtitle, frame)
+        return empty_figure(title, subtitle, frame)
     rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
     drawn = frame.with_columns(rows.row.alias("_row"), parts.row.alias("_group"))
     drawn = drawn.filter(pl.col("_row").is_in(rows.named)).sort("ts", "_row", "_group")
@@ -122,7 +156,7 @@ def timeline(
         subtitle=". ".join(note.removesuffix(".") for note in notes if note),
         alt=f"{title}: {_words(drawn, rows, zone)}",
         spec=spec,
-        data=frame.select(behind("ts", by, split, *(detail if every is None else ["count"]))),
+        data=frame.select(drawn_columns("ts", by, split, *(detail if every is None else ["count"]))),
         clock=axis.clock(instants(frame["ts"]).unique().sort().to_list()),
     )
 
@@ -151,8 +185,8 @@ def _slot(ts: pl.Series, start: datetime | None, end: datetime | None) -> str:
 
 
 def _ticks(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, detail: Sequence[str]) -> Iterator[Spec]:
-    place = {name: rank for rank, name in enumerate(parts.names)}
-    told = [[_cut(value) for value in drawn[name].to_list()] for name in detail]
+    rank = parts.rank
+    details = [[_cut(value) for value in drawn[name].to_list()] for name in detail]
     columns = zip(
         instants(drawn["ts"]).to_list(),
         drawn["ts"].dt.to_string("%Y-%m-%d %H:%M:%S").to_list(),
@@ -160,9 +194,9 @@ def _ticks(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, detail: Sequence[
         drawn["_group"].to_list(),
         strict=True,
     )
-    for number_, (us, at, row, group) in enumerate(columns):
-        details = {f"detail{which}": values[number_] for which, values in enumerate(told)}
-        yield {"from": axis.place(us), "at": at, "row": row, "group": group, "rank": place[group], **details}
+    for at_row, (us, at, row, group) in enumerate(columns):
+        more = {f"detail{which}": values[at_row] for which, values in enumerate(details)}
+        yield {"from": axis.place(us), "at": at, "row": row, "group": group, "rank": rank[group], **more}
 
 
 def _slotted(drawn: pl.DataFrame, width: str) -> pl.DataFrame:
@@ -174,7 +208,7 @@ def _slotted(drawn: pl.DataFrame, width: str) -> pl.DataFrame:
 
 def _dots(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, width: str) -> Iterator[Spec]:
     """Yield a dot for each bucket of a width, in its middle."""
-    place = {name: rank for rank, name in enumerate(parts.names)}
+    rank = parts.rank
     half_us = 500_000 * _SLOTS_S.get(width, 0)
     summed = drawn.group_by("ts", "_row", "_group").agg(pl.col("count").sum()).sort("ts", "_row", "_group")
     columns = zip(
@@ -185,7 +219,7 @@ def _dots(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, width: str) -> Ite
     )
     for us, at, row, group, count in columns:
         middle = axis.place(us + half_us)
-        yield {"from": middle, "at": at, "row": row, "group": group, "rank": place[group], "count": count}
+        yield {"from": middle, "at": at, "row": row, "group": group, "rank": rank[group], "count": count}
 
 
 def _cut(value: object) -> str:
@@ -195,6 +229,6 @@ def _cut(value: object) -> str:
 
 def _words(drawn: pl.DataFrame, rows: Groups, zone: str) -> str:
     totals = dict(drawn.group_by("_row").agg(pl.col("count").sum()).iter_rows())
-    words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
+    words = ", ".join(f"{name} {totals[name]:,}" for name in rows.named)
     first, last = drawn["ts"][0], drawn["ts"][-1]
     return f"{words}, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} ({zone})."

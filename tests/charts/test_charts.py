@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from auditkit import charts
-from auditkit.charts.figure import MIME, VEGA_LITE, read_told
-from auditkit.charts.when import shade_bounds
+from auditkit.charts.figure import MIME, VEGA_LITE, read_metadata
+from auditkit.charts.time_series import shade_bounds
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -284,13 +284,13 @@ def test_jupyterlab_draws_it_offline(week: pl.DataFrame) -> None:
 def test_a_report_reads_words_data_and_clock(week: pl.DataFrame) -> None:
     """The other form is ours: title, words, the whole frame behind the chart, and how its time axis is read."""
     figure = charts.over_time(week, every="1h")
-    told = read_told(json.loads(json.dumps(figure._repr_mimebundle_()[0][MIME])))
+    told = read_metadata(json.loads(json.dumps(figure._repr_mimebundle_()[0][MIME])))
     assert told is not None
     assert (told.title, told.subtitle, told.alt) == (figure.title, figure.subtitle, figure.alt)
     assert (len(told.data.rows), told.data.total) == (week.height, week.height)
     assert told.clock == figure.clock
     for broken in ({}, None, {**figure._repr_mimebundle_()[0][MIME], "version": 2}):
-        assert read_told(broken) is None
+        assert read_metadata(broken) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from auditkit import charts
-from auditkit.charts.lanes import MOST_MARKS
+from auditkit.charts.swimlanes import MOST_MARKS
 from tests.reporting.material import PAYLOADS
 
 START = datetime(2026, 11, 16, tzinfo=UTC)

@@ -4,23 +4,25 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from auditkit.charts.channels import (
+from auditkit.charts.axes import (
+    BAR,
     ROW_HEIGHT,
-    behind,
+    Groups,
     colour_channels,
     count_channel,
+    counted,
+    drawn_columns,
+    empty_figure,
+    fold,
     not_drawn,
-    nothing,
-    number,
     row_channel,
     tooltip,
 )
 from auditkit.charts.figure import MUTED, Figure, Spec
-from auditkit.charts.groups import Groups, counted, fold
 from auditkit.text import visible
 
-_ROOM = 1.18
-"""How much longer than its longest bar the axis is, so that the numbers at the ends find room."""
+_LONGER = 1.18
+"""How much longer than its longest bar the axis is, so that the numbers at the ends fit."""
 
 
 def top(
@@ -32,11 +34,29 @@ def top(
     n: int = 12,
     most: int = 6,
 ) -> Figure:
-    """Draw the `n` most frequent values of the column `by` as bars, divided by the column `split` if one is given.
+    """Draw the most frequent values of a column as bars; the subtitle counts what is not drawn.
 
-    `frame` holds `by`, `split` and `count`, as `group_by([by, split])` returns it.  The subtitle counts what is
-    not drawn.
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        `by`, `split` and `count` (integer), as `trail.group_by([by, split])` returns it.
+    by : str
+        The column whose values are the rows.
+    split : str, optional
+        The column that divides and colours the bars.
+    title : str, optional
+        Default: "Top" and the column's name.
+    n : int, default 12
+        How many values are drawn, the most frequent first.
+    most : int, default 6
+        So many groups of `split` are drawn by name, the others as one.
 
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
     >>> figure = top(pl.DataFrame({"actor": ["ann", "bo", None], "count": [3, 2, 1]}), "actor", n=2)
     >>> figure.alt, figure.subtitle
     ('Top actor: ann 3, bo 2.', 'The first 2 have 5 of 6 events; 1 other is not drawn')
@@ -44,34 +64,34 @@ def top(
     title = title or f"Top {visible(by)}"
     frame = counted(frame)
     if frame.is_empty():
-        return nothing(title, "Number of events", frame)
+        return empty_figure(title, "Number of events", frame)
     rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
     summed = _sums(frame, rows, parts)
     totals = dict(summed.group_by("row").agg(pl.col("count").sum()).iter_rows())
     drawn, total = sum(totals.values()), int(frame["count"].sum())
-    subtitle = f"{number(total)} events"
+    subtitle = f"{total:,} events"
     if rows.rest:
-        first = f"The first {number(len(rows.named))} have {number(drawn)} of"
+        first = f"The first {len(rows.named):,} have {drawn:,} of"
         subtitle = f"{first} {subtitle}; {not_drawn(rows.rest)}"
     bars: Spec = {
         "data": {"values": summed.to_dicts()},
-        "mark": {"type": "bar", "height": {"band": 0.7}},
+        "mark": BAR,
         "encoding": {
             "y": row_channel(rows.named),
-            "x": count_channel(upto=max(totals.values()) * _ROOM),
+            "x": count_channel(upto=max(totals.values()) * _LONGER),
             **colour_channels(parts, legend=split is not None),
             "tooltip": tooltip(("row", by), ("group", split or "what"), ("count", "count")),
         },
     }
-    words = ", ".join(f"{name} {number(totals[name])}" for name in rows.named)
+    words = ", ".join(f"{name} {totals[name]:,}" for name in rows.named)
     spec: Spec = {"layer": [bars, _ends(rows, totals)], "height": ROW_HEIGHT * len(rows.named)}
-    data = frame.select(behind(by, split, "count"))
+    data = frame.select(drawn_columns(by, split, "count"))
     return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=data)
 
 
 def _ends(rows: Groups, totals: Mapping[str, int]) -> Spec:
     """Return the numbers at the ends of the bars."""
-    values = [{"row": name, "count": totals[name], "text": number(totals[name])} for name in rows.named]
+    values = [{"row": name, "count": totals[name], "text": f"{totals[name]:,}"} for name in rows.named]
     return {
         "data": {"values": values},
         "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": MUTED},
@@ -92,27 +112,46 @@ def share(
     n: int = 12,
     most: int = 6,
 ) -> Figure:
-    """Draw how `count` divides among the values of the column `of`: in all, or for each of the `n` top values of `by`.
+    """Draw how the events divide among the values of a column, in all or for each of the top values of another.
 
-    `frame` holds `of`, `by` and `count`, as `group_by([by, of])` returns it.  Every bar is 100 %.
+    Every bar is 100 %.
 
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        `of`, `by` and `count` (integer), as `trail.group_by([by, of])` returns it.
+    of : str
+        The column whose values share a bar.
+    by : str, optional
+        The column whose values are the rows; left out, there is one bar for all events.
+    title : str, optional
+        Default: "Share of" and the column's name.
+    n : int, default 12
+        How many values of `by` are drawn, the most frequent first.
+    most : int, default 6
+        So many values of `of` are drawn by name, the others as one.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
     >>> share(pl.DataFrame({"outcome": ["success", None], "count": [3, 1]}), "outcome").alt
     'Share of outcome: success 75.0 % (3), (none) 25.0 % (1).'
     """
     title = title or f"Share of {visible(of)}"
     frame = counted(frame)
     if frame.is_empty():
-        return nothing(title, "Share of events", frame)
+        return empty_figure(title, "Share of events", frame)
     rows, parts = fold(frame, by, most=n), fold(frame, of, most=most)
     summed = _sums(frame, rows, parts).with_columns(part=pl.col("count") / pl.col("count").sum().over("row"))
     whole = dict(summed.group_by("group").agg(pl.col("count").sum()).iter_rows())
     total = sum(whole.values())
     words = ", ".join(
-        f"{name} {_percent(whole[name], total)} ({number(whole[name])})"
-        for name in parts.names
-        if name in whole
+        f"{name} {_percent(whole[name], total)} ({whole[name]:,})" for name in parts.names if name in whole
     )
-    subtitle = f"{number(total)} events by {visible(by)}" if by else f"Of {number(total)} events: {words}"
+    subtitle = f"{total:,} events by {visible(by)}" if by else f"Of {total:,} events: {words}"
     if rows.rest:
         subtitle += f"; {not_drawn(rows.rest)}"
     encoding: Spec = {
@@ -133,25 +172,24 @@ def share(
     }
     spec: Spec = {
         "data": {"values": summed.to_dicts()},
-        "mark": {"type": "bar", "height": {"band": 0.7}},
+        "mark": BAR,
         "encoding": encoding,
         "height": ROW_HEIGHT * len(rows.named) if by else 2 * ROW_HEIGHT,
     }
     if by is None:
         encoding["y"]["axis"] = None
-    data = frame.select(behind(by, of, "count"))
+    data = frame.select(drawn_columns(by, of, "count"))
     return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=data)
 
 
 def _sums(frame: pl.DataFrame, rows: Groups, parts: Groups) -> pl.DataFrame:
     """Return `row`, `group`, `rank` and the sum of `count`, without the rows that did not fit."""
-    place = pl.DataFrame({"group": list(parts.names), "rank": range(len(parts.names))})
     return (
         pl.DataFrame([rows.row.rename("row"), parts.row, frame["count"].cast(pl.Int64)])
         .filter(pl.col("row").is_in(rows.named))
         .group_by("row", "group")
         .agg(pl.col("count").sum())
-        .join(place, on="group")
+        .with_columns(rank=pl.col("group").replace_strict(parts.rank, return_dtype=pl.Int64))
         .sort("row", "rank")
     )
 

@@ -1,20 +1,45 @@
-"""The error tree: every failure auditkit reports on purpose.
+"""Every error that auditkit raises on purpose and a caller can catch: `ak.errors`.
 
 Messages are lower case, have no full stop and follow `subject: fact (expected x, found y)`; advice travels as a
 note, positions as attributes.  Nothing here may import another auditkit module.
 """
 
+import copyreg
 from pathlib import Path
+from typing import Any
 
 
 class AuditError(Exception):
-    """Base of all errors raised by auditkit."""
+    """Base of all errors raised by auditkit.
+
+    Examples
+    --------
+    >>> issubclass(InvalidEventError, AuditError)
+    True
+    """
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class InvalidEventError(AuditError, ValueError):
     """An input cannot become an event; nothing was written.
 
-    `field`, `value` and `reason` say what is wrong, `position` which row of a batch (from 0) it was.
+    Parameters
+    ----------
+    field : str
+        Name of the field that is wrong, also an attribute.
+    value : object
+        What was found in it, also an attribute.
+    reason : str
+        What is wrong with the value, also an attribute.
+    position : int, optional
+        Row of a batch, from 0, also an attribute; None for a single event.
+
+    Examples
+    --------
+    >>> print(InvalidEventError("action", "", "is empty", position=3))
+    row 3: action: is empty (found '')
     """
 
     def __init__(self, field: str, value: object, reason: str, *, position: int | None = None) -> None:
@@ -26,16 +51,66 @@ class InvalidEventError(AuditError, ValueError):
         super().__init__(f"{where}{field}: {reason} (found {shorten(value)})")
 
 
+class InvalidQueryError(AuditError, ValueError):
+    """A question that cannot be asked of these events.
+
+    Parameters
+    ----------
+    name : str
+        Argument, column or condition that is wrong, also an attribute.
+    value : object
+        What was given for it, also an attribute.
+    reason : str
+        What is wrong with the value, also an attribute.
+
+    Examples
+    --------
+    >>> print(InvalidQueryError("by", "actr", "is not a column"))
+    by: is not a column (found 'actr')
+    """
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        self.name = name
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{name}: {reason} (found {shorten(value)})")
+
+
+class InvalidTimeError(AuditError, ValueError):
+    """A time, duration or zone that cannot be read without guessing.
+
+    Parameters
+    ----------
+    name : str
+        Argument that is wrong, also an attribute.
+    value : object
+        What was given for it, also an attribute.
+    reason : str
+        What is wrong with the value, also an attribute.
+
+    Examples
+    --------
+    >>> print(InvalidTimeError("start", "yesterday", "is neither an ISO time nor a duration"))
+    start: is neither an ISO time nor a duration (found 'yesterday')
+    """
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        self.name = name
+        self.value = value
+        self.reason = reason
+        super().__init__(f"{name}: {reason} (found {shorten(value)})")
+
+
 class QueueFullError(AuditError):
-    """The queue is at its bound and the caller asked not to wait."""
+    """The queue is at its bound, and the trail was opened with `on_full="raise"`; nothing was accepted."""
 
 
 class ClosedError(AuditError):
-    """The trail was closed, or its writer refuses appends after a failed write."""
+    """The trail is closed, read-only, or belongs to the parent of this forked process."""
 
 
 class LockedError(AuditError):
-    """Somebody else holds a lock for longer than the caller wanted to wait."""
+    """Another thread or process has held a lock for longer than the caller wanted to wait."""
 
 
 class TrailNotFoundError(AuditError, FileNotFoundError):
@@ -47,15 +122,61 @@ class TrailExistsError(AuditError, FileExistsError):
 
 
 class PrunedError(AuditError):
-    """The answer needs events that the retention policy has removed; `tombstone` names the record of it."""
+    """The answer needs events that the retention policy has removed.
+
+    Parameters
+    ----------
+    message : str
+        What was asked and what is gone.
+    tombstone : str
+        Name of the record of the removal, also an attribute.
+    """
 
     def __init__(self, message: str, *, tombstone: str) -> None:
         self.tombstone = tombstone
         super().__init__(message)
 
 
+class StorageError(AuditError, OSError):
+    """Storage refused a write, a sync or a rename: the disk is full, or a device failed.
+
+    `errno`, `strerror` and `filename` are those of the operating system's error, and `path` is the file.
+
+    Examples
+    --------
+    >>> print(StorageError(28, "No space left on device", "/srv/audit/queue/00000000000000000000.wal"))
+    /srv/audit/queue/00000000000000000000.wal: no space left on device
+    """
+
+    __reduce__ = OSError.__reduce__  # which keeps the path beside the arguments
+
+    def __str__(self) -> str:
+        reason = self.strerror or "input/output error"
+        return f"{self.filename}: {reason[:1].lower()}{reason[1:]}"
+
+    @property
+    def path(self) -> Path:
+        """The file that could not be written."""
+        return Path(self.filename)
+
+
 class CorruptionError(AuditError):
-    """Stored bytes are not what was written; `path`, `offset` and `reason` say where and why."""
+    """Stored bytes are not what was written.
+
+    Parameters
+    ----------
+    path : Path
+        The damaged file, also an attribute.
+    offset : int or None
+        Position of the damage in bytes, also an attribute; None where it is not known.
+    reason : str
+        What was expected and found, also an attribute.
+
+    Examples
+    --------
+    >>> print(CorruptionError(Path("a.wal"), offset=64, reason="checksum mismatch"))
+    a.wal at byte 64: checksum mismatch
+    """
 
     def __init__(self, path: Path, *, offset: int | None, reason: str) -> None:
         self.path = path
@@ -66,11 +187,19 @@ class CorruptionError(AuditError):
 
 
 class FormatError(AuditError):
-    """A file was written by a format this version does not know."""
+    """A file was written in a format that this version does not know."""
 
 
 class ReportError(AuditError):
-    """A report could not be made; `output` is the FAILED report or executed notebook where one was saved."""
+    """A report could not be made.
+
+    Parameters
+    ----------
+    message : str
+        What failed, and where.
+    output : Path, optional
+        The FAILED report or the executed notebook, also an attribute; None where none was saved.
+    """
 
     def __init__(self, message: str, *, output: Path | None = None) -> None:
         self.output = output

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditkit.errors import AuditError
+from auditkit.errors import AuditError, InvalidTimeError
 from auditkit.timerange import (
     US_PER_DAY,
     US_PER_SECOND,
     Duration,
-    InvalidTimeError,
     SystemClock,
     TimeRange,
     check_zone,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from auditkit.errors import AuditError
-from auditkit.where import InvalidQueryError, Where, attr, compile_where, describe_where, parse_where_option
+from auditkit.errors import AuditError, InvalidQueryError
+from auditkit.where import Where, attr, compile_where, describe_where, parse_where_option
 
 TEXTS = [
     "ann",

@@ -6,13 +6,14 @@ import polars as pl
 
 from auditkit import query as questions
 from auditkit.ask.scan import scan_events
+from auditkit.errors import InvalidQueryError
 from auditkit.query import kept, range_columns, text_out
 from auditkit.timerange import EVERYTHING, TimeRange
 from auditkit.trail.reading import events_in_order
 from auditkit.trail.source import retrying
 from auditkit.trail.view import View, window_and_now
 from auditkit.trail.wanting import wanted
-from auditkit.where import InvalidQueryError, Where, conditions
+from auditkit.where import Where, conditions
 
 _SQL_TIMES = (
     "times: ts >= DATE '2026-11-24', ts < '2026-11-24T07:00:00Z' or '2026-11-24T07:00:00Z'::timestamptz; "

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from auditkit.errors import LockedError
+from auditkit.errors import LockedError, StorageError
 
 _FIRST_RETRY_S = 0.00005
 _LONGEST_RETRY_S = 0.001
@@ -123,36 +123,51 @@ class PosixDisk:
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """See `Disk.write`."""
-        written = os.pwrite(fd, data, offset)
-        while written < len(data):
-            more = os.pwrite(fd, data[written:], offset + written)
-            if more == 0:
-                raise OSError(errno.ENOSPC, "write made no progress")
-            written += more
+        try:
+            written = os.pwrite(fd, data, offset)
+            while written < len(data):
+                more = os.pwrite(fd, data[written:], offset + written)
+                if more == 0:
+                    raise OSError(errno.ENOSPC, "write made no progress")
+                written += more
+        except OSError as exc:
+            raise _refused(exc, fd) from exc
 
     def sync_data(self, fd: int) -> None:
         """See `Disk.sync_data`."""
-        os.fdatasync(fd)
+        try:
+            os.fdatasync(fd)
+        except OSError as exc:
+            raise _refused(exc, fd) from exc
 
     def sync(self, fd: int) -> None:
         """See `Disk.sync`."""
-        os.fsync(fd)
+        try:
+            os.fsync(fd)
+        except OSError as exc:
+            raise _refused(exc, fd) from exc
 
     def sync_directory(self, path: Path) -> None:
         """See `Disk.sync_directory`."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            self.sync(fd)
         finally:
             os.close(fd)
 
     def truncate(self, fd: int, size: int) -> None:
         """See `Disk.truncate`."""
-        os.ftruncate(fd, size)
+        try:
+            os.ftruncate(fd, size)
+        except OSError as exc:
+            raise _refused(exc, fd) from exc
 
     def rename(self, source: Path, target: Path) -> None:
         """See `Disk.rename`."""
-        os.rename(source, target)
+        try:
+            os.rename(source, target)
+        except OSError as exc:
+            raise StorageError(exc.errno, exc.strerror, str(target)) from exc
 
     def unlink(self, path: Path) -> None:
         """See `Disk.unlink`."""
@@ -188,6 +203,15 @@ class PosixDisk:
     def unlock(self, fd: int) -> None:
         """See `Disk.unlock`."""
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _refused(error: OSError, fd: int) -> StorageError:
+    """Return the error for what storage refused to do with an open file, its path in it."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # no /proc, or no such descriptor
+        path = f"descriptor {fd}"
+    return StorageError(error.errno, error.strerror, path)
 
 
 class FileLock:

@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 from msgspec import Struct, field
 
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidEventError, InvalidTimeError
 from auditkit.event.attrs import SURELY_FLAT, check_object, checked_attrs, spilled_attrs, utf8
 from auditkit.event.schema import (
     DICTIONARY_COLUMNS,
@@ -30,7 +30,7 @@ from auditkit.event.schema import (
     field_type_name,
 )
 from auditkit.event.shape import plain_shape
-from auditkit.timerange import InvalidTimeError, check_zone, parse_instant, to_us
+from auditkit.timerange import check_zone, parse_instant, to_us
 
 Row = tuple[Any, ...]
 SOURCE_AT, ID_AT = 5, 8

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from msgspec import Struct
 
+from auditkit.errors import InvalidQueryError
 from auditkit.query.cells import Totals
 from auditkit.query.frames import output_name
-from auditkit.where import InvalidQueryError
 
 Aggregation = str | pl.Expr
 Aggregations = Aggregation | Sequence[Aggregation] | Mapping[str, Aggregation] | None

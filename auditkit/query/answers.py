@@ -9,6 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.errors import InvalidTimeError
 from auditkit.query.aggregates import Aggregations, parse_measures
 from auditkit.query.buckets import BucketKey, bucket_starts, parse_every, plan_key
 from auditkit.query.filling import UNFILLED, Fill, check_fill, fill_gaps
@@ -23,7 +24,7 @@ from auditkit.query.frames import (
     window_of,
 )
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
-from auditkit.timerange import Duration, InvalidTimeError, TimeRange
+from auditkit.timerange import Duration, TimeRange
 from auditkit.where import Where
 
 _BUCKET = "\0bucket"

@@ -20,11 +20,11 @@ from functools import lru_cache
 import polars as pl
 from msgspec import Struct
 
+from auditkit.errors import InvalidTimeError
 from auditkit.timerange import (
     US_PER_DAY,
     US_PER_SECOND,
     Duration,
-    InvalidTimeError,
     check_zone,
     from_us,
     parse_duration,

@@ -4,11 +4,12 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.errors import InvalidQueryError
 from auditkit.query.aggregates import COUNTS
 from auditkit.query.answers import group_by
 from auditkit.query.frames import Frame
 from auditkit.query.keys import By
-from auditkit.where import InvalidQueryError, Where
+from auditkit.where import Where
 
 _COLUMNS = ("this", "last", "difference", "ratio", "change")
 _THIS, _LAST, _EVENTS = "\0this", "\0last", " events"

@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from auditkit.where import InvalidQueryError
+from auditkit.errors import InvalidQueryError
 
 MAX_ROWS = 5_000_000
 

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import polars as pl
 
+from auditkit.errors import InvalidQueryError
 from auditkit.timerange import SystemClock, TimeRange, from_us, resolve, to_us
-from auditkit.where import ATTRS, PREFIX, InvalidQueryError, Where, attr, compile_where
+from auditkit.where import ATTRS, PREFIX, Where, attr, compile_where
 
 Frame = pl.DataFrame | pl.LazyFrame
 _Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame)

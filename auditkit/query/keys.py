@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from auditkit.errors import InvalidQueryError
 from auditkit.query.frames import column, output_name, text_columns, with_plain_text
-from auditkit.where import InvalidQueryError
 
 By = str | pl.Expr | Sequence[str | pl.Expr] | None
 """What to group by: names of columns, "attrs.…" paths, expressions, or a list of them."""

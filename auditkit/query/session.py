@@ -4,10 +4,11 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.errors import InvalidTimeError
 from auditkit.query.aggregates import Aggregations, parse_measures
 from auditkit.query.frames import Frame, events_of, limited, text_out, time_order, window_of
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
-from auditkit.timerange import InvalidTimeError, parse_duration
+from auditkit.timerange import parse_duration
 from auditkit.where import Where
 
 _SESSION = "\0session"

@@ -10,17 +10,10 @@ from typing import Any
 import polars as pl
 
 from auditkit.api import Trail
+from auditkit.errors import InvalidTimeError
 from auditkit.reporting.screen import moment_words
 from auditkit.text import label
-from auditkit.timerange import (
-    InvalidTimeError,
-    TimeRange,
-    check_zone,
-    from_us,
-    parse_duration,
-    resolve,
-    to_us,
-)
+from auditkit.timerange import TimeRange, check_zone, from_us, parse_duration, resolve, to_us
 
 _DIGITS = 3
 

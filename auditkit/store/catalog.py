@@ -7,6 +7,7 @@ flushed seq: damage is an error, never a quietly different answer.  Nothing is w
 begins by checking the database's structure and `contents`.
 """
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -23,7 +24,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple, fields
 
-from auditkit.errors import CorruptionError, FormatError, LockedError
+from auditkit.errors import CorruptionError, FormatError, LockedError, StorageError
 from auditkit.store.records import (
     CatalogChange,
     CatalogView,
@@ -188,7 +189,8 @@ def _explained(path: Path, *, reading: bool = False) -> Iterator[None]:
             if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
                 raise OSError(f"{path}: {exc}") from exc
         if name.startswith(("SQLITE_IOERR", "SQLITE_FULL")):
-            raise OSError(f"{path}: {exc}") from exc
+            number = errno.ENOSPC if name.startswith("SQLITE_FULL") else errno.EIO
+            raise StorageError(number, str(exc), str(path)) from exc
         raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
     except (sqlite3.Error, UnicodeDecodeError) as exc:  # a damaged schema gets as far as Python's own decoder
         raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc

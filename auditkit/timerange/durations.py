@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from auditkit.errors import InvalidTimeError
 from auditkit.timerange.instants import (
     LOCAL_EPOCH,
     US_PER_DAY,
     US_PER_SECOND,
-    InvalidTimeError,
     check_zone,
     from_us,
     instant_of_local,

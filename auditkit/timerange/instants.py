@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from auditkit.errors import AuditError, shorten
+from auditkit.errors import InvalidTimeError
 
 US_PER_SECOND = 1_000_000
 US_PER_DAY = 86_400 * US_PER_SECOND
@@ -16,16 +16,6 @@ US_PER_DAY = 86_400 * US_PER_SECOND
 MICROSECOND = timedelta(microseconds=1)
 LOCAL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- wall-clock arithmetic, its zone is held beside it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class InvalidTimeError(AuditError, ValueError):
-    """A time, duration or zone that cannot be read without guessing; `name`, `value` and `reason` say which."""
-
-    def __init__(self, name: str, value: object, reason: str) -> None:
-        self.name = name
-        self.value = value
-        self.reason = reason
-        super().__init__(f"{name}: {reason} (found {shorten(value)})")
 
 
 class Clock(Protocol):

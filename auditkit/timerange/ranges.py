@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from auditkit.errors import InvalidTimeError
 from auditkit.timerange.durations import DURATION, parse_duration
 from auditkit.timerange.instants import (
     LOCAL_EPOCH,
     MICROSECOND,
     US_PER_DAY,
     US_PER_SECOND,
-    InvalidTimeError,
     check_zone,
     from_us,
     instant_of_local,

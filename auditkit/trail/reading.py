@@ -13,6 +13,7 @@ from typing import TypeVar
 import polars as pl
 from msgspec.structs import replace
 
+from auditkit.errors import InvalidQueryError
 from auditkit.query import in_range, text_out
 from auditkit.query.frames import plain_type
 from auditkit.store.files import SegmentFiles
@@ -21,7 +22,6 @@ from auditkit.trail.decoded import Events, frame_of
 from auditkit.trail.decoding import events_of
 from auditkit.trail.snapshot import VISIBLE_BY, visible
 from auditkit.trail.wanting import Stretch, Wanted, stretches
-from auditkit.where import InvalidQueryError
 
 _ORDER = ("ts", "seq")
 _AHEAD = 2

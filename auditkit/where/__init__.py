@@ -1,7 +1,7 @@
 """Which events a question is about: a mapping of conditions, or an expression."""
 
 from auditkit.where.conditions import Condition, Where, compile_where, conditions
-from auditkit.where.paths import ATTRS, PREFIX, InvalidQueryError, attr
+from auditkit.where.paths import ATTRS, PREFIX, attr
 from auditkit.where.pushdown import Implied, implied
 from auditkit.where.words import describe_where, parse_where_option
 
@@ -10,7 +10,6 @@ __all__ = [
     "PREFIX",
     "Condition",
     "Implied",
-    "InvalidQueryError",
     "Where",
     "attr",
     "compile_where",

@@ -16,8 +16,9 @@ from typing import Any
 import polars as pl
 from msgspec import Struct
 
+from auditkit.errors import InvalidQueryError
 from auditkit.timerange import parse_instant
-from auditkit.where.paths import ATTRS, PREFIX, InvalidQueryError, json_path
+from auditkit.where.paths import ATTRS, PREFIX, json_path
 
 Where = Mapping[str, Any] | pl.Expr | None
 """What a question may be limited by."""

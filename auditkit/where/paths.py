@@ -4,22 +4,12 @@ import re
 
 import polars as pl
 
-from auditkit.errors import AuditError, shorten
+from auditkit.errors import InvalidQueryError
 
 ATTRS = "attrs"
 PREFIX = "attrs."
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-
-
-class InvalidQueryError(AuditError, ValueError):
-    """A question that cannot be asked of these events; `name`, `value` and `reason` say why."""
-
-    def __init__(self, name: str, value: object, reason: str) -> None:
-        self.name = name
-        self.value = value
-        self.reason = reason
-        super().__init__(f"{name}: {reason} (found {shorten(value)})")
 
 
 def attr(path: str) -> pl.Expr:

@@ -6,8 +6,9 @@ from datetime import datetime
 
 import polars as pl
 
+from auditkit.errors import InvalidQueryError
 from auditkit.where.conditions import LISTS, Where, checked_mapping, from_spelling, read_glob
-from auditkit.where.paths import PREFIX, InvalidQueryError
+from auditkit.where.paths import PREFIX
 
 
 def describe_where(where: Where) -> str:

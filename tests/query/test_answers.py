@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from auditkit import query
-from auditkit.timerange import InvalidTimeError, TimeRange, from_us
-from auditkit.where import InvalidQueryError, attr
+from auditkit.errors import InvalidQueryError, InvalidTimeError
+from auditkit.timerange import TimeRange, from_us
+from auditkit.where import attr
 from tests.plain import (
     DAY,
     DEFAULTS,

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditkit.errors import InvalidTimeError
 from auditkit.query.buckets import bucket_starts, parse_every, plan_key
-from auditkit.timerange import InvalidTimeError, from_us, to_us
+from auditkit.timerange import from_us, to_us
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from auditkit import query
-from auditkit.timerange import InvalidTimeError, from_us
-from auditkit.where import InvalidQueryError
+from auditkit.errors import InvalidQueryError, InvalidTimeError
+from auditkit.timerange import from_us
 from tests.plain import Event, assert_rows, cut_into_sessions, instant, side_by_side, sightings
 from tests.query.generated import BY, CLOSE_EVENTS, CLOSE_TIMES, MINUTE, SCHEMA, frame_of
 

@@ -14,10 +14,9 @@ import polars as pl
 import pytest
 
 import auditkit as ak
-from auditkit.errors import ReportError, TrailNotFoundError
+from auditkit.errors import InvalidTimeError, ReportError, TrailNotFoundError
 from auditkit.reporting.gallery import declared_parameters, find_notebook, shipped
 from auditkit.reporting.paper import print_pdf
-from auditkit.timerange import InvalidTimeError
 from tests.reporting.material import PAYLOADS, ROOT, Rendered, code, elements, notebook, prose, text_of
 from tests.reporting.test_exporter import assert_inert
 

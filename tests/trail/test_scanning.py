@@ -8,9 +8,8 @@ import pytest
 
 import auditkit as ak
 from auditkit.api import Trail
-from auditkit.errors import CorruptionError, PrunedError
+from auditkit.errors import CorruptionError, InvalidQueryError, PrunedError
 from auditkit.store import segment
-from auditkit.where import InvalidQueryError
 from tests.fakes import ManualClock
 
 START = datetime(2026, 11, 20, tzinfo=UTC)

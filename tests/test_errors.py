@@ -1,0 +1,70 @@
+"""The errors a caller can catch: where they are, what they say, and that they survive a process border."""
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+import auditkit as ak
+from auditkit import errors
+from auditkit.disk.durable import PosixDisk
+from auditkit.errors import AuditError, CorruptionError, InvalidEventError, ReportError, StorageError
+
+EXAMPLES: list[AuditError] = [
+    InvalidEventError("ts", "soon", "not an ISO 8601 moment", position=2),
+    errors.InvalidQueryError("by", "actr", "is not a column"),
+    errors.InvalidTimeError("start", "soon", "is neither an ISO time nor a duration"),
+    errors.PrunedError("seqs 0 to 9 are pruned", tombstone="7"),
+    errors.TrailNotFoundError("audit: no trail"),
+    CorruptionError(Path("a.wal"), offset=None, reason="checksum mismatch"),
+    StorageError(errno.ENOSPC, "No space left on device", "/srv/a.wal"),
+    ReportError("cell 3 failed", output=Path("out.html")),
+]
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_errors_cross_a_process_border(error: AuditError) -> None:
+    """An error that a worker raises arrives with its message, attributes and notes."""
+    error.add_note("advice")
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 -- pickled one line above
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+    assert getattr(arrived, "filename", None) == getattr(error, "filename", None)
+
+
+def test_every_error_has_one_home() -> None:
+    """`ak.errors` holds every public error of the package, all of them under `AuditError`."""
+    kinds = [AuditError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    assert {kind.__module__ for kind in kinds} == {"auditkit.errors"}
+    assert ak.errors is errors
+
+
+def test_a_full_disk_is_a_storage_error() -> None:
+    """What storage refuses is an `OSError` of ours with its number and the path."""
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(StorageError) as caught:
+        PosixDisk().write(full.fileno(), b"x", 0)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.path == Path("/dev/full")
+    assert str(caught.value) == "/dev/full: no space left on device"
+
+
+def test_a_failed_sync_or_rename_names_the_file(tmp_path: Path) -> None:
+    """A sync that fails, and a rename that does, say of which file."""
+    end, other = os.pipe()
+    with pytest.raises(StorageError, match="pipe"):
+        PosixDisk().sync_data(other)
+    with pytest.raises(StorageError, match="pipe"):
+        PosixDisk().sync(other)
+    with pytest.raises(StorageError, match="pipe"):
+        PosixDisk().truncate(other, 0)
+    os.close(end)
+    os.close(other)
+    target = tmp_path / "missing" / "a.arrow"
+    with pytest.raises(StorageError) as caught:
+        PosixDisk().rename(tmp_path / "a.tmp", target)
+    assert caught.value.path == target

@@ -20,7 +20,7 @@ from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.opening import open_trail
 from auditkit.queue.failure import FailureNote, pack_note
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
-from auditkit.store.catalog import copy_catalog, read_catalog, replace_info
+from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted
 from auditkit.trail.handle import Core, open_core
@@ -62,11 +62,12 @@ def copy_trail(core: Core, target: Path, *, progress: Progress | None = None) ->
 
     On return the copy is durable, every segment's digest was checked, and it opens as a trail that ends at some
     seq that was committed while the copy was made.  If it raises, `target` is no trail.  `TrailExistsError` where
-    `target` holds anything.
+    `target` holds anything, `FormatError` where the trail has features that this version does not know.
     """
     layout = Layout(target.absolute())
     if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
         raise TrailExistsError(f"{target}: not an empty directory")
+    refuse_unknown_features(core.layout.catalog, core.source.catalog.read())
     copy = _Copy(core, layout, progress)
     retrying(copy.make)
     return copy.finish()

@@ -29,6 +29,8 @@ from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedErr
 from auditkit.keep.compact import compact
 from auditkit.opening import create, open_trail
 from auditkit.queue import batches, columns
+from auditkit.store.catalog import change_catalog
+from auditkit.store.records import CatalogChange, FeatureRow
 from auditkit.timerange import from_us
 from auditkit.write import extend
 from tests.fakes import ManualClock
@@ -139,6 +141,7 @@ def build(root: Path) -> int:
         trail.extend(events(trail, 3, keyed=True)).wait()
         trail.extend(pl.DataFrame(events(trail, 10))).wait()
         trail.extend(events(trail, 2)).wait()
+    change_catalog(root / CATALOG, CatalogChange(features=[FeatureRow(name="of a later version")]))
     with max((root / "queue").iterdir()).open("ab") as newest:
         newest.write(bytes(500))  # room, as a writer that died leaves it
     return clock.us
@@ -245,6 +248,7 @@ TABLES = (
     "replaced",
     "prune_states",
     "keys",
+    "features",
     "contents",
 )
 

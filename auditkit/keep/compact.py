@@ -10,7 +10,7 @@ import polars as pl
 
 from auditkit.keep.compaction import LEAST_FILES, Merge, plan_compaction
 from auditkit.keep.summaries import CompactSummary
-from auditkit.store.catalog import change_catalog, read_catalog
+from auditkit.store.catalog import change_catalog, read_catalog, refuse_unknown_features
 from auditkit.store.records import CatalogChange, ReplacedRow, SegmentRow
 from auditkit.store.segment import as_table, encode_segment, read_segment, store_segments
 from auditkit.trail.handle import Core
@@ -24,7 +24,9 @@ def compact(core: Core, *, least: int = LEAST_FILES) -> CompactSummary:
     """
     core.check_query()
     started = time.perf_counter()
-    merges = plan_compaction(read_catalog(core.layout.catalog).segments, least=least)
+    catalog = read_catalog(core.layout.catalog)
+    refuse_unknown_features(core.layout.catalog, catalog)
+    merges = plan_compaction(catalog.segments, least=least)
     done = [(merge, row) for merge in merges if (row := _merge(core, merge)) is not None]
     return CompactSummary(
         replaced=sum(len(merge.segments) for merge, _ in done),

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 
+from auditkit.errors import FormatError
 from auditkit.keep.compact import compact
 from auditkit.keep.compaction import LEAST_FILES
 from auditkit.keep.declaring import record_now
 from auditkit.keep.due import flush_is_due
 from auditkit.keep.prune import note_enforced, plan_whole, prune
 from auditkit.keep.summaries import CompactSummary, MaintainSummary, PruneSummary
+from auditkit.store.catalog import refuse_unknown_features
 from auditkit.timerange import partition_start, to_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import Snapshot
@@ -50,10 +52,13 @@ def waits_for_hand(snapshot: Snapshot) -> bool:
 
 
 def flush_and_enforce(core: Core) -> FlushSummary:
-    """Flush, and enforce retention where that is due."""
+    """Flush, and enforce retention where that is due; what may not be enforced by this version shows in `stats`."""
     summary = flush(core)
     if core.maintains:
-        prune_if_due(core)
+        try:
+            prune_if_due(core)
+        except FormatError as exc:  # the flush is done, and all that was asked for
+            core.maintenance_failure = f"{type(exc).__name__}: {exc}"
     return summary
 
 
@@ -62,6 +67,7 @@ def maintain(core: Core, *, now: datetime | None = None, thoroughly: bool = Fals
 
     With `thoroughly`, two small segments of a partition are merged already.
     """
+    refuse_unknown_features(core.layout.catalog, core.source.catalog.read())
     if now is not None:
         record_now(core, now)
     flushed = flush(core)

@@ -19,7 +19,7 @@ from auditkit.keep.declaring import record_now
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.keep.summaries import PruneSummary
 from auditkit.queue.batches import as_arrow
-from auditkit.store.catalog import change_catalog
+from auditkit.store.catalog import change_catalog, refuse_unknown_features
 from auditkit.store.files import OpenSegment
 from auditkit.store.reading import whole
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
@@ -78,9 +78,10 @@ def prune(
     return the catalog names no segment with what was removed, a tombstone stands for it, an event records it, and
     the files are gone.  If it raises, each segment either still counts as it was or is recorded as pruned.
     """
+    core.check_query()
+    refuse_unknown_features(core.layout.catalog, core.source.catalog.read())
     if now is not None:
         record_now(core, now)
-    core.check_query()
     core.writing().commit()
     if by_producers(core.source.snapshot().queue.events).any():
         flush(core)  # what is expired in the queue must leave the disk, too

@@ -5,6 +5,8 @@ Every row carries a CRC-32 of its columns, because SQLite pages have none; `cont
 has and what their checksums are in order; and the rows of the segments plus what was pruned must add up to the
 flushed seq: damage is an error, never a quietly different answer.  Nothing is written over damage: a transaction
 begins by checking the database's structure and `contents`.
+
+`store.records` says what each table holds, and how a later version may add to them.
 """
 
 import errno
@@ -13,8 +15,9 @@ import shutil
 import sqlite3
 import struct
 import tempfile
+import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
@@ -22,13 +25,15 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple, fields
+from msgspec.structs import asdict, fields
 
 from auditkit.errors import CorruptionError, FormatError, LockedError, StorageError
 from auditkit.store.records import (
+    FEATURES,
     CatalogChange,
     CatalogView,
     ContentsRow,
+    FeatureRow,
     FlushRow,
     KeysRow,
     MomentRow,
@@ -52,10 +57,47 @@ _TABLES: dict[str, type[Struct]] = {
     "replaced": ReplacedRow,
     "prune_states": PruneStateRow,
     "keys": KeysRow,
+    "features": FeatureRow,
 }
-_CONTENTS = "contents"
+_CONTENTS, _CRC = "contents", "crc"
 _SQL_TYPES = {int: "INTEGER", str: "TEXT", bytes: "BLOB"}
+_TICK_NS = 2_500_000_000
+"""Longer than the coarsest stamps of a file system, two seconds."""
+
+_Stamp = tuple[int, int, int, int, int]
 _T = TypeVar("_T", bound=Struct)
+
+
+class CurrentCatalog:
+    """Reads one trail's catalog, and parses it again only where the file may have changed.
+
+    A file's stamps tell of every change but one: file systems stamp with a clock that ticks, and what changes twice
+    within a tick may look the same after both.  So a reading is remembered only of a file that had been left alone
+    for longer than any tick when it was read.
+    """
+
+    def __init__(self, path: Path, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._path = path
+        self._now_ns = now_ns
+        self._known: tuple[_Stamp, CatalogView] | None = None
+
+    def read(self) -> CatalogView:
+        """Return everything the catalog says, as `read_catalog` does; the same object where nothing has changed."""
+        known, stamp = self._known, self._stamp()
+        if known is not None and known[0] == stamp:
+            return known[1]
+        now_ns = self._now_ns()
+        view = read_catalog(self._path)
+        settled = stamp is not None and max(stamp[-2:]) < now_ns - _TICK_NS
+        self._known = (stamp, view) if stamp is not None and settled else None
+        return view
+
+    def _stamp(self) -> _Stamp | None:
+        try:
+            status = self._path.stat()
+        except OSError:  # reading it says what is wrong
+            return None
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
@@ -64,10 +106,10 @@ def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
         tables: dict[str, type[Struct]] = {**_TABLES, _CONTENTS: ContentsRow}
         for table, row_type in tables.items():
             columns = ", ".join(f"{f.name} {_sql_type(f.type)}" for f in fields(row_type))
-            connection.execute(f"CREATE TABLE {table} ({columns}, crc INTEGER NOT NULL)")
+            connection.execute(f"CREATE TABLE {table} ({columns}, {_CRC} INTEGER NOT NULL)")
         connection.execute("CREATE UNIQUE INDEX segments_path ON segments (path)")
-        _insert(connection, "trail", info)
-        _insert(connection, "policies", policy)
+        _insert(connection, "trail", asdict(info))
+        _insert(connection, "policies", asdict(policy))
         _note_contents(connection)
 
 
@@ -114,16 +156,17 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
             ("replaced", change.replaced),
             ("policies", change.policies),
             ("moments", change.moments),
+            ("features", change.features),
             ("flushes", (change.flush,) if change.flush else ()),
         ):
             for row in rows:
-                _insert(connection, table, row)
+                _insert(connection, table, asdict(row))
         if change.keys is not None:
-            _insert(connection, "keys", change.keys)
+            _insert(connection, "keys", asdict(change.keys))
             _forget_keys(connection, change.keep_keys)
         if change.prune_state is not None:
             connection.execute("DELETE FROM prune_states")
-            _insert(connection, "prune_states", change.prune_state)
+            _insert(connection, "prune_states", asdict(change.prune_state))
         _note_contents(connection)
 
 
@@ -153,9 +196,23 @@ def replace_info(path: Path, info: TrailInfo) -> None:
     """Change what the catalog says about the trail itself, in one durable transaction."""
     with _explained(path), _writing(path) as connection:
         _check_contents(connection, path)
+        cursor = connection.execute("SELECT * FROM trail")
+        kept = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
+        del kept[_CRC]  # and what else a later version keeps there stays
         connection.execute("DELETE FROM trail")
-        _insert(connection, "trail", info)
+        _insert(connection, "trail", kept | asdict(info))
         _note_contents(connection)
+
+
+def refuse_unknown_features(path: Path, catalog: CatalogView) -> None:
+    """Raise `FormatError` where a later version keeps what this one would lose by pruning, merging or copying."""
+    unknown = sorted({row.name for row in catalog.features} - FEATURES)
+    if unknown:
+        error = FormatError(f"{path}: features that this auditkit does not know (found {', '.join(unknown)})")
+        error.add_note(
+            "reading and appending work; prune, compact, maintain and back up with the auditkit that wrote it, or newer"
+        )
+        raise error
 
 
 def copy_catalog(source: Path, target: Path) -> None:
@@ -240,6 +297,7 @@ def _view(path: Path, uri: str) -> CatalogView:
             tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
             replaced=_select(connection, path, "replaced", ReplacedRow, contents),
             prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
+            features=_select(connection, path, "features", FeatureRow, contents),
         )
     finally:
         connection.close()
@@ -260,25 +318,31 @@ def _select(
     contents: Mapping[str, ContentsRow] | None,
 ) -> list[_T]:
     """Return a table's rows in order, each checked, and all of them against `contents`."""
-    names = row_type.__struct_fields__
+    known = row_type.__struct_fields__
+    cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 -- a name from this module
+    names = [column[0] for column in cursor.description]
+    if not {*known, _CRC}.issubset(names):
+        missing = min({*known, _CRC}.difference(names))
+        raise CorruptionError(path, offset=None, reason=f"catalog table {table}: no column {missing}")
+    at, places = names.index(_CRC), [names.index(name) for name in known]
     rows, crcs = [], []
-    query = f"SELECT {', '.join(names)}, crc FROM {table} ORDER BY rowid"  # noqa: S608 -- names from this module
-    for *values, crc in connection.execute(query):
-        if _crc(values) != crc:
+    for values in cursor:
+        if _checksum(values[:at] + values[at + 1 :]) != values[at]:
             raise CorruptionError(path, offset=None, reason=f"catalog row in {table}: checksum mismatch")
-        crcs.append(crc)
-        rows.append(row_type(**dict(zip(names, values, strict=True))))
+        crcs.append(values[at])
+        rows.append(row_type(**{name: values[place] for name, place in zip(known, places, strict=True)}))
     if contents is not None:
         _check_table(path, contents[table], crcs)
     return rows
 
 
 def _contents(connection: sqlite3.Connection, path: Path) -> dict[str, ContentsRow]:
-    """Return what each table should hold."""
+    """Return what each table should hold, also those that only a later version knows."""
     rows = _select(connection, path, _CONTENTS, ContentsRow, None)
-    if sorted(row.name for row in rows) != sorted(_TABLES):
+    contents = {row.name: row for row in rows}
+    if len(contents) != len(rows) or not contents.keys() >= _TABLES.keys():
         raise CorruptionError(path, offset=None, reason="catalog does not say what each table holds")
-    return {row.name: row for row in rows}
+    return contents
 
 
 def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
@@ -297,17 +361,18 @@ def _check_table(path: Path, contents: ContentsRow, crcs: Sequence[int]) -> None
 
 
 def _note_contents(connection: sqlite3.Connection) -> None:
-    """Write down what each table holds now."""
-    connection.execute(f"DELETE FROM {_CONTENTS}")  # noqa: S608 -- a name from this module
+    """Write down what each known table holds now; what a later version added to the others is as it was."""
     for table in _TABLES:
+        connection.execute(f"DELETE FROM {_CONTENTS} WHERE name = ?", (table,))  # noqa: S608 -- as above
         crcs = _crcs(connection, table)
         digest = _digest(crcs)
         assert digest is not None  # noqa: S101 -- checked before, and written by this module since
-        _insert(connection, _CONTENTS, ContentsRow(name=table, rows=len(crcs), digest=digest))
+        _insert(connection, _CONTENTS, {"name": table, "rows": len(crcs), "digest": digest})
 
 
 def _crcs(connection: sqlite3.Connection, table: str) -> list[int]:
-    query = f"SELECT crc FROM {table} ORDER BY rowid"  # noqa: S608 -- the table is one of this module's
+    quoted = table.replace('"', '""')
+    query = f'SELECT {_CRC} FROM "{quoted}" ORDER BY rowid'  # noqa: S608 -- quoted
     return [crc for (crc,) in connection.execute(query)]
 
 
@@ -319,17 +384,24 @@ def _digest(crcs: Sequence[int]) -> int | None:
         return None
 
 
-def _insert(connection: sqlite3.Connection, table: str, row: Any) -> None:
-    values = astuple(row)
-    marks = ", ".join("?" * (len(values) + 1))
+def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Add a row: its values by column, in the order of the table."""
+    names, marks = ", ".join((*row, _CRC)), ", ".join("?" * (len(row) + 1))
     connection.execute(
-        f"INSERT INTO {table} VALUES ({marks})",  # noqa: S608 -- the table is one of this module's
-        (*values, _crc(values)),
+        f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608 -- names from this module or the catalog
+        (*row.values(), _checksum(tuple(row.values()))),
     )
 
 
-def _crc(values: Sequence[object]) -> int:
-    return zlib.crc32(msgspec.msgpack.encode(list(values)))
+def _checksum(values: Sequence[object]) -> int:
+    """Return the CRC-32 of a row: of its columns in order, without NULLs at the end.
+
+    So that it stays the same where a later version adds a nullable column to the table.
+    """
+    end = len(values)
+    while end and values[end - 1] is None:
+        end -= 1
+    return zlib.crc32(msgspec.msgpack.encode(list(values[:end])))
 
 
 def _sql_type(annotation: Any) -> str:

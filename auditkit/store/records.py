@@ -1,4 +1,34 @@
-"""What the catalog keeps: one class per table, and what is read or changed in one transaction.  No SQL here."""
+"""What the catalog keeps: one class per table, and what is read or changed in one transaction.  No SQL here.
+
+The catalog (`catalog.sqlite`, format 1) is a SQLite database in journal mode DELETE.  Its tables are the classes below,
+their columns the fields, in order: `int` is INTEGER, `str` TEXT, `bytes` BLOB, and NOT NULL unless it may be `None`.
+Times are microseconds since 1970 UTC, seq bounds are inclusive unless a name says `end`, rows count in the order of
+their `rowid`.
+
+=============  =====================================================================================================
+trail          one row: what was decided when the trail was created
+policies       retention policies, each from a seq on; the last one is in force
+moments        what prunes and maintenance recorded as "now"
+flushes        one row per flush: how far events have gone from the queue into segments, and their newest times
+segments       the live segments, each with what a question must know to leave it, or batches of it, alone
+tombstones     what was pruned: one row per segment and prune
+replaced       files that compaction replaced and that readers may still hold
+prune_states   the horizon at which retention was last enforced
+keys           ids of flushed events
+features       what else the trail holds that must not be lost by a version that does not know it
+contents       for each table: how many rows it has, and the CRC-32 of their checksums
+=============  =====================================================================================================
+
+**Checksums.**  Behind its other columns each row has `crc`: the CRC-32 of the MessagePack array of all its columns in
+the order of the table, those of a later version included, `crc` and NULLs at the end left out.  `contents` has the
+CRC-32 of these numbers, as little-endian uint32, in the order of the rows.  The rows of `segments` and `tombstones`
+together must be as many as the last flush's `end_seq`.
+
+**What a later version may add** without another format: a nullable column behind the others (the checksums of the rows
+that are there stay the same), a table with a `crc` of each row and its line in `contents`, a feature.  This version
+leaves them alone and checks them all the same.  It rewrites rows of segments without such columns; so a version that
+must not lose what it added declares a feature, and this one then refuses to prune, merge or copy.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -11,6 +41,9 @@ BATCH = struct.Struct("<IqqQIQQ")
 MOST_COMBINATIONS = 256
 MOST_COMBINATIONS_CHARACTERS = 64 * 1024
 """The catalog keeps a segment's distinct (action, source, outcome) within both bounds, and none of them beyond."""
+
+FEATURES: frozenset[str] = frozenset()
+"""The features that this version knows."""
 
 
 class TrailInfo(Struct, frozen=True, kw_only=True):
@@ -158,6 +191,12 @@ class KeysRow(Struct, frozen=True, kw_only=True):
     entries: bytes
 
 
+class FeatureRow(Struct, frozen=True, kw_only=True):
+    """Something in the trail that a version of auditkit must know before it prunes, merges or copies."""
+
+    name: str
+
+
 class ContentsRow(Struct, frozen=True, kw_only=True):
     """What one table holds: how many rows, and the CRC-32 of their checksums, in order, 4 bytes each."""
 
@@ -177,6 +216,7 @@ class CatalogView(Struct, frozen=True, kw_only=True):
     tombstones: Sequence[TombstoneRow]
     replaced: Sequence[ReplacedRow]
     prune_states: Sequence[PruneStateRow]
+    features: Sequence[FeatureRow]
 
     @property
     def flushed_seq(self) -> int:
@@ -200,6 +240,7 @@ class CatalogChange(Struct, frozen=True, kw_only=True):
     """Paths of replaced files that are gone."""
     policies: Sequence[PolicyRow] = ()
     moments: Sequence[MomentRow] = ()
+    features: Sequence[FeatureRow] = ()
     flush: FlushRow | None = None
     prune_state: PruneStateRow | None = None
     keys: KeysRow | None = None

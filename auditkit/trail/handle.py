@@ -32,8 +32,7 @@ from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
 from auditkit.queue.limits import Limits
 from auditkit.queue.tail import QueueTail
 from auditkit.queue.writer import Writer
-from auditkit.store.catalog import read_catalog, read_keys, replace_info
-from auditkit.store.current import CurrentCatalog
+from auditkit.store.catalog import CurrentCatalog, read_catalog, read_keys, replace_info
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
 from auditkit.timerange import Clock, Width, check_width

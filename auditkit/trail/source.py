@@ -17,7 +17,7 @@ from auditkit.event import EventSchema
 from auditkit.queue.tail import QueueTail, TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy, read_policy
-from auditkit.store.current import CurrentCatalog
+from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow
 from auditkit.timerange import TimeRange

@@ -18,8 +18,8 @@ from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.opening import open_trail
-from auditkit.queue.failure import FailureNote, pack_note
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
+from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted

@@ -10,9 +10,9 @@ from auditkit.disk.durable import Disk, publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Group, Layout, modes_for
 from auditkit.errors import TrailExistsError
 from auditkit.event import check_fields, field_type_name
-from auditkit.queue.failure import FailureNote, pack_note
-from auditkit.queue.files import create_queue_file
 from auditkit.queue.frames import FileHeader
+from auditkit.queue.fsync_failure import FailureNote, pack_note
+from auditkit.queue.recovery import create_queue_file
 from auditkit.retention.policy import Policy, declare_policy
 from auditkit.store.catalog import FORMAT, create_catalog
 from auditkit.store.records import PolicyRow, TrailInfo

@@ -12,7 +12,7 @@ from auditkit.errors import TrailNotFoundError
 from auditkit.founding import found
 from auditkit.keep.due import maintenance_is_due
 from auditkit.keep.maintain import maintain_often
-from auditkit.queue.limits import Limits
+from auditkit.queue.receipts import Limits
 from auditkit.retention.policy import Policy
 from auditkit.timerange import Clock, SystemClock, Width, check_zone
 from auditkit.trail.handle import Core, open_core

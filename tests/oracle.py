@@ -33,7 +33,7 @@ COLUMNS = (
 _HEADER = struct.Struct("<8sI16sQqQQI")
 _FRAME = struct.Struct("<4sIQIqQI")
 _BATCH = struct.Struct("<IqqQIQQ")
-_KINDS = (b"AKEV", b"AKPT", b"AKMK", b"AKSL", b"AKJP")
+_KINDS = (b"AKEV", b"AKPT", b"AKCM", b"AKNF", b"AKBL")
 NOBODY = (1 << 64) - 1
 
 
@@ -81,12 +81,12 @@ class QueueFile:
     @property
     def seal(self) -> int | None:
         """The successor's first seq, where the file is sealed."""
-        return next((frame.seq for frame in self.frames if frame.kind == b"AKSL"), None)
+        return next((frame.seq for frame in self.frames if frame.kind == b"AKNF"), None)
 
     @property
     def marked(self) -> int:
         """The last byte that a mark or seal vouches for."""
-        return max((f.end for f in self.frames if f.kind in (b"AKMK", b"AKSL")), default=_HEADER.size)
+        return max((f.end for f in self.frames if f.kind in (b"AKCM", b"AKNF")), default=_HEADER.size)
 
     def events(self, end: int | None = None) -> dict[int, dict[str, Any]]:
         """Return the events of whole batches, up to file position `end` where given, by seq."""
@@ -96,7 +96,7 @@ class QueueFile:
             if end is not None and frame.end > end:
                 break
             batch.update(decode(frame))
-            if frame.kind not in (b"AKPT", b"AKJP"):
+            if frame.kind not in (b"AKPT", b"AKBL"):
                 found.update(batch)
                 batch = {}
         return found
@@ -160,7 +160,7 @@ def _check_frames(file: QueueFile) -> None:
     for frame in file.frames:
         where = f"{file.path.name} at {frame.offset}"
         need(
-            frame.seq == seq or (frame.kind == b"AKJP" and frame.seq > seq),
+            frame.seq == seq or (frame.kind == b"AKBL" and frame.seq > seq),
             f"{where}: seq {frame.seq}, not {seq}",
         )
         need(frame.recorded >= recorded, f"{where}: recorded went back")

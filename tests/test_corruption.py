@@ -28,7 +28,7 @@ from auditkit.disk.durable import PosixDisk
 from auditkit.errors import ClosedError, CorruptionError, FormatError, PrunedError
 from auditkit.keep.compact import compact
 from auditkit.opening import create, open_trail
-from auditkit.queue import batches, columns
+from auditkit.queue import payload
 from auditkit.store.catalog import change_catalog
 from auditkit.store.records import CatalogChange, FeatureRow
 from auditkit.timerange import from_us
@@ -113,8 +113,8 @@ def build(root: Path) -> int:
         create(root, retention="30d", maintain=False, clock=clock, disk=disk) as trail,
     ):
         patched.setattr(extend, "BULK_ROWS", 40)
-        patched.setattr(columns, "COLUMN_BLOCK_ROWS", 8)
-        patched.setattr(batches, "BLOCK_ROWS", 16)
+        patched.setattr(payload, "STREAM_ROWS", 8)
+        patched.setattr(payload, "PAYLOAD_ROWS", 16)
         for _ in range(2):
             trail.extend(events(trail, 4, keyed=True)).wait()
             trail.flush()
@@ -220,7 +220,7 @@ def torn(file: QueueFile, start: int, end: int, last: bool) -> int:
     later = any(frame.offset >= end and frame.durable > start for frame in file.frames)
     if not last or later or start < 64:
         return NOTHING_LOST
-    whole = [frame for frame in file.frames if frame.end <= start and frame.kind not in (b"AKPT", b"AKJP")]
+    whole = [frame for frame in file.frames if frame.end <= start and frame.kind not in (b"AKPT", b"AKBL")]
     return whole[-1].seq + whole[-1].count if whole else file.first_seq
 
 
@@ -457,7 +457,7 @@ def test_no_damage_changes_an_answer_silently(folder: Path) -> None:
     stored = read_trail(folder / "audit")
     assert all(stored.catalog.values())
     kinds = {frame.kind for file in stored.queue for frame in file.frames}
-    assert kinds == {b"AKEV", b"AKPT", b"AKMK", b"AKSL", b"AKJP"}
+    assert kinds == {b"AKEV", b"AKPT", b"AKCM", b"AKNF", b"AKBL"}
     assert not any(isinstance(answer, Exception) for answer in asked(folder / "audit", us).values())
     table = list(damages(folder / "audit", spread=SPREAD))
     chunks = [table[start::CHUNKS] for start in range(CHUNKS)]

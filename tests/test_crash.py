@@ -23,7 +23,7 @@ import pytest
 from auditkit.event import Rules
 from auditkit.keep.compact import compact
 from auditkit.opening import create, open_trail
-from auditkit.queue.batches import as_arrow
+from auditkit.queue.payload import as_arrow
 from auditkit.timerange import from_us
 from auditkit.trail.snapshot import PRUNED
 from auditkit.write.flush import write_bulk

@@ -29,8 +29,8 @@ from auditkit.api import Trail
 from auditkit.errors import ClosedError, InvalidEventError, PrunedError
 from auditkit.keep.compact import compact
 from auditkit.opening import create, open_trail
+from auditkit.queue.group_commit import Writer
 from auditkit.queue.receipts import Receipt
-from auditkit.queue.writer import Writer
 from auditkit.timerange import from_us
 from auditkit.write import extend
 from tests.fakes import FailingDisk, ManualClock

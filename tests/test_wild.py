@@ -16,7 +16,7 @@ from jupyter_client.manager import start_new_kernel
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import QueueFullError
-from auditkit.queue.limits import Limits
+from auditkit.queue.receipts import Limits
 from tests.fakes import ManualClock
 
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -92,7 +92,7 @@ def test_a_restarted_kernel_commits_what_was_accepted(trail: Trail) -> None:
     manager, client = start_new_kernel()
     try:
         reply = client.execute_interactive(
-            "import auditkit as ak, auditkit.queue.writer as writer\n"
+            "import auditkit as ak, auditkit.queue.group_commit as writer\n"
             "writer.COMMIT_WITHIN_S = 3600  # nobody but the end commits\n"
             f"trail = ak.open({str(trail.path)!r})\n"
             "for n in range(50): trail.append(action='a')\n"

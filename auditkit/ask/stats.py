@@ -6,7 +6,7 @@ from auditkit.keep.maintain import waits_for_hand
 from auditkit.keep.prune import plan_whole
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import count_letters
-from auditkit.queue.writer import Counters
+from auditkit.queue.group_commit import Counters
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import Snapshot

@@ -1,6 +1,6 @@
-"""Validation of whole tables: a fast screen over columns, and the row's rule for whatever the screen doubts.
+"""Validation of whole tables: a fast path over columns, and the row's rule for suspect rows.
 
-The screen may doubt a good row, never pass a bad one; what it doubts is decided by `EventSchema.row`, so that a
+The fast path may suspect a good row, never pass a bad one; suspect rows are decided by `EventSchema.row`, so that a
 table and a mapping are held to the same words.  A table whose shape the columns cannot express is left to the rows.
 Small batches are as frequent as large ones: what lies in Arrow's buffers as it should be is only looked at.
 """
@@ -44,7 +44,7 @@ _ARROW_TYPES: Mapping[pl.DataType, Sequence[pa.DataType]] = {
 """What needs no conversion, for every type of a field."""
 
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
-_SCREENED_ROWS = 4_096
+_DECODED_ROWS = 4_096
 """So many attrs are decoded at once: all threads wait while they are."""
 
 _lines = msgspec.json.Decoder(AnyObject)
@@ -63,8 +63,8 @@ def rows_as_columns(schema: EventSchema, table: Table, rules: Rules, refuse: Ref
     normal = normal_form(schema, table)
     if normal is None:
         return None
-    doubtful = doubtful_rows(normal, rules)
-    bad = list(_bad_rows(schema, table, rules, doubtful, refuse)) if doubtful else []
+    suspects = suspect_rows(normal, rules)
+    bad = list(_bad_rows(schema, table, rules, suspects, refuse)) if suspects else []
     if bad:
         kept = pl.Series(range(len(table))).is_in(bad).not_()
         normal = {name: _array(_series(column).filter(kept)) for name, column in normal.items()}
@@ -72,7 +72,7 @@ def rows_as_columns(schema: EventSchema, table: Table, rules: Rules, refuse: Ref
 
 
 def as_batch(normal: Columns, rules: Rules) -> pa.RecordBatch:
-    """Return columns in normal form, without doubtful ones, as a batch with `token`; a missing ts becomes now."""
+    """Return columns in normal form, without bad rows, as a batch with `token`; a missing ts becomes now."""
     columns = {**normal, TOKEN: _tokens(normal)}
     if columns["ts"].null_count:
         columns["ts"] = _array(_series(columns["ts"]).fill_null(from_us(rules.now_us)))
@@ -100,7 +100,7 @@ def check_bytes(table: Table) -> None:
 
 
 def _is_surely_valid(chunk: pa.Array) -> bool:
-    """Say whether an array is what its type says; ASCII is UTF-8, and that is seen without a look at each value."""
+    """Return whether an array is what its type says; ASCII is UTF-8, and that is seen without a look at each value."""
     as_bytes = _BYTES.get(chunk.type)
     try:
         (chunk if as_bytes is None else chunk.view(as_bytes)).validate(full=True)
@@ -110,11 +110,11 @@ def _is_surely_valid(chunk: pa.Array) -> bool:
 
 
 def _bad_rows(
-    schema: EventSchema, table: Table, rules: Rules, doubtful: Sequence[int], refuse: Refuse
+    schema: EventSchema, table: Table, rules: Rules, suspects: Sequence[int], refuse: Refuse
 ) -> Iterator[int]:
     """Yield the positions of rows that the row's rule refuses."""
     frame = as_frame(table)
-    for position in doubtful:
+    for position in suspects:
         row = frame.row(position, named=True)
         try:
             schema.row({name: value for name, value in row.items() if value is not None}, rules, spill=True)
@@ -209,42 +209,42 @@ def _spilled(extra: Sequence[pl.Series]) -> pl.Series | None:
 
 
 def _spills(column: pl.Series) -> bool:
-    """Say whether a column's values have one obvious form in JSON."""
+    """Return whether a column's values have one obvious form in JSON."""
     if column.dtype == pl.Float64():
         return bool(column.is_finite().fill_null(value=True).all())
     return column.dtype in (pl.String(), pl.Boolean()) or column.dtype.is_integer()
 
 
-def seems_flawless(normal: Columns, rules: Rules) -> bool:
-    """Say whether columns in normal form have no ids and no impossible times, which is seen at once."""
-    return _is_null(normal["id"]) and _doubts("ts", normal["ts"], rules) is None
+def passes_quickly(normal: Columns, rules: Rules) -> bool:
+    """Return whether columns in normal form have no ids and no impossible times, which is seen at once."""
+    return _is_null(normal["id"]) and _suspects("ts", normal["ts"], rules) is None
 
 
-def doubtful_rows(normal: Columns, rules: Rules) -> list[int]:
-    """Return the positions of the rows of columns in normal form that the screen does not vouch for."""
+def suspect_rows(normal: Columns, rules: Rules) -> list[int]:
+    """Return the positions of the rows of columns in normal form that the fast path does not pass."""
     named = presence(normal["action"])
-    found = [_doubts(name, column, rules) for name, column in normal.items()]
-    doubts = [doubtful for doubtful in (None if named is None else ~named, *found) if doubtful is not None]
-    return np.flatnonzero(np.logical_or.reduce(doubts)).tolist() if doubts else []
+    found = [_suspects(name, column, rules) for name, column in normal.items()]
+    suspects = [some for some in (None if named is None else ~named, *found) if some is not None]
+    return np.flatnonzero(np.logical_or.reduce(suspects)).tolist() if suspects else []
 
 
-def _doubts(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
-    """Return which values of a column the screen does not vouch for; nulls are nobody's business."""
-    doubtful = None if _is_null(column) else _look_at(name, column, rules)
-    if doubtful is None or not doubtful.any():
+def _suspects(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
+    """Return which values of a column are suspect, `None` where none is; nulls never are."""
+    suspects = None if _is_null(column) else _look_at(name, column, rules)
+    if suspects is None or not suspects.any():
         return None
     present = presence(column)
-    return doubtful if present is None else doubtful & present
+    return suspects if present is None else suspects & present
 
 
 def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
-    """Return which values of a column the screen does not vouch for; of nulls, anything."""
+    """Return which values of a column are suspect; of nulls, anything."""
     kind = column.type
     if name == "attrs":
         is_joinable = pa.types.is_string(kind) and column.get_total_buffer_size() <= _JOINABLE_BYTES
         attrs = column if is_joinable else column.cast(pa.large_string())
-        begins = range(0, len(attrs), _SCREENED_ROWS)
-        return np.concatenate([_doubtful_attrs(attrs.slice(begin, _SCREENED_ROWS)) for begin in begins])
+        begins = range(0, len(attrs), _DECODED_ROWS)
+        return np.concatenate([_suspect_attrs(attrs.slice(begin, _DECODED_ROWS)) for begin in begins])
     if name == "action":
         return (lengths(column) == 0) | (lengths(column) > MAX_TEXT_BYTES)
     if name == "source":
@@ -262,7 +262,7 @@ def _look_at(name: str, column: pa.Array, rules: Rules) -> Numbers | None:
     return lengths(column) > MAX_TEXT_BYTES
 
 
-def _doubtful_attrs(attrs: pa.Array) -> Numbers:
+def _suspect_attrs(attrs: pa.Array) -> Numbers:
     """Return which attrs may be no JSON object, too long or too deep, from one pass over all of them."""
     present = attrs.drop_null() if attrs.null_count else attrs
     if not _are_objects(present):
@@ -275,7 +275,7 @@ def _doubtful_attrs(attrs: pa.Array) -> Numbers:
 
 
 def _are_objects(texts: pa.Array) -> bool:
-    """Say whether some strings, none of them null, are a JSON object each.
+    """Return whether some strings, none of them null, are a JSON object each.
 
     As many objects as strings are not enough: one string may hold two, and two hold one.  But where each begins with a
     brace and ends with one, no object goes on from one string to the next: nothing else joins `}` and `{`.

@@ -8,10 +8,11 @@ normalisation, and raises before anything is written.
 
 import hashlib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import polars as pl
@@ -29,17 +30,29 @@ from auditkit.event.schema import (
     TEXT_FIELDS,
     field_type_name,
 )
-from auditkit.event.shape import plain_shape
 from auditkit.timerange import check_zone, parse_instant, to_us
 
 Row = tuple[Any, ...]
 SOURCE_AT, ID_AT = 5, 8
 """Where a row has its source and its id."""
-_DOUBTS = (msgspec.DecodeError, InvalidEventError, InvalidTimeError, TypeError, UnicodeEncodeError)
-
+_SUSPECT = (msgspec.DecodeError, InvalidEventError, InvalidTimeError, TypeError, UnicodeEncodeError)
 
 _encode = msgspec.msgpack.Encoder().encode
 _convert, _values_of = msgspec.convert, msgspec.structs.astuple
+
+_SHORT = MAX_TEXT_BYTES // 4
+"""So many characters fit, whatever they are."""
+_Text = Annotated[str, msgspec.Meta(max_length=_SHORT)] | None
+_Action = Annotated[str, msgspec.Meta(min_length=1, max_length=_SHORT)]
+_Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)] | None
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None
+_KINDS: dict[str, Any] = {
+    "string": _Text,
+    "float": _Finite,
+    "integer": _Integer,
+    "boolean": bool | None,
+    "datetime": None,  # anything but null is suspect
+}
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -76,7 +89,7 @@ class EventSchema(Struct, frozen=True, dict=True):
 
     @cached_property
     def _shape(self) -> type[Struct]:
-        return plain_shape(self.kinds)
+        return _plain_shape(self.kinds)
 
     @property
     def stored(self) -> dict[str, pl.DataType]:
@@ -98,15 +111,15 @@ class EventSchema(Struct, frozen=True, dict=True):
             row = self._plain_row(given, rules)
             if row[SOURCE_AT] == OWN_SOURCE and not own:
                 raise InvalidEventError("source", OWN_SOURCE, "reserved for the trail's own events")
-        except _DOUBTS:
-            row = self._judged_row(given, rules, own=own)
+        except _SUSPECT:
+            row = self._suspect_row(given, rules, own=own)
         key = row[ID_AT]
         if key is None:
             return (*row, None)
         return (*row, token_of(row[SOURCE_AT], key, row, defaulted=given.get("ts") is None))
 
     def _plain_row(self, given: Mapping[str, Any], rules: Rules) -> Row:
-        """Return the row of an event that is certainly good; one of `_DOUBTS` where that takes a closer look."""
+        """Return the row of an event that passes the fast path; one of `_SUSPECT` where it does not."""
         event: Any = _convert(given, self._shape)
         ts, attrs, now_us = event.ts, event.attrs, rules.now_us
         us = event.ts = now_us if ts is None else to_us(ts)
@@ -120,8 +133,8 @@ class EventSchema(Struct, frozen=True, dict=True):
         _encode(row)  # where text holds what UTF-8 cannot express, or is not just a `str`
         return row
 
-    def _judged_row(self, given: Mapping[str, Any], rules: Rules, *, own: bool) -> Row:
-        """Return the row of an event, or say what is wrong with it."""
+    def _suspect_row(self, given: Mapping[str, Any], rules: Rules, *, own: bool) -> Row:
+        """Return the row of a suspect event, or raise `InvalidEventError` with what is wrong with it."""
         if extra := given.keys() - self._keys:
             name = min(extra, key=str)
             raise InvalidEventError(str(name), given[name], "not a field of an event; put it into attrs")
@@ -143,6 +156,21 @@ class EventSchema(Struct, frozen=True, dict=True):
         known = {name: value for name, value in given.items() if name in self._keys}
         known["attrs"] = spilled_attrs(given, given.keys() - self._keys, given.get("attrs"))
         return known
+
+
+def _plain_shape(declared: Sequence[tuple[str, str]]) -> type[Struct]:
+    """Return the class to which `msgspec.convert` brings a plain event, its fields in the order of a row.
+
+    `declared` are the extra fields with the names of their types.  The class may suspect a good event, never pass a
+    bad one.  It leaves open the times, the attrs, and whether text can be expressed in UTF-8.
+    """
+    texts: list[Any] = [(name, _Text, None) for name in TEXT_FIELDS if name != "action"]
+    texts.insert(TEXT_FIELDS.index("action"), ("action", _Action, msgspec.NODEFAULT))
+    common = [("ts", Any, None), *texts, ("value", _Finite, None), ("attrs", Any, None)]
+    others = [(name, _KINDS[kind], None) for name, kind in declared]
+    return msgspec.defstruct(
+        "PlainEvent", [*common, *others], kw_only=True, forbid_unknown_fields=True, gc=False
+    )
 
 
 KEY_BYTES = 16

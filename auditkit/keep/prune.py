@@ -18,7 +18,7 @@ from auditkit.event import OWN_SOURCE
 from auditkit.keep.declaring import record_now
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.keep.summaries import PruneSummary
-from auditkit.queue.batches import as_arrow
+from auditkit.queue.payload import as_arrow
 from auditkit.store.catalog import change_catalog, refuse_unknown_features
 from auditkit.store.files import OpenSegment
 from auditkit.store.reading import whole

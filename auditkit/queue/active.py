@@ -1,9 +1,9 @@
-"""The growing end of the queue: commit, rotation, and taking up what a dead writer left.
+"""The growing end of the queue: commit, rotation, and recovery of what a dead writer left.
 
 Every method that touches bytes runs under the lock on `queue.lock`.  The order inside a commit is what the
 promises rest on: learn what others wrote, cut what cannot have been acknowledged, write, sync, and only then say
-so with a mark.  A file whose sync failed is never written again; only where recovery
-itself fails are the same bytes written once more, by whoever comes next.
+so with a commit mark.  A file whose sync failed is never written again; only where recovery itself fails are the same
+bytes written once more, by the next process that takes the lock.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,24 +16,31 @@ from msgspec.structs import replace
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.queue.blocks import Block
-from auditkit.queue.failure import FailureNote, FailureWatch
-from auditkit.queue.files import create_queue_file, read_ahead, read_header, refuse_rot
-from auditkit.queue.finding import find_durable
 from auditkit.queue.frames import (
+    BULK_LOAD,
+    COMMIT_MARK,
     EVENTS,
     FRAME_BYTES,
     HEADER_BYTES,
-    JUMP,
-    MARK,
+    NEXT_FILE,
+    NO_FRAME,
     PART,
-    SEAL,
     FileHeader,
     Frame,
+    PreallocatedSpace,
+    is_zeros,
     pack_frame,
     parse_frames,
 )
-from auditkit.queue.room import NO_FRAME, Room, is_blank
+from auditkit.queue.fsync_failure import FailureNote, FailureWatch
+from auditkit.queue.payload import Payload
+from auditkit.queue.recovery import (
+    create_queue_file,
+    durable_frames,
+    read_header,
+    refuse_bit_rot,
+    scan_ahead,
+)
 
 
 class Commit(Struct, frozen=True, kw_only=True):
@@ -72,71 +79,72 @@ class ActiveQueue:
         self.first_seq = self.next_seq = 0
         self.recorded_us = 0
         self.on_frame: Callable[[Frame, Path], None] | None = None
-        """Hears of every frame of events that others wrote."""
+        """Called with every frame of events that other processes wrote."""
         self.on_gap: Callable[[], None] | None = None
-        """Hears that others wrote frames which are in segments already, and that nobody told of."""
+        """Called where other processes wrote frames that are in segments already, and `on_frame` was not called with."""
         self._header: FileHeader | None = None
         self._end = self.durable = 0
         self._events = 0
-        """How many events the file holds: fewer than the seqs it spans, where there are jumps."""
-        self._vouched = 0
-        """Where the last mark ends: readers show what lies before.  The mark itself may not be durable yet."""
-        self._room = Room(disk)
+        """How many events the file holds: fewer than the seqs it spans, where there were bulk loads."""
+        self._committed = 0
+        """Where the last commit mark ends: readers show what lies before.  The mark itself may not be durable yet."""
+        self._space = PreallocatedSpace(disk)
         self._known = False
-        """Whether all of the file was looked at: a crash of the system may leave bytes behind others that it took."""
-        self._successor: int | None = None
-        """The successor's first seq, where the file is sealed and nobody has gone on to it yet."""
+        """Whether all of the file was looked at: a crash of the system may lose some bytes and keep later ones."""
+        self._next_file: int | None = None
+        """The next file's first seq, where this one was rotated and this object has not entered the next yet."""
         self._broken = False
 
-    def commit(self, blocks: Sequence[Block], now_us: int) -> Commit:
+    def commit(self, payloads: Sequence[Payload], now_us: int) -> Commit:
         """Take the lock, then `write`."""
         with self.locked():
-            return self.write(blocks, now_us)
+            return self.write(payloads, now_us)
 
-    def write(self, blocks: Sequence[Block], now_us: int) -> Commit:
-        """Append blocks in order and make them durable with one sync; the caller holds the lock.
+    def write(self, payloads: Sequence[Payload], now_us: int) -> Commit:
+        """Append payloads in order and make them durable with one sync; the caller holds the lock.
 
         On return every event is durable and its seq decided.  If it raises, the file was cut back to what is
-        vouched for where storage still allowed it, and this object refuses further commits.
+        committed where storage still allowed it, and this object refuses further commits.
         """
         self.recorded_us = max(self.recorded_us, now_us)
         first = seq = self.next_seq
         parts = []
-        for block in blocks:
-            kind = EVENTS if block.closes else PART
-            parts.append(self._frame(kind, seq, block.count, block.payload))
-            seq += block.count
-        self._append_or_give_up(b"".join(parts), with_room=True)
+        for payload in payloads:
+            kind = EVENTS if payload.ends_batch else PART
+            parts.append(self._frame(kind, seq, payload.count, payload.data))
+            seq += payload.count
+        self._append_or_give_up(b"".join(parts), with_space=True)
         self._events += seq - first
         self.next_seq = seq
         self._mark()
         return Commit(first_seq=first, recorded_us=self.recorded_us)
 
     def rotate(self) -> int:
-        """Seal the active file and go on in its successor; return the successor's first seq.
+        """End the active file and go on in the next; return the next one's first seq.
 
-        Does nothing to a file without events.  The seal is durable before the successor exists, so that there
-        is never a second active file; whoever finds a seal without its successor creates it.
+        Does nothing to a file without events.  The rotation frame is durable before the next file exists, so that
+        there is never a second active file; a process that finds the frame without the file creates the file.
         """
         with self.locked():
             if self.next_seq > self.first_seq:
-                self._append_or_give_up(self._frame(SEAL, self.next_seq, 0))
-                self._successor = self.next_seq
-                self._follow(self._successor)
+                self._append_or_give_up(self._frame(NEXT_FILE, self.next_seq, 0))
+                self._next_file = self.next_seq
+                self._enter_next(self._next_file)
             return self.next_seq
 
     @contextmanager
-    def jumping(self, end_seq: int, recorded_us: int) -> Iterator[None]:
+    def bulk_loading(self, end_seq: int, recorded_us: int) -> Iterator[None]:
         """Let the block's catalog transaction take the seqs before `end_seq`, accepted at `recorded_us`.
 
         The caller holds the lock.
 
-        The jump is announced durably, and confirmed by a mark once the block has committed.  Where the block raises
-        or the process dies, whoever takes the lock next asks the catalog whether it has happened.
+        A bulk-load record is made durable first, and confirmed by a commit mark once the block has committed.  Where
+        the block raises or the process dies, the next process that takes the lock asks the catalog whether the
+        load has happened.
         """
         before, durable = self._end, self.durable
         self.recorded_us = max(self.recorded_us, recorded_us)
-        self._append_or_give_up(self._frame(JUMP, end_seq, 0))
+        self._append_or_give_up(self._frame(BULK_LOAD, end_seq, 0))
         try:
             yield
         except BaseException:
@@ -146,12 +154,12 @@ class ActiveQueue:
         self._mark()
 
     def backlog_reached(self, events: int, size_bytes: int) -> bool:
-        """Say whether the active file has grown to one of these bounds, as far as this process knows."""
+        """Return whether the active file has grown to one of these bounds, as far as this process knows."""
         return self._events >= events or self._end >= size_bytes
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the queue's lock, having learned everything that others have written."""
+        """Hold the queue's lock, having read everything that other processes have written."""
         self._lock.acquire(timeout_s=self._timeout_s)
         try:
             self._refuse_after_failure()
@@ -165,9 +173,9 @@ class ActiveQueue:
         self._lock.abandon()
         self.close()
 
-    def give_room_back(self) -> None:
-        """Cut the file to what it holds, where this object has made room and nobody else is just writing."""
-        if not self._room.is_ours or not self._lock.try_acquire():
+    def trim_space(self) -> None:
+        """Cut the file to what it holds, where this object preallocated space and no other process is writing."""
+        if not self._space.is_ours or not self._lock.try_acquire():
             return
         try:
             self._refuse_after_failure()
@@ -187,7 +195,7 @@ class ActiveQueue:
     def _refuse_after_failure(self) -> None:
         if self._failures.is_closed:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
-        if self._broken or self._failures.has_heard():
+        if self._broken or self._failures.has_failed():
             error = ClosedError(
                 f"{self._layout.root}: a sync of the queue failed since this trail was opened"
             )
@@ -198,12 +206,12 @@ class ActiveQueue:
         if self._fd is None:
             self._open_newest()
         while True:
-            if self._successor is None and not self._nothing_new():
+            if self._next_file is None and not self._nothing_new():
                 with self._broken_on_failure():
                     self._read_on()
-            if self._successor is None:
+            if self._next_file is None:
                 break
-            self._follow(self._successor)
+            self._enter_next(self._next_file)
         if not self._disk.exists(self._path):
             raise CorruptionError(self._path, offset=None, reason="the active queue file was removed")
 
@@ -214,38 +222,38 @@ class ActiveQueue:
         return ahead == NO_FRAME or (not ahead and self._disk.size(self._open_fd) == self._end)
 
     def _read_on(self) -> None:
-        """Take in what lies behind the last known frame, up to a seal; cut or adopt what a dead writer left.
+        """Take in what lies behind the last known frame, up to a rotation; cut or adopt what a dead writer left.
 
-        Frames without a mark may have been acknowledged: the mark is not synced, and a power cut may have taken
-        it.  So a failure in here cuts nothing and notes nothing, and whoever comes next tries anew.
+        Frames without a commit mark may have been acknowledged: the mark is not synced, and a power cut may have taken
+        it.  So a failure in here cuts nothing and notes nothing, and the next process tries anew.
         """
         base = self._end
-        size = self._room.end = self._disk.size(self._open_fd)
+        size = self._space.end = self._disk.size(self._open_fd)
         if size < base:
             raise CorruptionError(self._path, offset=size, reason="the file became shorter")
-        data, found = read_ahead(
+        data, found = scan_ahead(
             self._disk, self._open_fd, base, size, self.next_seq, self._path, whole=not self._known
         )
         self._known = True
         self.recorded_us = max(self.recorded_us, found.recorded_us)
         self._events += sum(frame.count for frame in found.batches)
-        self._tell(found.batches)
-        self._end, self.next_seq, self._successor = found.batch_end, found.next_seq, found.successor
+        self._report(found.batches)
+        self._end, self.next_seq, self._next_file = found.batch_end, found.next_seq, found.next_file
         if found.last_mark is not None:
-            self.durable, self._vouched = found.last_mark.offset, found.last_mark.end
-        if self._successor is not None:
+            self.durable, self._committed = found.last_mark.offset, found.last_mark.end
+        if self._next_file is not None:
             return
-        if found.jump is not None and self._flushed_seq() >= found.jump.seq:
-            self._end, self.next_seq = found.jump.end, found.jump.seq
-        if not is_blank(data[self._end - base :]):
-            refuse_rot(data, base, found.parsed, self._path, self.next_seq)
+        if found.bulk_load is not None and self._flushed_seq() >= found.bulk_load.seq:
+            self._end, self.next_seq = found.bulk_load.end, found.bulk_load.seq
+        if not is_zeros(data[self._end - base :]):
+            refuse_bit_rot(data, base, found.parsed, self._path, self.next_seq)
             self._cut(self._end)
-        if self._vouched < self._end:
+        if self._committed < self._end:
             self._rewrite()
             self._mark()
 
-    def _tell(self, frames: Sequence[Frame]) -> None:
-        """Let `on_frame` hear of whole batches; what may still be cut is nobody's business."""
+    def _report(self, frames: Sequence[Frame]) -> None:
+        """Call `on_frame` with the frames of whole batches; others may still be cut."""
         if self.on_frame is not None:
             for frame in frames:
                 if frame.count:
@@ -255,7 +263,7 @@ class ActiveQueue:
         """Remove bytes that cannot have been acknowledged."""
         self._disk.truncate(self._open_fd, end)
         self._disk.sync_data(self._open_fd)
-        self._room.end = end
+        self._space.end = end
 
     def _rewrite(self) -> None:
         """Make frames durable whose writer died before it could say so.
@@ -268,24 +276,24 @@ class ActiveQueue:
             self._end = self.durable
             self._append_durably(data)
 
-    def _append_durably(self, data: bytes, *, with_room: bool = False) -> None:
+    def _append_durably(self, data: bytes, *, with_space: bool = False) -> None:
         end = self._end + len(data)
         self._disk.write(self._open_fd, data, self._end)
-        if with_room:
-            self._room.make(self._open_fd, end, len(data))
+        if with_space:
+            self._space.ensure(self._open_fd, end, len(data))
         self._disk.sync_data(self._open_fd)
         self._end = self.durable = end
 
     def _mark(self) -> None:
-        """Say that everything so far is durable.  The mark itself needs no sync: without it, recovery adopts."""
-        mark = self._frame(MARK, self.next_seq, 0)
+        """Write the commit mark.  It needs no sync of its own: without it, recovery adopts what lies before."""
+        mark = self._frame(COMMIT_MARK, self.next_seq, 0)
         try:
             self._disk.write(self._open_fd, mark, self._end)
         except BaseException as exc:
             self._give_up(exc)
             raise
         self._end += len(mark)
-        self._vouched = self._end
+        self._committed = self._end
 
     @contextmanager
     def _broken_on_failure(self) -> Iterator[None]:
@@ -296,22 +304,22 @@ class ActiveQueue:
             self._broken = True
             raise
 
-    def _append_or_give_up(self, data: bytes, *, with_room: bool = False) -> None:
+    def _append_or_give_up(self, data: bytes, *, with_space: bool = False) -> None:
         try:
-            self._append_durably(data, with_room=with_room)
+            self._append_durably(data, with_space=with_space)
         except BaseException as exc:
             self._give_up(exc)
             raise
 
     def _give_up(self, error: BaseException) -> None:
-        """End this object's writing; where storage failed, tell everybody and cut the file back to what is vouched for."""
+        """End this object's writing; where storage failed, note it for all processes and cut the file back to what is committed."""
         self._broken = True
         if not isinstance(error, OSError):
             return
-        with suppress(OSError):  # then others take the file as that of a dead writer
-            self._failures.tell(self.first_seq, self.durable)
-        with suppress(OSError):  # if even that fails, the successor's header says where the durable bytes end
-            self._disk.truncate(self._open_fd, max(self.durable, self._vouched))
+        with suppress(OSError):  # then other processes take the file for a dead writer's
+            self._failures.note_failure(self.first_seq, self.durable)
+        with suppress(OSError):  # if even that fails, the next file's header says where the durable bytes end
+            self._disk.truncate(self._open_fd, max(self.durable, self._committed))
 
     def _frame(self, kind: bytes, seq: int, count: int, payload: bytes = b"") -> bytes:
         return pack_frame(
@@ -339,16 +347,16 @@ class ActiveQueue:
         """Go on in a new file: the inode whose sync failed is never written again."""
         data = self._disk.read(self._open_fd, note.durable_end - HEADER_BYTES, HEADER_BYTES)
         frames = parse_frames(data, HEADER_BYTES)
-        for frame in find_durable(frames, HEADER_BYTES, note.durable_end, self._flushed_seq, self._path):
+        for frame in durable_frames(frames, HEADER_BYTES, note.durable_end, self._flushed_seq, self._path):
             self.next_seq = frame.seq + frame.count
             self.recorded_us = max(self.recorded_us, frame.recorded_us)
         self._end = note.durable_end
-        self._create_successor(self.next_seq)
+        self._create_next_file(self.next_seq)
         self._failures.clear(note)
         self._enter(self.next_seq)
 
-    def _follow(self, seq: int) -> None:
-        """Enter the successor of a sealed file, or the next one that is left where that has come and gone."""
+    def _enter_next(self, seq: int) -> None:
+        """Enter the file after a rotation, or the oldest later one where that was flushed and dropped meanwhile."""
         for first in self._layout.queue_files():
             if first < seq:
                 continue
@@ -359,12 +367,12 @@ class ActiveQueue:
             if first > seq and self.on_gap is not None:
                 self.on_gap()
             return
-        if self.durable < self._end:  # the seal's writer may have died before its sync
+        if self.durable < self._end:  # the process that rotated may have died before its sync
             self._rewrite()
-        self._create_successor(seq)
+        self._create_next_file(seq)
         self._enter(seq)
 
-    def _create_successor(self, first_seq: int) -> None:
+    def _create_next_file(self, first_seq: int) -> None:
         """Create the file that goes on where this one's durable bytes end.
 
         A file without a single durable event is replaced under its own name, and its predecessor is the new one's.
@@ -385,16 +393,16 @@ class ActiveQueue:
         fd = self._disk.open(path, write=True)
         try:
             header = read_header(self._disk, fd, path, self._trail_id)
-            # Whoever created the file may have died, or failed, before its name was durable.
+            # The process that created the file may have died, or failed, before its name was durable.
             self._disk.sync_directory(self._layout.queue)
         except BaseException:
             self._disk.close(fd)
             raise
         if self._fd is not None:
             self._disk.close(self._fd)
-        self._fd, self._path, self._header, self._successor = fd, path, header, None
+        self._fd, self._path, self._header, self._next_file = fd, path, header, None
         self._known = False
         self.first_seq = self.next_seq = first_seq
         self._events = 0
         self.recorded_us = max(self.recorded_us, header.recorded_us)
-        self._end = self.durable = self._vouched = HEADER_BYTES
+        self._end = self.durable = self._committed = HEADER_BYTES

@@ -1,32 +1,53 @@
-"""The queue's file format: a header, then frames, each with its own checksum.
+"""The queue's file format, version 1: a header, then log frames, each with its own checksum, then zeros.
 
-    file header   magic 8s, format I, trail id 16s, first seq Q, recorded q, predecessor Q, its durable end Q, crc I
-    frame header  kind 4s, payload bytes I, seq Q, count I, recorded q, durable Q, crc I
+All numbers are little-endian, times are microseconds since 1970 UTC.
 
-All numbers are little-endian.  `crc` is CRC-32 over the header without it and the payload.  `durable` is the
-position in this file up to which everything was durable when the frame was written: a damaged frame that a later
-frame calls durable is rot, one at the very end that nobody vouches for is a torn write.
+File header, 64 bytes::
 
-Kinds: EVENTS closes a batch, PART is a block of a batch that goes on, MARK says that everything before it is
-durable (`seq` is then the next one), SEAL ends the file and names its successor's first seq.  JUMP says that the
-seqs before its own went straight into segments; without a mark after it, that is so only if the catalog agrees.
-`queue.blocks` says what the payload of EVENTS and PART holds.  Zeros behind the last frame are room for others
-(`queue.room`).
+    magic 8s "AKQUEUE\\n", format I, trail id 16s, first seq Q, recorded q, predecessor Q, its durable end Q, crc I
+
+``recorded`` is the newest moment of acceptance before this file.  ``predecessor`` is the first seq of the file that
+this one goes on from (all ones: none), and ``its durable end`` the position there behind the last byte that counts.
+``crc`` is the CRC-32 of the header without it.
+
+Frame header, 40 bytes, then the payload::
+
+    kind 4s, payload bytes I, seq Q, count I, recorded q, durable Q, crc I
+
+``crc`` is the CRC-32 of the header without it, then of the payload.  ``durable`` is the position in this file up to
+which everything was durable when the frame was written: a damaged frame before a position that a later frame calls
+durable is bit rot, one at the very end is a torn write.  ``seq`` is the seq of a frame's first event and ``recorded``
+the moment at which its events were accepted.  The kinds:
+
+======  ==================================================================================================
+AKEV    `count` events, the last ones of a batch (``queue.payload`` describes the payload)
+AKPT    `count` events of a batch that goes on in the next frame: one without its AKEV does not count
+AKCM    commit mark: everything before it is durable; `seq` is the next seq; written behind each commit, unsynced
+AKNF    rotation: the file ends here; `seq` is the first seq, and so the name, of the next file
+AKBL    bulk load: the seqs before `seq` went straight into segments.  Without a commit mark behind it, that is so
+        only if the catalog's flushed seq has reached `seq`
+======  ==================================================================================================
+
+Only AKEV and AKPT have a payload and a count other than 0.  Zeros behind the last frame are preallocated space: a sync
+that changes neither the size of a file nor where its blocks lie takes two thirds of the time.  Another format version
+is refused.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
+from auditkit.disk.durable import Disk
 from auditkit.errors import CorruptionError, FormatError
 
 FORMAT = 1
 MAGIC = b"AKQUEUE\n"
-EVENTS, PART, MARK, SEAL, JUMP = b"AKEV", b"AKPT", b"AKMK", b"AKSL", b"AKJP"
-KINDS = frozenset((EVENTS, PART, MARK, SEAL, JUMP))
+EVENTS, PART, COMMIT_MARK, NEXT_FILE, BULK_LOAD = b"AKEV", b"AKPT", b"AKCM", b"AKNF", b"AKBL"
+KINDS = frozenset((EVENTS, PART, COMMIT_MARK, NEXT_FILE, BULK_LOAD))
 MAX_PAYLOAD_BYTES = 1 << 28
 NO_PREDECESSOR = (1 << 64) - 1
 
@@ -35,6 +56,12 @@ _FRAME = struct.Struct("<4sIQIqQI")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size
 FRAME_BYTES = _FRAME.size
+
+SMALLEST_SPACE_BYTES = 16 * 1024
+LARGEST_SPACE_BYTES = 256 * 1024
+SMALL_FRAME_BYTES = 32 * 1024
+NO_FRAME = bytes(FRAME_BYTES)
+"""What lies where the next frame will begin."""
 
 
 class FileHeader(Struct, frozen=True, kw_only=True):
@@ -106,7 +133,8 @@ def pack_frame(
 def parse_frames(data: bytes, base: int) -> Iterator[Frame]:
     """Yield the valid frames at the beginning of `data`, which lies at file position `base`.
 
-    Stops without an error at the first byte that is no valid frame: who knows the file decides what that means.
+    Stops without an error at the first byte that is no valid frame: the caller, who knows the file, decides what
+    that means.
     """
     position = 0
     while position + FRAME_BYTES <= len(data):
@@ -147,3 +175,44 @@ def _frame_at(data: bytes, position: int, base: int) -> Frame | None:
     if zlib.crc32(payload, zlib.crc32(data[position : start - _CRC.size])) != crc:
         return None
     return Frame(base + position, base + start + size, kind, seq, count, recorded, durable, payload)
+
+
+def is_zeros(data: bytes) -> bool:
+    """Return whether some bytes are nothing but preallocated space."""
+    return data == bytes(len(data))
+
+
+def space_after(end: int, frame_bytes: int) -> int:
+    """Return how many zeros to write where a file's last frame, of so many bytes, ends.
+
+    A large frame gets none, for its bytes would be written twice.
+    """
+    if frame_bytes > SMALL_FRAME_BYTES:
+        return 0
+    return min(max(end, SMALLEST_SPACE_BYTES), LARGEST_SPACE_BYTES)
+
+
+class PreallocatedSpace:
+    """What a writer knows of the zeros behind the last frame of its file."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self.end = 0
+        """Up to where the file is known to hold nothing but zeros behind its frames."""
+        self.is_ours = False
+        """Whether this writer has written any."""
+
+    def ensure(self, fd: int, end: int, frame_bytes: int) -> None:
+        """Write zeros where a frame of so many bytes ends, if too few are left; the frame's sync covers them.
+
+        Where storage has no place for them, frames go on without.
+        """
+        size = space_after(end, frame_bytes)
+        if not size or self.end >= end + FRAME_BYTES:
+            return
+        try:
+            self._disk.write(fd, bytes(size), end)
+            self.end, self.is_ours = end + size, True
+        except OSError:
+            with suppress(OSError):
+                self._disk.truncate(fd, end)

@@ -1,11 +1,31 @@
-"""What `append` and `extend` return: a promise that becomes a seq once the events are durable."""
+"""What `append` and `extend` return, and the bounds of what a writer holds.
+
+A receipt is a promise that becomes a seq once the events are durable.
+"""
 
 from collections.abc import Generator
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds on what a writer holds, and what a caller that finds one reached does.
+
+    `pending_*` bound what is accepted and not yet committed, `backlog_*` what is committed and not yet in segments.
+    With `on_full="work"` the caller commits or flushes itself; with `"raise"` it gets `QueueFullError`.
+    """
+
+    pending_events: int = 20_000
+    pending_bytes: int = 32 * 1024 * 1024
+    backlog_events: int = 512 * 1024
+    backlog_bytes: int = 256 * 1024 * 1024
+    wait_s: float = 30.0
+    on_full: Literal["work", "raise"] = "work"
 
 
 class Committer(Protocol):
-    """Who can bring a receipt to its end."""
+    """What can bring a receipt to its end."""
 
     def settle(self, receipt: "Receipt", timeout_s: float | None) -> None:
         """Commit, in the caller's thread, until `receipt` is done; raises when that takes too long."""
@@ -51,7 +71,7 @@ class Receipt:
         return self._first
 
     def __await__(self) -> Generator[Any, None, int | None]:
-        import asyncio  # only where somebody awaits
+        import asyncio  # only where a receipt is awaited
 
         return asyncio.to_thread(self.wait).__await__()
 

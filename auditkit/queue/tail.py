@@ -1,7 +1,7 @@
 """Readers of the queue: the committed events that are not in segments yet, as Polars frames.
 
-Shows what a mark or a seal vouches for.  Complete frames behind the last mark are shown only once it is certain
-that no living writer may still withdraw them: their writer is gone, and they were synced by the reader itself.
+Shows what lies before a commit mark or a rotation.  Complete frames behind the last mark are shown only once it is
+certain that no living writer may still withdraw them: their writer is gone, and the reader itself synced them.
 What was decoded once is kept, so that asking again costs only what is new.
 """
 
@@ -18,24 +18,23 @@ from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
-from auditkit.queue.blocks import TOKEN, decode_frames
-from auditkit.queue.failure import FailureNote, read_note
-from auditkit.queue.files import end_by_successor, read_header, refuse_rot
-from auditkit.queue.finding import check_order
 from auditkit.queue.frames import (
+    BULK_LOAD,
+    COMMIT_MARK,
     HEADER_BYTES,
-    JUMP,
-    MARK,
+    NEXT_FILE,
     PART,
-    SEAL,
     FileHeader,
     Frame,
+    is_zeros,
     parse_frames,
 )
-from auditkit.queue.room import is_blank
+from auditkit.queue.fsync_failure import FailureNote, read_note
+from auditkit.queue.payload import TOKEN, decode_frames
+from auditkit.queue.recovery import check_order, durable_end_of, read_header, refuse_bit_rot
 
 _PIECE_BYTES = 8 * 1024 * 1024
-"""A queue that nobody has read yet is taken in pieces, each of so many bytes in memory."""
+"""A queue that this process has not read yet is taken in pieces, each of so many bytes in memory."""
 _READ_ONLY = frozenset((errno.EROFS, errno.EACCES, errno.EPERM))
 
 
@@ -46,7 +45,7 @@ class _File(Struct):
     inode: int
     offset: int = HEADER_BYTES
     next_seq: int = 0
-    sealed: bool = False
+    rotated: bool = False
     oldest_recorded_us: int | None = None
     frames: list[pl.DataFrame] = field(default_factory=list)
     tokens: list[tuple[bytes, int]] = field(default_factory=list)
@@ -94,11 +93,11 @@ class QueueTail:
     def _read(self, before: int | None) -> TailView:
         names = self._layout.queue_files()
         files: dict[int, _File] = {}
-        for first, successor in zip_longest(names, names[1:]):
+        for first, next_file in zip_longest(names, names[1:]):
             if before is not None and first >= before:
                 break
             try:
-                files[first] = self._read_file(first, successor)
+                files[first] = self._read_file(first, next_file)
             except FileNotFoundError:  # flushed and dropped since the listing, as is all before it
                 files = {}
         self._known = files
@@ -147,8 +146,8 @@ class QueueTail:
             self._nothing = pl.DataFrame(schema=self._schema.stored)
         return self._nothing
 
-    def _read_file(self, first: int, successor: int | None) -> _File:
-        durable_end = end_by_successor(self._disk, self._layout, self._trail_id, first, successor)
+    def _read_file(self, first: int, next_file: int | None) -> _File:
+        durable_end = durable_end_of(self._disk, self._layout, self._trail_id, first, next_file)
         path = self._layout.queue_file(first)
         fd = self._disk.open(path)
         try:
@@ -157,7 +156,7 @@ class QueueTail:
                 # Not known, or replaced or cut after a failed sync.
                 header = read_header(self._disk, fd, path, self._trail_id)
                 file = _File(header=header, inode=status.st_ino, next_seq=first)
-            if not file.sealed:
+            if not file.rotated:
                 self._read_on(file, fd, path, durable_end)
             return file
         finally:
@@ -168,43 +167,45 @@ class QueueTail:
         if durable_end is not None:
             size = min(size, durable_end)
         frames: list[Frame] = []
-        vouched, parsed, piece, is_settled = 0, file.offset, _PIECE_BYTES, True
-        while not file.sealed:
+        committed, parsed, piece, is_settled = 0, file.offset, _PIECE_BYTES, True
+        while not file.rotated:
             whole = size - file.offset <= piece
-            frames, vouched, is_settled = self._read_piece(file, fd, path, min(piece, size - file.offset))
+            frames, committed, is_settled = self._read_piece(file, fd, path, min(piece, size - file.offset))
             parsed = frames[-1].end if frames else file.offset
             if whole:
                 break
-            piece = _PIECE_BYTES if vouched else 2 * piece  # a batch may be larger than a piece
+            piece = _PIECE_BYTES if committed else 2 * piece  # a batch may be larger than a piece
         if durable_end is not None:
             if parsed < durable_end:
                 raise CorruptionError(path, offset=parsed, reason="damaged frame among durable ones")
-            self._take(file, frames[vouched:], path, parsed)
-            file.sealed = True
+            self._take(file, frames[committed:], path, parsed)
+            file.rotated = True
         elif not is_settled:
             self._unmarked(file, fd, path)
 
     def _read_piece(self, file: _File, fd: int, path: Path, count: int) -> tuple[list[Frame], int, bool]:
-        """Take what marks vouch for among the next bytes.
+        """Take what lies before a commit mark among the next bytes.
 
-        Return the valid frames there, how many were taken, and whether nothing but room lies behind these.
+        Return the valid frames there, how many were taken, and whether only preallocated space lies behind these.
         """
         base = file.offset
         data = self._disk.read(fd, max(0, count), base)
         frames = list(parse_frames(data, base))
-        vouched = len(frames)
-        while vouched and frames[vouched - 1].kind not in (MARK, SEAL):
-            vouched -= 1
-        if vouched:  # decoded at once: a frame of its own for every commit would cost a hundred times as much
-            self._take(file, frames[:vouched], path, frames[vouched - 1].end)
-            file.sealed = frames[vouched - 1].kind == SEAL
-        return frames, vouched, file.sealed or is_blank(data[file.offset - base :])
+        committed = len(frames)
+        while committed and frames[committed - 1].kind not in (COMMIT_MARK, NEXT_FILE):
+            committed -= 1
+        if (
+            committed
+        ):  # decoded at once: a frame of its own for every commit would cost a hundred times as much
+            self._take(file, frames[:committed], path, frames[committed - 1].end)
+            file.rotated = frames[committed - 1].kind == NEXT_FILE
+        return frames, committed, file.rotated or is_zeros(data[file.offset - base :])
 
     def _unmarked(self, file: _File, fd: int, path: Path) -> None:
-        """Decide about bytes that no mark vouches for yet."""
+        """Decide about bytes behind the last commit mark."""
         lock = FileLock(self._disk, self._layout.queue_lock)
         try:
-            if not self._alone(lock):
+            if not self._no_writer(lock):
                 return  # a writer is at work and will mark them
             size = self._disk.status(fd).st_size
             note = self._note()
@@ -214,7 +215,7 @@ class QueueTail:
             data = self._disk.read(fd, max(0, size - file.offset), file.offset)
             frames, end, parsed = _whole_batches(data, file.offset)
             if parsed < size:
-                refuse_rot(data, file.offset, parsed, path, file.next_seq)
+                refuse_bit_rot(data, file.offset, parsed, path, file.next_seq)
             if frames:
                 if not failed:
                     self._sync_if_writable(fd)
@@ -222,12 +223,12 @@ class QueueTail:
         finally:
             lock.close()
 
-    def _alone(self, lock: FileLock) -> bool:
+    def _no_writer(self, lock: FileLock) -> bool:
         try:
             return lock.try_acquire(shared=True)
         except OSError as exc:
             if exc.errno in _READ_ONLY:
-                return True  # nobody writes to read-only media
+                return True  # read-only media have no writer
             raise
 
     def _note(self) -> FailureNote:
@@ -246,9 +247,9 @@ class QueueTail:
 
     def _take(self, file: _File, frames: Sequence[Frame], path: Path, end: int) -> None:
         for frame in frames:
-            if frame.kind == JUMP:
+            if frame.kind == BULK_LOAD:
                 file.next_seq = frame.seq
-            if frame.kind not in (MARK, SEAL):
+            if frame.kind not in (COMMIT_MARK, NEXT_FILE):
                 check_order(frame, file.next_seq, path)
             file.next_seq += frame.count
         blocks = [frame for frame in frames if frame.count]
@@ -267,10 +268,11 @@ class QueueTail:
 def _whole_batches(data: bytes, base: int) -> tuple[list[Frame], int, int]:
     """Return the valid frames at the start of `data` up to the last one that closes a batch, and both ends.
 
-    A jump at the end is left out: whether it happened is for the catalog to say, which readers ask anyway.
+    A bulk-load record at the end is left out: whether the load happened is for the catalog to say, which readers ask
+    anyway.
     """
     frames = list(parse_frames(data, base))
     parsed = frames[-1].end if frames else base
-    while frames and frames[-1].kind in (PART, JUMP):
+    while frames and frames[-1].kind in (PART, BULK_LOAD):
         frames.pop()
     return frames, frames[-1].end if frames else base, parsed

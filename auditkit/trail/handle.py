@@ -25,13 +25,13 @@ from auditkit.disk.layout import Layout, Modes, modes_for
 from auditkit.errors import AuditError, ClosedError, CorruptionError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
-from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex
-from auditkit.queue.files import end_by_successor
 from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
-from auditkit.queue.limits import Limits
+from auditkit.queue.group_commit import Writer
+from auditkit.queue.payload import tokens_of
+from auditkit.queue.receipts import Limits
+from auditkit.queue.recovery import durable_end_of
 from auditkit.queue.tail import QueueTail
-from auditkit.queue.writer import Writer
 from auditkit.store.catalog import CurrentCatalog, read_catalog, read_keys, replace_info
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
@@ -286,7 +286,7 @@ def _queued_frames(
     """Return the frames of one queue file; all of them must read where a successor says how far they go."""
     path = layout.queue_file(first)
     # What lies beyond the durable end of a file whose sync failed was never accepted.
-    end = end_by_successor(disk, layout, trail_id, first, successor)
+    end = durable_end_of(disk, layout, trail_id, first, successor)
     data = path.read_bytes()[HEADER_BYTES:end]
     frames = list(parse_frames(data, HEADER_BYTES))
     read = frames[-1].end if frames else HEADER_BYTES

@@ -10,8 +10,8 @@ from typing import Any
 from auditkit.context import bound
 from auditkit.errors import QueueFullError
 from auditkit.event import OWN_SOURCE, Row, Rules
+from auditkit.queue.group_commit import Writer
 from auditkit.queue.receipts import Receipt
-from auditkit.queue.writer import Writer
 from auditkit.trail.handle import Core
 from auditkit.write.flush import flush
 

@@ -13,20 +13,19 @@ from auditkit.event.columns import (
     as_batch,
     as_frame,
     check_bytes,
-    doubtful_rows,
     normal_form,
+    passes_quickly,
     rows_as_columns,
-    seems_flawless,
+    suspect_rows,
 )
-from auditkit.queue.batches import Batch, as_arrow, as_rows, has_keys
-from auditkit.queue.columns import compacted
 from auditkit.queue.dead_letters import DeadLetter, describe_input
+from auditkit.queue.group_commit import Refused
+from auditkit.queue.payload import Batch, as_arrow, as_rows, has_keys, without_views
 from auditkit.queue.receipts import Receipt
-from auditkit.queue.writer import Refused
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Core
 from auditkit.write.append import rules_of, writer_with_room
-from auditkit.write.flush import DoubtfulError, keep_dead_letters, write_bulk
+from auditkit.write.flush import SuspectRowsError, keep_dead_letters, write_bulk
 
 BULK_ROWS = 100_000
 """From so many rows on a batch goes straight into segments."""
@@ -76,20 +75,20 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
     if len(batch) >= BULK_ROWS and not has_keys(batch):
         return _resolved(core, write_bulk(core, as_arrow(batch, core.schema)), len(batch))
     if isinstance(batch, pa.RecordBatch):
-        batch = compacted(batch)
+        batch = without_views(batch)
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
     return writer_with_room(core).submit(batch, keep_refused=keep_refused)
 
 
 def _straight(core: Core, table: Table, rules: Rules) -> int | None:
-    """Write a table that seems flawless while a thread makes sure of it; `None` where it needs a closer look."""
+    """Write a table that passes the quick checks while a thread makes the others; `None` where rows are suspect."""
     normal = normal_form(core.schema, table)
-    if normal is None or not seems_flawless(normal, rules):
+    if normal is None or not passes_quickly(normal, rules):
         return None
     events = as_batch(normal, rules)
     try:
-        return write_bulk(core, events, is_flawless=lambda: not doubtful_rows(normal, rules))
-    except DoubtfulError:
+        return write_bulk(core, events, has_no_suspects=lambda: not suspect_rows(normal, rules))
+    except SuspectRowsError:
         return None
 
 

@@ -80,23 +80,25 @@ def flush(core: Core) -> FlushSummary:
     )
 
 
-class DoubtfulError(Exception):
+class SuspectRowsError(Exception):
     """A batch turned out to need a closer look; nothing of it was written."""
 
 
-def write_bulk(core: Core, batch: pa.RecordBatch, *, is_flawless: Callable[[], bool] | None = None) -> int:
+def write_bulk(
+    core: Core, batch: pa.RecordBatch, *, has_no_suspects: Callable[[], bool] | None = None
+) -> int:
     """Write a large batch (row columns, any order of ts) straight into segments; return its first seq.
 
     On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
-    just before it goes into the same transaction, so that seqs stay in order.  `is_flawless` is called
-    beside the work, before anything is stored: raises `DoubtfulError` where it says no.
+    just before it goes into the same transaction, so that seqs stay in order.  `has_no_suspects` is called
+    beside the work, before anything is stored: raises `SuspectRowsError` where it says no.
     """
     core.check_query()
     core.writing().commit()
     if core.active_queue().backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
         flush(core)
     with core.maintenance(), core.active_queue().locked():
-        return write_directly(core, batch, is_flawless=is_flawless)
+        return write_directly(core, batch, has_no_suspects=has_no_suspects)
 
 
 def write_directly(
@@ -104,7 +106,7 @@ def write_directly(
     batch: pa.RecordBatch,
     also: CatalogChange = _NOTHING,
     *,
-    is_flawless: Callable[[], bool] | None = None,
+    has_no_suspects: Callable[[], bool] | None = None,
 ) -> int:
     """Write events straight into segments, with `also` in the same transaction; return their first seq.
 
@@ -123,10 +125,10 @@ def write_directly(
         if events.schema != before.schema:
             events = events.cast(before.schema)
         events = pa.concat_tables([before, events])
-    rows = _write_segments(core, events, is_flawless)
+    rows = _write_segments(core, events, has_no_suspects)
     end = first + len(batch)
     change = _change(catalog, view, events, rows, end, also)
-    with queue.jumping(end, recorded_us):
+    with queue.bulk_loading(end, recorded_us):
         change_catalog(core.layout.catalog, change)
     return first
 
@@ -149,20 +151,20 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
 
 
 def _write_segments(
-    core: Core, events: pa.Table, is_flawless: Callable[[], bool] | None = None
+    core: Core, events: pa.Table, has_no_suspects: Callable[[], bool] | None = None
 ) -> list[SegmentRow]:
     encoded = encode_segments(core.layout, events, core.partition)
     with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
-        if is_flawless is not None:
-            encoded = _vouched(encoded, pool.submit(is_flawless))
+        if has_no_suspects is not None:
+            encoded = _screened(encoded, pool.submit(has_no_suspects))
         return store_segments(core.disk, core.layout, core.modes, encoded)
 
 
-def _vouched(encoded: Iterator[Encoded], flawless: Future[bool]) -> Iterator[Encoded]:
-    """Yield what is encoded once it is known to be flawless; raises `DoubtfulError` where it is not."""
+def _screened(encoded: Iterator[Encoded], passes: Future[bool]) -> Iterator[Encoded]:
+    """Yield what is encoded once no row is known to be suspect; raises `SuspectRowsError` where one is."""
     for segment in encoded:
-        if not flawless.result():
-            raise DoubtfulError
+        if not passes.result():
+            raise SuspectRowsError
         yield segment
 
 

@@ -9,10 +9,10 @@ from auditkit.disk.durable import Disk, PosixDisk
 from auditkit.disk.layout import Layout, modes_for
 from auditkit.event import EventSchema, Row, Rules
 from auditkit.queue.active import ActiveQueue
-from auditkit.queue.blocks import Block, encode_rows
-from auditkit.queue.failure import FailureNote, pack_note
-from auditkit.queue.files import create_queue_file
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, parse_frames
+from auditkit.queue.fsync_failure import FailureNote, pack_note
+from auditkit.queue.payload import Payload, encode_rows
+from auditkit.queue.recovery import create_queue_file
 from auditkit.queue.tail import QueueTail
 
 TRAIL_ID = b"0123456789abcdef"
@@ -21,7 +21,7 @@ RULES = Rules(now_us=1_700_000_000_000_000, max_ahead_us=0)
 
 @dataclass
 class Bench:
-    """What queue tests share: a layout, and makers of writers, readers and blocks."""
+    """What queue tests share: a layout, and makers of writers, readers and payloads."""
 
     layout: Layout
     schema: EventSchema
@@ -40,9 +40,11 @@ class Bench:
         """Return a valid row."""
         return self.schema.row({"action": action}, RULES)
 
-    def block(self, *actions: str, closes: bool = True) -> Block:
-        """Return a block of rows, one per action."""
-        return Block(encode_rows([self.row(action) for action in actions]), len(actions), closes=closes)
+    def payload(self, *actions: str, ends_batch: bool = True) -> Payload:
+        """Return a payload of rows, one per action."""
+        return Payload(
+            encode_rows([self.row(action) for action in actions]), len(actions), ends_batch=ends_batch
+        )
 
     def actions(self) -> list[str]:
         """Return the actions a new reader shows, in order; fails where seqs have a gap."""
@@ -52,7 +54,7 @@ class Bench:
 
 
 def end_of(path: Path) -> int:
-    """Return where the frames of a file end, and the room behind them begins."""
+    """Return where the frames of a file end, and the preallocated space behind them begins."""
     frames = parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES)
     return max((frame.end for frame in frames), default=HEADER_BYTES)
 

@@ -20,32 +20,32 @@ def newest(bench: Bench) -> Path:
 
 def dead_frame(bench: Bench, seq: int, *actions: str, kind: bytes = EVENTS) -> bytes:
     """Return a whole frame that no mark vouches for."""
-    block = bench.block(*actions)
+    block = bench.payload(*actions)
     durable = end_of(newest(bench))
-    return pack_frame(kind, seq, block.count, recorded_us=9, durable=durable, payload=block.payload)
+    return pack_frame(kind, seq, block.count, recorded_us=9, durable=durable, payload=block.data)
 
 
 def test_two_writers_make_one_order(bench: Bench) -> None:
     """Commits of several writers interleave without gaps, and recorded never decreases."""
     first, second = bench.active(), bench.active()
-    assert first.commit([bench.block("a", "b")], 100).first_seq == 0
-    later = second.commit([bench.block("c")], 50)
+    assert first.commit([bench.payload("a", "b")], 100).first_seq == 0
+    later = second.commit([bench.payload("c")], 50)
     assert (later.first_seq, later.recorded_us) == (2, 100)
-    assert first.commit([bench.block("d")], 120).first_seq == 3
+    assert first.commit([bench.payload("d")], 120).first_seq == 3
     assert bench.actions() == ["a", "b", "c", "d"]
 
 
 def test_a_stale_writer_follows_over_rotations(bench: Bench) -> None:
     """A writer that slept over several rotations, dropped files included, goes on in the newest file."""
     stale, other = bench.active(), bench.active()
-    stale.commit([bench.block("a")], 1)
+    stale.commit([bench.payload("a")], 1)
     for name in "bcd":
-        other.commit([bench.block(name)], 1)
+        other.commit([bench.payload(name)], 1)
         end = other.rotate()
         for first in bench.layout.queue_files():
             if first < end:
                 bench.layout.queue_file(first).unlink()
-    assert stale.commit([bench.block("e")], 1).first_seq == 4
+    assert stale.commit([bench.payload("e")], 1).first_seq == 4
     assert bench.layout.queue_files() == [4]
     assert bench.actions() == ["e"]
 
@@ -60,13 +60,13 @@ def test_a_seal_without_successor_is_completed_by_the_next_writer(bench: Bench) 
     """A flusher that dies between seal and successor holds nobody up, and forks nothing."""
     disk = FailingDisk()
     flusher, writer = bench.active(disk), bench.active()
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     disk.fail["rename"] = OSError(errno.EIO, "injected")
     with pytest.raises(OSError, match="injected"):
         flusher.rotate()
     assert bench.layout.queue_files() == [0]
     assert bench.actions() == ["a"]
-    assert writer.commit([bench.block("b")], 1).first_seq == 1
+    assert writer.commit([bench.payload("b")], 1).first_seq == 1
     assert bench.layout.queue_files() == [0, 1]
     assert bench.actions() == ["a", "b"]
 
@@ -74,16 +74,16 @@ def test_a_seal_without_successor_is_completed_by_the_next_writer(bench: Bench) 
 def test_a_dead_writers_whole_frame_is_adopted(bench: Bench) -> None:
     """A complete frame whose writer died before its mark is kept, at its place."""
     writer = bench.active()
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     append_bytes(newest(bench), dead_frame(bench, 1, "b", "c"))
     assert bench.actions() == ["a", "b", "c"]
-    assert writer.commit([bench.block("d")], 1).first_seq == 3
+    assert writer.commit([bench.payload("d")], 1).first_seq == 3
     assert bench.actions() == ["a", "b", "c", "d"]
 
 
 def test_a_reader_leaves_unmarked_frames_to_a_living_writer(bench: Bench) -> None:
     """While somebody holds the queue's lock, frames without a mark are not shown."""
-    bench.active().commit([bench.block("a")], 1)
+    bench.active().commit([bench.payload("a")], 1)
     append_bytes(newest(bench), dead_frame(bench, 1, "b"))
     lock = FileLock(PosixDisk(), bench.layout.queue_lock)
     with lock.held(timeout_s=1):
@@ -95,22 +95,22 @@ def test_a_reader_leaves_unmarked_frames_to_a_living_writer(bench: Bench) -> Non
 def test_a_torn_frame_is_cut(bench: Bench, cut: int) -> None:
     """What remains of an interrupted write is cut; what was acknowledged stays."""
     writer = bench.active()
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     append_bytes(newest(bench), dead_frame(bench, 1, "b" * 50)[:cut])
     assert bench.actions() == ["a"]
-    assert bench.active().commit([bench.block("c")], 1).first_seq == 1
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 1
     assert bench.actions() == ["a", "c"]
 
 
 def test_a_batch_in_several_blocks_is_whole_or_gone(bench: Bench) -> None:
     """Blocks of a batch whose last one is missing are cut, also where they are valid themselves."""
     writer = bench.active()
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     append_bytes(newest(bench), dead_frame(bench, 1, "b", kind=PART))
     assert bench.actions() == ["a"]
-    assert bench.active().commit([bench.block("c")], 1).first_seq == 1
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 1
     assert bench.actions() == ["a", "c"]
-    writer.commit([bench.block("d", closes=False), bench.block("e")], 1)
+    writer.commit([bench.payload("d", ends_batch=False), bench.payload("e")], 1)
     assert bench.actions() == ["a", "c", "d", "e"]
 
 
@@ -118,7 +118,7 @@ def test_rot_before_durable_frames_is_an_error(bench: Bench) -> None:
     """A damaged frame that later ones call durable is never cut: the error names file, offset and seqs."""
     writer = bench.active()
     for name in "abc":
-        writer.commit([bench.block(name)], 1)
+        writer.commit([bench.payload(name)], 1)
     path = newest(bench)
     second = [f for f in parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES) if f.kind == EVENTS][1]
     before = path.read_bytes()
@@ -126,7 +126,7 @@ def test_rot_before_durable_frames_is_an_error(bench: Bench) -> None:
     damaged[second.offset + 50] ^= 4
     path.write_bytes(damaged)
     with pytest.raises(CorruptionError) as caught:
-        bench.active().commit([bench.block("d")], 1)
+        bench.active().commit([bench.payload("d")], 1)
     assert (caught.value.path, caught.value.offset) == (path, second.offset)
     assert "seqs 1 to" in caught.value.reason
     assert path.read_bytes() == bytes(damaged)
@@ -139,18 +139,18 @@ def test_a_failed_sync_closes_every_open_writer(bench: Bench, operation: str) ->
     """After a failed write or sync no open writer goes on; one opened later does, in a new file."""
     disk = FailingDisk()
     failing, bystander = bench.active(disk), bench.active()
-    bystander.commit([bench.block("a")], 1)
-    failing.commit([bench.block("b")], 1)
+    bystander.commit([bench.payload("a")], 1)
+    failing.commit([bench.payload("b")], 1)
     inode = newest(bench).stat().st_ino
     failures = iter([OSError(errno.EIO, "injected")])
     disk.before[operation] = lambda: _raise_once(failures)
     with pytest.raises(OSError, match="injected"):
-        failing.commit([bench.block("lost")], 1)
+        failing.commit([bench.payload("lost")], 1)
     for writer in (failing, bystander):
         with pytest.raises(ClosedError, match="sync of the queue failed"):
-            writer.commit([bench.block("x")], 1)
+            writer.commit([bench.payload("x")], 1)
     assert bench.actions() == ["a", "b"]
-    assert bench.active().commit([bench.block("c")], 1).first_seq == 2
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 2
     assert bench.layout.queue_files() == [0, 2]
     assert bench.layout.queue_file(0).stat().st_ino == inode
     assert newest(bench).stat().st_ino != inode
@@ -168,10 +168,10 @@ def test_a_failed_sync_of_a_fresh_file_replaces_it(bench: Bench) -> None:
     failing = bench.active(disk)
     disk.fail["sync_data"] = OSError(errno.EIO, "injected")
     with pytest.raises(OSError, match="injected"):
-        failing.commit([bench.block("lost")], 1)
+        failing.commit([bench.payload("lost")], 1)
     fresh = bench.active()
-    assert fresh.commit([bench.block("a")], 1).first_seq == 0
-    assert bench.active().commit([bench.block("b")], 1).first_seq == 1
+    assert fresh.commit([bench.payload("a")], 1).first_seq == 0
+    assert bench.active().commit([bench.payload("b")], 1).first_seq == 1
     assert bench.actions() == ["a", "b"]
 
 
@@ -193,13 +193,13 @@ def test_a_queue_of_another_trail_is_refused(bench: Bench) -> None:
 
     path.write_bytes(body + zlib.crc32(body).to_bytes(4, "little"))
     with pytest.raises(CorruptionError, match="another trail"):
-        bench.active().commit([bench.block("a")], 1)
+        bench.active().commit([bench.payload("a")], 1)
 
 
 def test_a_removed_queue_file_is_not_written_to(bench: Bench) -> None:
     """Appends to a file that somebody deleted raise, rather than vanish with it."""
     writer = bench.active()
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     os.unlink(newest(bench))  # noqa: PTH108 -- as plainly as anybody could
     with pytest.raises(CorruptionError, match="removed"):
-        writer.commit([bench.block("b")], 1)
+        writer.commit([bench.payload("b")], 1)

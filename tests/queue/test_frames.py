@@ -7,16 +7,16 @@ import pytest
 
 from auditkit.errors import CorruptionError, FormatError
 from auditkit.queue import frames
-from auditkit.queue.blocks import encode_rows
 from auditkit.queue.frames import (
+    COMMIT_MARK,
     EVENTS,
-    MARK,
     FileHeader,
     pack_frame,
     pack_header,
     parse_frames,
     unpack_header,
 )
+from auditkit.queue.payload import encode_rows
 
 HEADER = FileHeader(
     trail_id=bytes(range(16)), first_seq=12_288, recorded_us=5, predecessor=7, predecessor_end=99
@@ -28,7 +28,7 @@ def sample() -> bytes:
     """Two event frames and a mark."""
     first = pack_frame(EVENTS, 0, 2, recorded_us=1, durable=0, payload=encode_rows([(1, "a"), (2, None)]))
     second = pack_frame(EVENTS, 2, 1, recorded_us=2, durable=0, payload=encode_rows([(3, "b")]))
-    return first + second + pack_frame(MARK, 3, 0, recorded_us=2, durable=len(first + second))
+    return first + second + pack_frame(COMMIT_MARK, 3, 0, recorded_us=2, durable=len(first + second))
 
 
 def test_header_round_trip() -> None:
@@ -58,7 +58,7 @@ def test_a_newer_format_is_refused_with_advice() -> None:
 def test_frames_round_trip_with_positions() -> None:
     """Frames come back in order, with file positions that follow from where the data lies."""
     found = list(parse_frames(sample(), 1_000))
-    assert [(f.kind, f.seq, f.count) for f in found] == [(EVENTS, 0, 2), (EVENTS, 2, 1), (MARK, 3, 0)]
+    assert [(f.kind, f.seq, f.count) for f in found] == [(EVENTS, 0, 2), (EVENTS, 2, 1), (COMMIT_MARK, 3, 0)]
     assert found[0].offset == 1_000
     assert [f.end for f in found[:-1]] == [f.offset for f in found[1:]]
     assert found[0].payload == encode_rows([(1, "a"), (2, None)])

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from auditkit.queue.leading import Leadership
+from auditkit.queue.group_commit import Leadership
 
 
 def test_one_leads_at_a_time() -> None:

@@ -9,12 +9,11 @@ from auditkit.disk.durable import PosixDisk
 from auditkit.disk.layout import modes_for
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import EventSchema, Row
-from auditkit.queue.batches import BLOCK_BYTES, blocks_of
-from auditkit.queue.blocks import LARGEST_BYTES, Block, encode_rows
 from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_letters
 from auditkit.queue.dedup import DedupIndex, pack_entries
-from auditkit.queue.frames import EVENTS, HEADER_BYTES, MARK, pack_frame, parse_frames
-from auditkit.queue.writer import Writer
+from auditkit.queue.frames import COMMIT_MARK, EVENTS, HEADER_BYTES, pack_frame, parse_frames
+from auditkit.queue.group_commit import Writer
+from auditkit.queue.payload import LARGEST_BYTES, PAYLOAD_BYTES, Payload, encode_rows, payloads_of
 from tests.fakes import FailingDisk, ManualClock
 from tests.queue.conftest import RULES, Bench, append_bytes, end_of
 
@@ -40,13 +39,13 @@ def test_a_writer_whose_rotation_failed_goes_on_in_the_successor(bench: Bench, o
     """Nothing is written behind a seal, not even by the writer that could not create the successor."""
     disk = FailingDisk()
     writer = bench.active(disk)
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     failing_once(disk, operation)
     with pytest.raises(OSError, match="injected"):
         writer.rotate()
-    assert writer.commit([bench.block("b")], 1).first_seq == 1
+    assert writer.commit([bench.payload("b")], 1).first_seq == 1
     assert bench.layout.queue_files() == [0, 1]
-    assert bench.active().commit([bench.block("c")], 1).first_seq == 2
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 2
     assert bench.actions() == ["a", "b", "c"]
 
 
@@ -54,14 +53,14 @@ def test_a_seal_found_by_a_writer_that_cannot_follow_it_stays_a_seal(bench: Benc
     """A writer that finds another's seal, and fails to create the successor, does not write behind it either."""
     disk, sealing = FailingDisk(), FailingDisk()
     other, writer = bench.active(sealing), bench.active(disk)
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     for failing in (sealing, disk):
         failing_once(failing, "rename")
     with pytest.raises(OSError, match="injected"):
         other.rotate()
     with pytest.raises(OSError, match="injected"):
-        writer.commit([bench.block("b")], 1)
-    assert writer.commit([bench.block("b")], 1).first_seq == 1
+        writer.commit([bench.payload("b")], 1)
+    assert writer.commit([bench.payload("b")], 1).first_seq == 1
     assert bench.actions() == ["a", "b"]
 
 
@@ -69,14 +68,14 @@ def test_a_failed_note_hides_no_failure_from_its_own_writer(bench: Bench) -> Non
     """Where even the note of a failed sync cannot be written, the writer that failed still refuses."""
     disk = FailingDisk()
     writer = bench.active(disk)
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     disk.fail["sync_data"] = disk.fail["write"] = OSError(errno.EIO, "injected")
     with pytest.raises(OSError, match="injected"):
-        writer.commit([bench.block("lost")], 1)
+        writer.commit([bench.payload("lost")], 1)
     disk.fail.clear()
     with pytest.raises(ClosedError, match="sync of the queue failed"):
-        writer.commit([bench.block("b")], 1)
-    assert bench.active().commit([bench.block("c")], 1).first_seq == 1
+        writer.commit([bench.payload("b")], 1)
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 1
     assert bench.actions() == ["a", "c"]
 
 
@@ -84,15 +83,15 @@ def test_an_interrupt_closes_nobody_elses_writer(bench: Bench) -> None:
     """Ctrl-C in the middle of a commit ends that writer; others take it for a dead one and go on."""
     disk = FailingDisk()
     interrupted, other = bench.active(disk), bench.active()
-    other.commit([bench.block("a")], 1)
+    other.commit([bench.payload("a")], 1)
     disk.fail["sync_data"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        interrupted.commit([bench.block("b")], 1)
+        interrupted.commit([bench.payload("b")], 1)
     disk.fail.clear()
-    assert other.commit([bench.block("c")], 1).first_seq == 2
+    assert other.commit([bench.payload("c")], 1).first_seq == 2
     assert bench.actions() == ["a", "b", "c"]
     with pytest.raises(ClosedError, match="sync of the queue failed"):
-        interrupted.commit([bench.block("d")], 1)
+        interrupted.commit([bench.payload("d")], 1)
 
 
 def test_a_second_failure_keeps_what_the_first_one_said(bench: Bench) -> None:
@@ -101,19 +100,19 @@ def test_a_second_failure_keeps_what_the_first_one_said(bench: Bench) -> None:
         disk = FailingDisk()
         writer = bench.active(disk)
         if bench.layout.queue_files() == [0]:
-            writer.commit([bench.block("a")], 1)
+            writer.commit([bench.payload("a")], 1)
         else:
             with writer.locked():
                 pass
         failing_once(disk, "sync_data")
         with pytest.raises(OSError, match="injected"):
-            writer.commit([bench.block("lost")], 1)
+            writer.commit([bench.payload("lost")], 1)
         with bench.active().locked():
             pass
-    ghost = pack_frame(EVENTS, 1, 1, recorded_us=9, durable=0, payload=bench.block("ghost").payload)
+    ghost = pack_frame(EVENTS, 1, 1, recorded_us=9, durable=0, payload=bench.payload("ghost").data)
     append_bytes(bench.layout.queue_file(0), ghost)  # what a cut that never became durable brings back
     assert bench.actions() == ["a"]
-    assert bench.active().commit([bench.block("b")], 1).first_seq == 1
+    assert bench.active().commit([bench.payload("b")], 1).first_seq == 1
     assert bench.actions() == ["a", "b"]
 
 
@@ -122,17 +121,17 @@ def test_damage_in_a_failed_file_is_not_followed_by_a_second_history(bench: Benc
     disk = FailingDisk()
     writer = bench.active(disk)
     for name in "ab":
-        writer.commit([bench.block(name)], 1)
+        writer.commit([bench.payload(name)], 1)
     path = newest(bench)
     last = [f for f in parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES) if f.kind == EVENTS][-1]
     failing_once(disk, "sync_data")
     with pytest.raises(OSError, match="injected"):
-        writer.commit([bench.block("lost")], 1)
+        writer.commit([bench.payload("lost")], 1)
     data = bytearray(path.read_bytes())
     data[last.offset + 45] ^= 1
     path.write_bytes(data)
     with pytest.raises(CorruptionError) as caught:
-        bench.active().commit([bench.block("c")], 1)
+        bench.active().commit([bench.payload("c")], 1)
     assert (caught.value.path, caught.value.offset) == (path, last.offset)
     assert bench.layout.queue_files() == [0]
 
@@ -140,11 +139,11 @@ def test_damage_in_a_failed_file_is_not_followed_by_a_second_history(bench: Benc
 def test_a_torn_mark_before_a_whole_frame_is_torn(bench: Bench) -> None:
     """A mark is never synced by itself: a power cut may take it and leave the unsynced frame behind it."""
     writer = bench.active()
-    writer.commit([bench.block("a")], 1)
+    writer.commit([bench.payload("a")], 1)
     path = newest(bench)
     frames = list(parse_frames(path.read_bytes()[HEADER_BYTES:], HEADER_BYTES))
-    assert frames[-1].kind == MARK
-    writer.commit([bench.block("b")], 1)
+    assert frames[-1].kind == COMMIT_MARK
+    writer.commit([bench.payload("b")], 1)
     data = path.read_bytes()
     second = next(f for f in parse_frames(data[HEADER_BYTES:], HEADER_BYTES) if f.seq == 1 and f.count)
     torn = (
@@ -154,21 +153,21 @@ def test_a_torn_mark_before_a_whole_frame_is_torn(bench: Bench) -> None:
     )
     path.write_bytes(torn)
     assert bench.actions() == ["a"]
-    assert bench.active().commit([bench.block("c")], 1).first_seq == 1
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 1
     assert bench.actions() == ["a", "c"]
 
 
 def test_text_that_looks_like_a_frame_does_not_make_a_torn_write_rot(bench: Bench) -> None:
     """An event whose text holds the bytes of a frame with a large durable position is torn like any other."""
-    bench.active().commit([bench.block("a")], 1)
+    bench.active().commit([bench.payload("a")], 1)
     path = newest(bench)
-    fake = pack_frame(MARK, 9, 0, recorded_us=0, durable=1 << 62)
+    fake = pack_frame(COMMIT_MARK, 9, 0, recorded_us=0, durable=1 << 62)
     frame = pack_frame(
         EVENTS, 1, 1, recorded_us=9, durable=end_of(path), payload=b"x" * 10 + fake + b"y" * 200
     )
     append_bytes(path, frame[:-100])
     assert bench.actions() == ["a"]
-    assert bench.active().commit([bench.block("b")], 1).first_seq == 1
+    assert bench.active().commit([bench.payload("b")], 1).first_seq == 1
 
 
 def test_a_reader_forgets_what_a_replaced_file_said(bench: Bench) -> None:
@@ -178,15 +177,15 @@ def test_a_reader_forgets_what_a_replaced_file_said(bench: Bench) -> None:
     failing = bench.active(disk)
     with failing.locked():
         pass
-    frame = pack_frame(EVENTS, 0, 1, recorded_us=9, durable=HEADER_BYTES, payload=bench.block("x").payload)
+    frame = pack_frame(EVENTS, 0, 1, recorded_us=9, durable=HEADER_BYTES, payload=bench.payload("x").data)
     with newest(bench).open("ab") as file:
         file.write(frame)
     assert reader.read().end_seq == 1
     newest(bench).write_bytes(newest(bench).read_bytes()[:HEADER_BYTES])  # the storage that lost it said so
     failing_once(disk, "sync_data")
     with pytest.raises(OSError, match="injected"):
-        failing.commit([bench.block("lost")], 1)
-    bench.active().commit([bench.block("a")], 1)
+        failing.commit([bench.payload("lost")], 1)
+    bench.active().commit([bench.payload("a")], 1)
     assert list(reader.read().events.get_column("action").cast(str)) == ["a"]
 
 
@@ -207,9 +206,9 @@ def test_files_dropped_between_two_reads_leave_no_gap(bench: Bench) -> None:
     """A reader that has read one file and finds the next one flushed goes by the catalog for both."""
     writer = bench.active()
     for name in "ab":
-        writer.commit([bench.block(name)], 1)
+        writer.commit([bench.payload(name)], 1)
         writer.rotate()
-    writer.commit([bench.block("c")], 1)
+    writer.commit([bench.payload("c")], 1)
     disk = Dropping(bench.layout.queue_file(0), bench.layout.queue_file(1))
     view = bench.tail(disk).read()
     assert (view.first_seq, view.end_seq) == (2, 3)
@@ -229,7 +228,7 @@ def test_a_writer_that_slept_over_a_flush_loads_the_index_anew(bench: Bench) -> 
     assert sleeper.submit([keyed(bench.schema, "mine")]).wait() == 0
     other, row = bench.active(), keyed(bench.schema, "others")
     other.rotate()
-    other.commit([Block(encode_rows([row]), 1)], 1)
+    other.commit([Payload(encode_rows([row]), 1)], 1)
     end = other.rotate()
     kept.append((row[-1], 1))
     for first in bench.layout.queue_files()[:-1]:
@@ -249,10 +248,10 @@ def test_long_texts_never_make_a_frame_that_no_reader_takes(bench: Bench) -> Non
     """Payloads are bounded by their bytes, whichever column is long, and only the last one closes the batch."""
     long = bench.schema.row({"action": "a", "resource": "r" * 65_000}, RULES)
     attrs_at = bench.schema.row_columns.index("attrs")
-    blocks = blocks_of([[long] * 1_500], attrs_at, events=1_500, weight=BLOCK_BYTES + 1)
-    assert sum(block.count for block in blocks) == 1_500
-    assert max(len(block.payload) for block in blocks) <= LARGEST_BYTES
-    assert [block.closes for block in blocks] == [False] * (len(blocks) - 1) + [True]
+    payloads = payloads_of([[long] * 1_500], attrs_at, events=1_500, weight=PAYLOAD_BYTES + 1)
+    assert sum(payload.count for payload in payloads) == 1_500
+    assert max(len(payload.data) for payload in payloads) <= LARGEST_BYTES
+    assert [payload.ends_batch for payload in payloads] == [False] * (len(payloads) - 1) + [True]
     with pytest.raises(ValueError, match="too large"):
         pack_frame(EVENTS, 0, 1, recorded_us=0, durable=0, payload=bytes((1 << 28) + 1))
 

@@ -13,7 +13,7 @@ def test_pieces_make_the_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch, pi
     """A queue read in pieces, smaller or larger than its batches, is the queue that was written."""
     queue = bench.active()
     for first, end in pairwise((0, 1, 2, 40, 41, 60)):
-        queue.commit([bench.block(*(f"action {number}" for number in range(first, end)))], 9)
+        queue.commit([bench.payload(*(f"action {number}" for number in range(first, end)))], 9)
     monkeypatch.setattr(tail, "_PIECE_BYTES", piece_bytes)
     assert bench.actions() == [f"action {number}" for number in range(60)]
     queue.rotate()

@@ -16,7 +16,7 @@ from auditkit.api import Trail
 from auditkit.errors import ClosedError, InvalidEventError, TrailExistsError, TrailNotFoundError
 from auditkit.keep import due
 from auditkit.queue.dead_letters import read_letters
-from auditkit.queue.limits import Limits
+from auditkit.queue.receipts import Limits
 from tests.fakes import FailingDisk, ManualClock
 
 

@@ -1,7 +1,9 @@
 """Group commit between the threads of one process: many receipts, one sync.
 
-Whoever waits first commits for everybody whose events have gathered; a background thread commits what nobody
-waits for within `COMMIT_WITHIN_S` or `COMMIT_AT_EVENTS`.  A failed commit fails every open receipt and closes the
+Leader and followers: of all threads that wait for their events, one at a time, the leader, commits what all have
+gathered.  A follower whose events that commit made durable goes on at once and in any order; of the others only the
+next leader is woken, so that no thread wakes up just to wait again.  A background thread commits what no caller waits
+for within `COMMIT_WITHIN_S` or `COMMIT_AT_EVENTS`.  A failed commit fails every open receipt and closes the
 writer; it never hangs a waiter and never retries a sync.  A writer belongs to the process that made it.
 """
 
@@ -17,12 +19,9 @@ from msgspec import Struct, field
 from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
 from auditkit.event import Row
 from auditkit.queue.active import ActiveQueue, Commit
-from auditkit.queue.batches import Batch, as_rows, blocks_of, weigh, weigh_row
-from auditkit.queue.blocks import tokens_of
 from auditkit.queue.dedup import DedupIndex, Verdict
-from auditkit.queue.leading import Leadership
-from auditkit.queue.limits import Limits
-from auditkit.queue.receipts import Receipt
+from auditkit.queue.payload import Batch, as_rows, payloads_of, tokens_of, weigh, weigh_row
+from auditkit.queue.receipts import Limits, Receipt
 from auditkit.timerange import Clock
 
 COMMIT_WITHIN_S = 0.1
@@ -44,7 +43,70 @@ class Counters(Struct):
 
 
 _Pending = tuple[Receipt, Batch, Refused | None]
-"""A receipt, its events, and where given, who is handed those with a taken key while the others are stored."""
+"""A receipt, its events, and where given, what to call with those whose key is taken while the others are stored."""
+
+
+class _Follower:
+    """A thread that waits until its events are durable, or until it leads; `turn` is held until then."""
+
+    __slots__ = ("is_done", "leads", "turn")
+
+    def __init__(self, is_done: Callable[[], bool]) -> None:
+        self.is_done = is_done
+        self.leads = False
+        self.turn = threading.Lock()
+        self.turn.acquire()
+
+
+class Leadership:
+    """Held by one thread at a time; the others wait until it is their turn, or until they need it no longer."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._held = False  # guarded by _changing
+        self._followers: list[_Follower] = []  # guarded by _changing
+
+    def take(self, is_done: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Become the leader and return true, or false once `is_done()`; `TimeoutError` after `timeout_s` seconds."""
+        with self._changing:
+            if is_done():
+                return False
+            if not self._held:
+                self._held = True
+                return True
+            follower = _Follower(is_done)
+            self._followers.append(follower)
+        try:
+            is_over = follower.turn.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
+        except BaseException:
+            self._forget(follower)
+            raise
+        if not is_over:
+            self._forget(follower)
+            if is_done():
+                return False
+            raise TimeoutError
+        return follower.leads
+
+    def release(self) -> None:
+        """Let those followers go on that are done, and one of the others lead."""
+        with self._changing:
+            followers, self._followers, self._held = self._followers, [], False
+            for follower in followers:
+                if not follower.is_done():
+                    if self._held:
+                        self._followers.append(follower)
+                        continue
+                    self._held = follower.leads = True
+                follower.turn.release()
+
+    def _forget(self, follower: _Follower) -> None:
+        """Take back a thread that waits no longer; what it was given in the meantime goes to the next."""
+        with self._changing:
+            if follower in self._followers:
+                self._followers.remove(follower)
+        if follower.leads:
+            self.release()
 
 
 class _Gathered(Struct):
@@ -56,7 +118,7 @@ class _Gathered(Struct):
     keyed: bool = False
 
     def reach(self, limits: Limits, more_events: int = 0, more_bytes: int = 0) -> bool:
-        """Say whether a bound is reached, with so much more."""
+        """Return whether a bound is reached, with so much more."""
         return (
             self.events + more_events >= limits.pending_events
             or self.bytes + more_bytes >= limits.pending_bytes
@@ -134,7 +196,7 @@ class Writer:
                 self._refuse()
             if limits.on_full == "raise" and gathered.pending and gathered.reach(limits, count, weight):
                 raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
-            # Whoever brings many events mostly waits for them: only those that gathered before are overdue.
+            # A caller with many events mostly waits for them: only those that gathered before are overdue.
             due = not self._called or (self._napping and gathered.events >= COMMIT_AT_EVENTS)
             gathered.pending.append((receipt, rows, keep_refused))
             gathered.events += count
@@ -168,9 +230,9 @@ class Writer:
         except TimeoutError:
             raise TimeoutError(f"receipt: not durable within {timeout_s:g} s") from None
 
-    def _lead(self, needless: Callable[[], bool], timeout_s: float | None = None) -> None:
-        """Commit what has gathered unless that becomes needless while another thread does so."""
-        if self._leadership.take(needless, timeout_s):
+    def _lead(self, is_done: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Commit what has gathered unless another thread does so first."""
+        if self._leadership.take(is_done, timeout_s):
             try:
                 self._commit_gathered()
             finally:
@@ -184,7 +246,7 @@ class Writer:
             raise error from self._failure
 
     def close(self) -> None:
-        """Commit what is left and stop; raises a failure that nobody has seen yet.
+        """Commit what is left and stop; raises a failure that no caller has seen yet.
 
         In a forked child it only lets go: what the parent accepted is the parent's to commit.
         """
@@ -200,8 +262,8 @@ class Writer:
         try:
             if self._failure is None:
                 self.commit()
-                with suppress(AuditError, OSError):  # whoever comes next finds out by itself
-                    self._queue.give_room_back()
+                with suppress(AuditError, OSError):  # the next process finds out by itself
+                    self._queue.trim_space()
         finally:
             self._queue.close()
         self.raise_failure()
@@ -249,8 +311,8 @@ class Writer:
     def _commit_plain(self, taken: _Gathered) -> None:
         """Commit events without ids: encoded before the lock is taken."""
         batches = [rows for _, rows, _ in taken.pending]
-        blocks = blocks_of(batches, self._attrs_at, events=taken.events, weight=taken.bytes)
-        commit = self._queue.commit(blocks, self._clock.now_us())
+        payloads = payloads_of(batches, self._attrs_at, events=taken.events, weight=taken.bytes)
+        commit = self._queue.commit(payloads, self._clock.now_us())
         seq = commit.first_seq
         for receipt, _, _ in taken.pending:
             receipt.resolve(seq)
@@ -268,8 +330,8 @@ class Writer:
             new = [verdict.rows for verdict in verdicts]
             first = self._queue.next_seq
             if any(new):
-                blocks = blocks_of(new, self._attrs_at, events=taken.events, weight=taken.bytes)
-                commit: Commit = self._queue.write(blocks, self._clock.now_us())
+                payloads = payloads_of(new, self._attrs_at, events=taken.events, weight=taken.bytes)
+                commit: Commit = self._queue.write(payloads, self._clock.now_us())
                 first = commit.first_seq
             seq = first
             for batch in new:
@@ -343,7 +405,7 @@ class Writer:
     def _sleep(self) -> bool:
         """Wait until there is something to commit or to look after; false once the writer is closed.
 
-        Whoever waits for each event commits for itself, and calls the thread no more than once per nap.
+        A caller that waits for each event commits it itself, and calls the thread no more than once per nap.
         """
         with self._gathering:
             if not self._called and not self._over():

@@ -23,8 +23,7 @@ from auditkit.event import (
     Rules,
 )
 from auditkit.event.columns import Table, rows_as_columns
-from auditkit.queue.batches import as_rows
-from auditkit.queue.columns import compacted
+from auditkit.queue.payload import as_rows, without_views
 from auditkit.timerange import from_us, to_us
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -88,7 +87,7 @@ def by_columns(table: Table) -> tuple[list[Row], list[Refused]]:
         SCHEMA, table, RULES, lambda at, error, _row: refused.append((at, error.field, error.reason))
     )
     assert batch is not None
-    return list(as_rows(compacted(batch))), refused
+    return list(as_rows(without_views(batch))), refused
 
 
 def shapes(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Table]:

@@ -7,9 +7,8 @@ import polars as pl
 
 from auditkit.event import EventSchema, Rules
 from auditkit.event.columns import rows_as_columns
-from auditkit.queue.blocks import TOKEN, decode_frames, encode_rows, tokens_of
-from auditkit.queue.columns import column_payloads
 from auditkit.queue.frames import EVENTS, Frame
+from auditkit.queue.payload import TOKEN, column_payloads, decode_frames, encode_rows, tokens_of
 
 PATH = Path("x.wal")
 RULES = Rules(now_us=1_700_000_000_000_000, max_ahead_us=10**12)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from auditkit.errors import ClosedError
-from auditkit.queue.batches import BLOCK_ROWS
-from auditkit.queue.writer import COMMIT_AT_EVENTS, Writer
+from auditkit.queue.group_commit import COMMIT_AT_EVENTS, Writer
+from auditkit.queue.payload import PAYLOAD_ROWS
 from tests.fakes import FailingDisk, ManualClock
 from tests.queue.conftest import Bench
 
@@ -53,7 +53,7 @@ def test_an_empty_batch_is_done_at_once(rig: Rig) -> None:
 
 def test_a_large_batch_goes_through_several_blocks(rig: Rig) -> None:
     """A batch larger than a block is committed whole with one sync."""
-    rows = [rig.bench.row("a")] * (2 * BLOCK_ROWS + 5)
+    rows = [rig.bench.row("a")] * (2 * PAYLOAD_ROWS + 5)
     assert rig.writer.submit(rows).wait() == 0
     assert rig.writer.counters.commits == 1
     assert len(rig.bench.actions()) == len(rows)

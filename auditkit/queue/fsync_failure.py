@@ -1,6 +1,6 @@
-"""The note that a sync of the queue has failed, shared by all processes of this boot.
+"""A failed fsync of the queue, noted for all processes of this boot.
 
-It lies in the content of `queue.lock`, written once when the trail is created and only overwritten in place
+The note is the content of `queue.lock`, written once when the trail is created and only overwritten in place
 afterwards, so that noting a failure allocates nothing even on a full disk.  It needs no durability: after a crash
 of the system the page cache is gone, and what storage really holds is what recovery finds.
 """
@@ -48,7 +48,7 @@ def unpack_note(data: bytes) -> FailureNote:
 
 
 class FailureWatch:
-    """The note as one writer sees it: whether a sync failed since it was opened, and what to tell the others."""
+    """The note as one writer sees it: whether a sync failed since it was opened, and how to note one."""
 
     def __init__(self, disk: Disk, path: Path) -> None:
         self._disk = disk
@@ -61,8 +61,8 @@ class FailureWatch:
         """Whether `close` was called."""
         return self._fd < 0
 
-    def has_heard(self) -> bool:
-        """Say whether anybody's sync has failed."""
+    def has_failed(self) -> bool:
+        """Return whether a sync of any process failed since this object was made."""
         content = self._disk.read(self._fd, NOTE_BYTES, 0)
         return content != self._content and unpack_note(content).epoch != self._epoch
 
@@ -70,12 +70,12 @@ class FailureWatch:
         """Return what the note says."""
         return read_note(self._disk, self._fd)
 
-    def tell(self, first_seq: int, durable_end: int) -> None:
+    def note_failure(self, first_seq: int, durable_end: int) -> None:
         """Note that a sync of the file has failed, and where its durable bytes end; not yet durable."""
         self._write(FailureNote(epoch=self._epoch + 1, first_seq=first_seq, durable_end=durable_end))
 
     def clear(self, note: FailureNote) -> None:
-        """Say that the failed file was replaced, durably: a note that came back would replace its replacement."""
+        """Note that the failed file was replaced, durably: a note that came back would replace its replacement."""
         self._write(FailureNote(epoch=note.epoch))
         try:
             self._disk.sync_data(self._fd)

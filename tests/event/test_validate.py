@@ -205,7 +205,7 @@ def test_the_compiled_shape_vouches_only_for_what_a_closer_look_accepts(name: st
             return str(exc)
 
     found = outcome(lambda: schema.row(given, RULES)[:-1])
-    assert found == outcome(lambda: schema._judged_row(given, RULES, own=False))
+    assert found == outcome(lambda: schema._suspect_row(given, RULES, own=False))
     assert isinstance(found, str) or {type(item) for item in found} <= {type(None), str, int, float}
 
 

@@ -43,7 +43,7 @@ def test_a_trail_shows_window_events_actors_queue_and_retention(make_trail: Call
         "              by       3 actors from 1 source",
         f"queue         waiting  1 event, {trail.stats().queue.bytes} B",
         "retention     policy   keep 30d; expired before 2026-10-25 08:00 UTC",
-        "dead letters  kept     1",
+        "dead letters  waiting  1",
         f"activity      counts   {spark}  events per hour, at most 2, Europe/Stockholm",
     ]
 

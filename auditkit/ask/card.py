@@ -48,7 +48,7 @@ def _card(view: View, title: str) -> Card:
         ("retention", [("policy", f"{numbers.retention.policy}{_expiry(numbers)}")]),
     ]
     if numbers.dead_letters:
-        last.append(("dead letters", [("kept", f"{numbers.dead_letters:,}")]))
+        last.append(("dead letters", [("waiting", f"{numbers.dead_letters:,}")]))
     if snapshot.as_of > MOST_EVENTS:
         return make_card(title, [("events", [("accepted", f"{snapshot.as_of:,}")]), *last])
     groups = group.group_by(

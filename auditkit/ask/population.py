@@ -18,7 +18,7 @@ from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.source import retrying
 from auditkit.trail.view import View
 from auditkit.where import Where, compile_where
-from auditkit.write.retry import kept_letters
+from auditkit.write.retry import count_waiting
 
 _OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
@@ -118,7 +118,7 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
         expired=expired,
         pruned=pruned,
         exact=all(_inside(stone, window, snapshot.as_of) for stone in stones),
-        dead_letters=sum(kept.never_an_event for kept in kept_letters(view.core)),
+        dead_letters=count_waiting(view.core),
         missing=_missing(view, snapshot),
         horizon=None if snapshot.horizon_us is None else from_us(snapshot.horizon_us),
         policy=str(snapshot.policy),

@@ -5,12 +5,12 @@ from auditkit.keep.due import flush_is_due
 from auditkit.keep.maintain import waits_for_hand
 from auditkit.keep.prune import plan_whole
 from auditkit.queue.consumers import read_positions
-from auditkit.queue.dead_letters import count_letters
 from auditkit.queue.group_commit import Counters
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.summaries import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
+from auditkit.write.retry import count_waiting
 
 
 def stats(core: Core, snapshot: Snapshot) -> Stats:
@@ -25,7 +25,7 @@ def stats(core: Core, snapshot: Snapshot) -> Stats:
         queue=_queue(core, snapshot),
         segments=segments,
         retention=retention,
-        dead_letters=count_letters(core.layout),
+        dead_letters=count_waiting(core),
         consumers=_consumers(core, snapshot.committed_seq),
         unrecorded=core.unrecorded,
         due=tuple(task for task, waits in due.items() if waits),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from auditkit.errors import ClosedError
 from auditkit.queue.consumers import Attempt, ConsumerFile, Position
-from auditkit.queue.dead_letters import DeadLetter, describe_input, keep_letters, read_letters
+from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_letters
 from auditkit.trail.handle import Core
 
 MAX_BACKOFF_S = 60.0
@@ -277,9 +277,6 @@ class RedeliveryState:
         letter = DeadLetter(
             recorded_us=core.clock.now_us(),
             reason=f"given up after {times}: {last.reason or 'not acknowledged'}",
-            field=None,
-            line=None,
-            input=describe_input({name: value for name, value in pending.event.items() if value is not None}),
             consumer=file.name,
             seq=pending.seq,
         )

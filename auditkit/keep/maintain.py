@@ -15,6 +15,7 @@ from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.summaries import FlushSummary
 from auditkit.write.flush import flush
+from auditkit.write.retry import expire_letters
 
 
 def prune_if_due(core: Core) -> PruneSummary | None:
@@ -39,6 +40,7 @@ def prune_if_due(core: Core) -> PruneSummary | None:
         return None
     if not planned:
         note_enforced(core, horizon)
+        expire_letters(core, cutoff)
         return None
     return prune(core, exact=False)
 

@@ -30,6 +30,7 @@ from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import PRUNED, Snapshot, by_producers
 from auditkit.write.append import own_row
 from auditkit.write.flush import flush, remove_leftovers, write_directly
+from auditkit.write.retry import expire_letters
 
 _IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
@@ -100,6 +101,7 @@ def prune(
             core.source.files.forget_others(
                 {row.path for row in snapshot.catalog.segments}.difference(cut.row.path for cut in cuts)
             )
+            expire_letters(core, cutoff_us)
     return PruneSummary(
         plan=current,
         events=sum(cut.stone.rows for cut in cuts),

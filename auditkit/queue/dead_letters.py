@@ -1,68 +1,148 @@
-"""Dead letters: inputs that could not become events, kept with the reason, so that nothing vanishes silently.
+"""Dead letters: inputs that could not become events, kept with the reason, so that none vanishes silently.
 
-One JSON object per line in `dead-letters/<UTC date>.jsonl`; appended and synced, never rewritten.
+One JSON object per line in `dead-letters/<UTC date>.jsonl`, appended and synced, with the CRC-32 of its other fields.
+No line is ever rewritten, so a line's number stays its name.  A last line without its end was never acknowledged: the
+next writer cuts it off.  Any other line that does not read is damage, and is returned as a letter that says so.
+
+A day's file is removed once the whole day is expired by the longest retention rule.
 """
 
 import json
 import time
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import LockedError
-from auditkit.timerange import from_us
+from auditkit.timerange import from_us, to_us
 
 LOCK_TIMEOUT_S = 30.0
 MAX_INPUT_CHARACTERS = 4 * 1024 * 1024
+
+_CRC = b', "crc": '
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """One refused input: when, why, which field, where in its source (line, from 1), and the input as given.
 
-    One that a consumer gave up on is an event of the trail: it has the consumer's name and the event's seq.
+    One that a consumer gave up on names the consumer and the event's seq instead of an input: the event is in the
+    trail, for as long as that is retained.
     """
 
     recorded_us: int
     reason: str
-    field: str | None
-    line: int | None
-    input: str
+    field: str | None = None
+    line: int | None = None
+    input: str = ""
     consumer: str | None = None
     seq: int | None = None
+    damaged: bool = False
+    """Whether the stored line does not read any more: `input` is what there is of it."""
 
 
 def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[DeadLetter]) -> None:
-    """Append letters to the file of their day; on return they are durable."""
+    """Append letters to the file of their day.
+
+    On return they are durable.  If it raises, some of them may be kept, each whole.
+    """
     by_day: dict[str, list[bytes]] = {}
     for letter in letters:
         by_day.setdefault(f"{from_us(letter.recorded_us):%Y-%m-%d}", []).append(_line(letter))
     for day, lines in by_day.items():
-        path = layout.dead_letters / f"{day}.jsonl"
-        fd = _open_or_create(disk, path, modes)
+        fd = _open_locked(disk, layout.dead_letters / f"{day}.jsonl", modes)
         try:
-            _lock(disk, fd, path)
-            end = disk.status(fd).st_size
-            # A line that a dead writer left unfinished is closed first, so that it spoils none but itself.
-            torn = end > 0 and disk.read(fd, 1, end - 1) != b"\n"
-            disk.write(fd, (b"\n" if torn else b"") + b"".join(lines), end)
+            size = disk.size(fd)
+            end = _whole_lines(disk, fd, size)
+            if end < size:  # what a writer that died left unfinished
+                disk.truncate(fd, end)
+            disk.write(fd, b"".join(lines), end)
             disk.sync(fd)
         finally:
             disk.close(fd)
-        disk.sync_directory(
-            layout.dead_letters
-        )  # also where it was there: its creator may have died before this
+        # Also where the file was there: the writer that created it may have died before this.
+        disk.sync_directory(layout.dead_letters)
 
 
-def _lock(disk: Disk, fd: int, path: Path) -> None:
-    """Take the file's lock, which others hold for one append only; closing the file gives it back."""
+def read_letters(layout: Layout) -> Iterator[DeadLetter]:
+    """Yield all dead letters, oldest first."""
+    return (letter for _name, letter in read_numbered(layout))
+
+
+def read_numbered(layout: Layout) -> Iterator[tuple[str, DeadLetter]]:
+    """Yield every dead letter with its name, `<date>:<line>`, oldest first.
+
+    A damaged line is yielded as a letter whose reason names file, line and offset.  A last line without its end is
+    left out: it was never acknowledged.
+    """
+    for day, path in _days(layout):
+        offset = 0
+        for number, line in enumerate(_lines(path), 1):
+            yield f"{path.stem}:{number}", _letter(line) or _damaged(day, path, number, offset, line)
+            offset += len(line)
+
+
+def expired_days(layout: Layout, cutoff_us: int) -> list[Path]:
+    """Return the files of the days that ended at or before a moment."""
+    return [path for day, path in _days(layout) if to_us(day + timedelta(days=1)) <= cutoff_us]
+
+
+def remove_day(disk: Disk, path: Path) -> None:
+    """Remove a day's letters; on return they are gone durably.  A day to which letters are added just now stays."""
+    try:
+        fd = disk.open(path, write=True)
+    except FileNotFoundError:
+        return
+    try:
+        if disk.lock(fd):
+            disk.unlink(path)
+            disk.sync_directory(path.parent)
+    finally:
+        disk.close(fd)
+
+
+def count_letters(path: Path) -> int:
+    """Return how many letters a day's file holds."""
+    return sum(1 for _ in _lines(path))
+
+
+def _days(layout: Layout) -> Iterator[tuple[datetime, Path]]:
+    """Yield the beginning of each day with letters and its file, oldest first."""
+    for path in sorted(layout.dead_letters.glob("*.jsonl")):
+        with suppress(ValueError):  # another file of that ending
+            yield datetime.strptime(path.stem, "%Y-%m-%d").replace(tzinfo=UTC), path
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the whole lines of a day's file; none where it expired meanwhile."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _open_locked(disk: Disk, path: Path, modes: Modes) -> int:
+    """Open a day's file, created where there is none, with its lock, which closing the file releases."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while not disk.lock(fd):
-        if time.monotonic() > deadline:
-            raise LockedError(f"{path}: held by another process for more than {LOCK_TIMEOUT_S:g} s")
-        time.sleep(0.001)
+    while True:
+        fd = _open_or_create(disk, path, modes)
+        try:
+            while not disk.lock(fd):
+                if time.monotonic() > deadline:
+                    raise LockedError(f"{path}: held by another process for more than {LOCK_TIMEOUT_S:g} s")
+                time.sleep(0.001)
+            if disk.status(fd).st_nlink:
+                return fd
+        except BaseException:
+            disk.close(fd)
+            raise
+        disk.close(fd)  # removed between opening and locking
 
 
 def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:
@@ -72,29 +152,38 @@ def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:
         pass
     try:
         return disk.open(path, write=True, create_mode=modes.file)
-    except FileExistsError:  # somebody else was faster
+    except FileExistsError:  # created meanwhile by another writer
         return disk.open(path, write=True)
 
 
-def read_letters(layout: Layout) -> Iterator[DeadLetter]:
-    """Yield all dead letters, oldest first; an unfinished line of a dead writer is passed over."""
-    return (letter for _name, letter in read_numbered(layout))
+def _whole_lines(disk: Disk, fd: int, size: int) -> int:
+    """Return where the last whole line ends, looking backwards from the end of the file."""
+    end = size
+    while end > 0:
+        begin = max(0, end - 65536)
+        found = disk.read(fd, end - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
 
 
-def read_numbered(layout: Layout) -> Iterator[tuple[str, DeadLetter]]:
-    """Yield every dead letter with its name, `<date>:<line>`, which stays its name: no line is ever rewritten."""
-    for path in sorted(layout.dead_letters.glob("*.jsonl")):
-        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-            try:  # not msgspec, which refuses lone surrogates
-                letter = DeadLetter(**json.loads(line))
-            except (ValueError, TypeError):
-                continue
-            yield f"{path.stem}:{number}", letter
+def _letter(line: bytes) -> DeadLetter | None:
+    """Return the letter of a whole line, `None` where it is damaged."""
+    body, mark, crc = line.rpartition(_CRC)
+    body += b"}"
+    if not mark or crc != b"%d}\n" % zlib.crc32(body):
+        return None
+    return msgspec.convert(json.loads(body), DeadLetter)  # not msgspec.json, which refuses lone surrogates
 
 
-def count_letters(layout: Layout) -> int:
-    """Return how many dead letters the trail holds."""
-    return sum(path.read_bytes().count(b"\n") for path in layout.dead_letters.glob("*.jsonl"))
+def _damaged(day: datetime, path: Path, number: int, offset: int, line: bytes) -> DeadLetter:
+    return DeadLetter(
+        recorded_us=to_us(day),
+        reason=f"damaged: {path.name}, line {number}, offset {offset}: checksum mismatch",
+        input=line[:-1].decode(errors="backslashreplace")[:MAX_INPUT_CHARACTERS],
+        damaged=True,
+    )
 
 
 def describe_input(given: object) -> str:
@@ -114,7 +203,7 @@ def describe_input(given: object) -> str:
 
 
 def _line(letter: DeadLetter) -> bytes:
-    fields = {
+    fields: dict[str, str | int | None] = {
         "recorded_us": letter.recorded_us,
         "reason": letter.reason,
         "field": letter.field,
@@ -123,6 +212,5 @@ def _line(letter: DeadLetter) -> bytes:
     }
     if letter.consumer is not None:
         fields |= {"consumer": letter.consumer, "seq": letter.seq}
-    return (
-        json.dumps(fields).encode() + b"\n"
-    )  # ASCII only: a lone surrogate in the input survives as an escape
+    body = json.dumps(fields).encode()  # ASCII only: a lone surrogate in the input survives as an escape
+    return body[:-1] + _CRC + b"%d}\n" % zlib.crc32(body)

@@ -83,7 +83,7 @@ def pauses(page: Cover) -> pl.DataFrame:
 def _became(kept: KeptLetter) -> str:
     if kept.retried is not None:
         return f"an event by a retry (seq {kept.retried:,})"
-    return "nothing" if kept.never_an_event else "an event that a consumer gave up on"
+    return "nothing" if kept.waits else "an event that a consumer gave up on"
 
 
 def _moment(us: int, zone: str) -> datetime:

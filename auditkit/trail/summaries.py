@@ -93,6 +93,7 @@ class Stats:
     segments: SegmentStats
     retention: RetentionStats
     dead_letters: int
+    """Inputs that have become no event, by a retry either; what consumers gave up on is in their `given_up`."""
     consumers: tuple[ConsumerStats, ...] = ()
     unrecorded: int = 0
     """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
@@ -107,7 +108,7 @@ class Stats:
             ("queue", _queue_rows(self.queue)),
             ("segments", _segment_rows(self.segments)),
             ("retention", _retention_rows(self.retention)),
-            ("dead letters", [("kept", f"{self.dead_letters:,}")]),
+            ("dead letters", [("waiting", f"{self.dead_letters:,}")]),
         ]
         if self.consumers:
             rows.append(

@@ -1,7 +1,7 @@
-"""Dead letters a second time: which inputs still wait, and appending those that have become valid.
+"""Dead letters after they were kept: which still wait, retrying them, and removing those that are expired.
 
-The files of letters are never rewritten.  That a letter was retried is said by the trail itself: the events made of
-letters and an own event that names those letters are one batch, durable together or not at all, so that no letter
+The files of letters are never rewritten.  That a letter was retried is recorded by the trail itself: the events made
+of letters and an own event that names those letters are one batch, durable together or not at all, so that no letter
 becomes an event twice, whatever dies in between.  One retry works at a time (`dead-letters/retry.lock`).
 """
 
@@ -18,14 +18,16 @@ from msgspec.structs import replace
 from auditkit.disk.durable import FileLock
 from auditkit.errors import InvalidEventError, LockedError
 from auditkit.event import OWN_SOURCE, Row, Rules
-from auditkit.queue.dead_letters import DeadLetter, read_numbered
+from auditkit.queue.dead_letters import DeadLetter, count_letters, expired_days, read_numbered, remove_day
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import EVERYTHING, from_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import own_events
 from auditkit.trail.source import retrying
+from auditkit.write.append import append_own
 
 RETRIED = "dead-letters.retried"
+EXPIRED = "dead-letters.expired"
 BATCH_LETTERS = 1_000
 
 Revive = Callable[[DeadLetter], Mapping[str, Any]]
@@ -34,15 +36,15 @@ Revive = Callable[[DeadLetter], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLetter:
-    """A dead letter, its name `<date>:<line>`, and the seq of the event that says it was retried."""
+    """A dead letter, its name `<date>:<line>`, and the seq of the event that records its retry."""
 
     name: str
     letter: DeadLetter
     retried: int | None
 
     @property
-    def never_an_event(self) -> bool:
-        """Whether the input has not become an event; what a consumer gave up on was one."""
+    def waits(self) -> bool:
+        """Whether the input has become no event; what a consumer gave up on is one."""
         return self.retried is None and self.letter.consumer is None
 
 
@@ -72,9 +74,34 @@ class RetrySummary:
 
 def kept_letters(core: Core) -> Iterator[KeptLetter]:
     """Yield all dead letters with what became of them, oldest first."""
-    retried = _retried(core)
+    retried: dict[str, int] | None = None
     for name, letter in read_numbered(core.layout):
+        if retried is None:
+            retried = _retried(core)
         yield KeptLetter(name=name, letter=letter, retried=retried.get(name))
+
+
+def count_waiting(core: Core) -> int:
+    """Return the number of dead letters: inputs that have become no event, by a retry either.
+
+    Damaged letters count.  What consumers gave up on does not: those are events of the trail, and each consumer's
+    `given_up` counts them.
+    """
+    return sum(kept.waits for kept in kept_letters(core))
+
+
+def expire_letters(core: Core, cutoff_us: int) -> int:
+    """Remove the letters of days that are wholly expired, and return how many.
+
+    An own event records their number first, durably.  If it raises, each day's letters are all there or all gone.
+    """
+    days = [(path, count_letters(path)) for path in expired_days(core.layout, cutoff_us)]
+    count = sum(letters for _, letters in days)
+    if count:
+        append_own(core, EXPIRED, {"letters": count, "cutoff_us": cutoff_us})
+    for path, _ in days:
+        remove_day(core.disk, path)
+    return count
 
 
 def retry_letters(
@@ -137,6 +164,9 @@ def _retry(core: Core, chosen: Iterator[KeptLetter], revive: Revive, *, dry_run:
             if kept.letter.consumer is not None:
                 consumers += 1
                 continue
+            if kept.letter.damaged:
+                dead.append(StillDead(name=kept.name, field="letter", reason=kept.letter.reason))
+                continue
             try:
                 rows.append(core.schema.row(revive(kept.letter), rules, spill=True))
                 names.append(kept.name)
@@ -179,7 +209,7 @@ def _append(
 
 
 def _retried(core: Core) -> dict[str, int]:
-    """Return the names of the letters that became events, with the seq of the event that says so."""
+    """Return the names of the letters that became events, with the seq of the event that records it."""
 
     def attempt() -> dict[str, int]:
         snapshot = core.source.snapshot()
@@ -199,7 +229,7 @@ def _retried(core: Core) -> dict[str, int]:
 
 @contextmanager
 def _alone(core: Core, *, dry_run: bool) -> Iterator[None]:
-    """Keep other retries away; one that changes nothing needs to keep away nobody."""
+    """Hold the lock of retries; a dry run needs none."""
     if dry_run:
         yield
         return
@@ -210,7 +240,7 @@ def _alone(core: Core, *, dry_run: bool) -> Iterator[None]:
     lock = FileLock(core.disk, path)
     if not lock.try_acquire():
         lock.close()
-        raise LockedError("dead letters: somebody else is retrying them")
+        raise LockedError("dead letters: another retry is at work")
     try:
         yield
     finally:

@@ -156,10 +156,28 @@ def test_an_event_given_too_often_becomes_a_dead_letter(trail: Trail) -> None:
     (letter,) = read_letters(trail.core.layout)
     assert letter.reason == "given up after 3 deliveries: mailbox full for the 3. time"
     assert (letter.consumer, letter.seq, letter.field, letter.line) == ("mailer", 1, None, None)
-    assert '"actor": "ann"' in letter.input
+    assert letter.input == ""
     assert dict(read_positions(trail.core.layout))["mailer"].given_up == 1
-    assert trail.stats().dead_letters == 1
+    assert (trail.stats().dead_letters, trail.stats().consumers[0].given_up) == (0, 1)
     assert seqs(mailer(trail)) == []
+
+
+def test_a_dead_letter_of_a_consumer_names_the_event_and_repeats_nothing_of_it(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """Once an event is pruned nothing on disk holds any of it, though a consumer had given it up."""
+    trail = make_trail(retention="10d")
+    ts = datetime(2026, 11, 16, tzinfo=UTC)
+    trail.append(action="login", ts=ts, actor="ann-7f3a", attrs={"password": "hunter-2"}).wait()
+    next(mailer(trail, max_deliver=1)).fail("mailbox full")
+    assert list(mailer(trail, max_deliver=1)) == []
+    clock.advance(days=3)
+    trail.append(action="later").wait()
+    assert trail.prune().events == 1
+    (letter,) = read_letters(trail.core.layout)
+    assert (letter.consumer, letter.seq) == ("mailer", 0)
+    held = [path.read_bytes() for path in trail.path.rglob("*") if path.is_file()]
+    assert not [data for data in held if b"ann-7f3a" in data or b"hunter-2" in data]
 
 
 def test_a_death_between_letter_and_position_leaves_one_letter(make_trail: Callable[..., Trail]) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from auditkit.disk.durable import PosixDisk
-from auditkit.disk.layout import modes_for
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import EventSchema, Row
-from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_letters
 from auditkit.queue.dedup import DedupIndex, pack_entries
 from auditkit.queue.frames import COMMIT_MARK, EVENTS, HEADER_BYTES, pack_frame, parse_frames
 from auditkit.queue.group_commit import Writer
@@ -254,20 +252,3 @@ def test_long_texts_never_make_a_frame_that_no_reader_takes(bench: Bench) -> Non
     assert [payload.ends_batch for payload in payloads] == [False] * (len(payloads) - 1) + [True]
     with pytest.raises(ValueError, match="too large"):
         pack_frame(EVENTS, 0, 1, recorded_us=0, durable=0, payload=bytes((1 << 28) + 1))
-
-
-@pytest.fixture
-def held_letters(bench: Bench) -> Path:
-    """Return a file of dead letters whose folder entry nobody has synced yet."""
-    path = bench.layout.dead_letters / "2023-11-14.jsonl"
-    path.write_bytes(b'{"torn')
-    return path
-
-
-def test_letters_in_a_dead_writers_file_are_whole(bench: Bench, held_letters: Path) -> None:
-    """A line that a dead writer left unfinished spoils none but itself."""
-    letter = DeadLetter(recorded_us=RULES.now_us, reason="r", field=None, line=1, input="i")
-    keep_letters(PosixDisk(), bench.layout, modes_for(None), [letter])
-    assert list(read_letters(bench.layout)) == [letter]
-    assert held_letters.read_bytes().startswith(b'{"torn\n')
-    assert list(bench.layout.dead_letters.iterdir()) == [held_letters]

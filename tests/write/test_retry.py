@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,10 +13,15 @@ from typing import Any
 import pytest
 
 import auditkit as ak
+from auditkit import reporting
 from auditkit.api import Trail
+from auditkit.ask.card import trail_card
+from auditkit.ask.population import population
+from auditkit.cli.metrics import exposition
 from auditkit.disk.durable import FileLock
 from auditkit.errors import ClosedError, InvalidEventError, LockedError
 from auditkit.queue.dead_letters import DeadLetter, read_letters, read_numbered
+from auditkit.timerange import from_us
 from auditkit.write import retry as retrying_letters
 from auditkit.write.flush import keep_dead_letters
 from auditkit.write.retry import RetrySummary, as_given, kept_letters, retry_letters
@@ -141,14 +147,14 @@ def test_events_that_a_consumer_gave_up_on_are_left_alone(trail: Trail) -> None:
 
 
 def test_names_hold_beside_torn_lines(trail: Trail) -> None:
-    """A letter's name is its physical line, also behind one that a dead writer left unfinished."""
+    """A letter's name is its physical line; one that a dead writer left unfinished never had a name."""
     keep(trail, {"action": "a"})
     path = trail.path / "dead-letters" / "2026-11-24.jsonl"
     with path.open("ab") as file:
         file.write(b'{"recorded_us": 17, "reas')
     assert [name for name, _ in read_numbered(trail.core.layout)] == ["2026-11-24:1"]
     keep(trail, {"action": "b"})
-    assert [name for name, _ in read_numbered(trail.core.layout)] == ["2026-11-24:1", "2026-11-24:3"]
+    assert [name for name, _ in read_numbered(trail.core.layout)] == ["2026-11-24:1", "2026-11-24:2"]
     assert retry(trail).events == 2
 
 
@@ -247,7 +253,7 @@ def test_one_retry_at_a_time(trail: Trail) -> None:
     retry(trail)
     lock = FileLock(trail.core.disk, trail.core.layout.retry_lock)
     assert lock.try_acquire()
-    with pytest.raises(LockedError, match="somebody else is retrying"):
+    with pytest.raises(LockedError, match="another retry is at work"):
         retry(trail)
     assert retry(trail, dry_run=True).events == 0
     lock.close()
@@ -283,3 +289,109 @@ def test_revive_may_say_no(trail: Trail) -> None:
     summary = retry_letters(trail.core, revive)
     assert (summary.events, summary.still_dead[0].reason) == (1, "missing")
     assert trail.range()["attrs"].to_list() == ['{"time": 5}']
+
+
+def damage(trail: Trail, old: bytes, new: bytes) -> None:
+    """Change bytes in the file of letters."""
+    (path,) = (trail.path / "dead-letters").glob("*.jsonl")
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
+def test_a_damaged_letter_is_named_and_counted(trail: Trail) -> None:
+    """It is listed with file, line and offset, stays dead in a retry, and does not keep others from it."""
+    keep(trail, {"action": "a"}, {"action": "b"}, {"action": "c"})
+    damage(trail, b"b", b"x")
+    assert trail.stats().dead_letters == 3
+    reason = [kept.letter.reason for kept in kept_letters(trail.core)][1]
+    assert reason.startswith("damaged: 2026-11-24.jsonl, line 2, offset")
+    summary = retry(trail)
+    assert (summary.events, [dead.name for dead in summary.still_dead]) == (2, ["2026-11-24:2"])
+    assert summary.still_dead[0].reason == reason
+    assert actions(trail) == ["a", "c"]
+    assert trail.stats().dead_letters == 1
+    assert list(reporting.dead_letters(trail)["reason"])[1] == reason
+
+
+def test_there_is_one_count_of_dead_letters(trail: Trail, clock: ManualClock) -> None:
+    """Statistics, metrics, card and population count inputs that became no event; not retried ones, not consumers' ones."""
+    soon = {"action": "launch", "ts": (datetime(2026, 11, 24, 8, tzinfo=UTC) + timedelta(days=3)).isoformat()}
+    trail.extend([{"action": ""}, soon, {"action": "now"}, {"actor": "\n"}], on_invalid="dead-letter").wait()
+    with trail.follow("mailer", max_deliver=1, retry_s=0, timeout_s=0) as follower:
+        next(follower)
+        assert list(follower) == []
+    (path,) = (trail.path / "dead-letters").glob("*.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"recorded_us": 17, "reas')
+
+    def counts() -> list[int]:
+        stats = trail.stats()
+        metrics = exposition(stats, trail="audit", trail_id=trail.trail_id)
+        texts = [metrics, str(stats), str(trail_card(trail.view))]
+        patterns = [r"auditkit_dead_letters{.*} (\d+)", *[r"dead letters +waiting +(\d+)"] * 2]
+        asked = population(trail.view, None, None, where=None, tz=None)
+        found = [re.search(pattern, text) for pattern, text in zip(patterns, texts, strict=True)]
+        return [stats.dead_letters, asked.dead_letters, *(int(match[1]) for match in found if match)]
+
+    assert counts() == [3] * 5
+    clock.advance(days=4)
+    assert retry(trail).events == 1
+    assert counts() == [2] * 5
+
+
+def test_letters_expire_with_the_events_of_their_day(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """A prune removes the letters of days that are wholly expired, files and all, and an own event records how many."""
+    trail = make_trail(retention="10d")
+    keep(trail, {"action": ""}, {"action": "password: hunter-2", "seq": 1})
+    clock.advance(days=1)
+    keep(trail, {"action": ""})
+    clock.advance(days=9, hours=15, minutes=59)
+    trail.append(action="new").wait()
+    assert (trail.prune().events, trail.stats().dead_letters) == (0, 3)
+    clock.advance(minutes=1)
+    trail.append(action="new").wait()
+    assert trail.stats().dead_letters == 3
+    assert trail.prune().events == 0
+    assert [kept.name for kept in kept_letters(trail.core)] == ["2026-11-25:1"]
+    assert [path.name for path in (trail.path / "dead-letters").glob("*.jsonl")] == ["2026-11-25.jsonl"]
+    own = trail.tail(1).to_dicts()[0]
+    assert (own["source"], own["action"]) == ("auditkit", "dead-letters.expired")
+    assert json.loads(own["attrs"])["letters"] == 2
+    end = trail.end_seq
+    trail.prune()
+    assert trail.end_seq == end
+
+
+def test_letters_expire_without_being_asked(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """Maintenance that enforces retention removes them too, whether or not events go with them."""
+    trail = make_trail(retention="10d", maintain=True)
+    trail.append(action="old").wait()
+    trail.maintain()
+    keep(trail, {"action": ""})
+    for day in range(1, 12):
+        clock.advance(days=1)
+        trail.append(action="daily").wait()
+        keep(trail, {"action": f"{day}", "seq": 1})
+        trail.maintain()
+    assert [kept.name[:10] for kept in kept_letters(trail.core)] == [
+        f"2026-11-{day}" for day in range(25, 31)
+    ] + [f"2026-12-0{day}" for day in range(1, 6)]
+    quiet = make_trail("quiet", retention="10d")
+    keep(quiet, {"action": ""})
+    quiet.append(action="a").wait()
+    quiet.maintain()
+    for _ in range(3):
+        clock.advance(days=4)
+        quiet.append(action="a", ts=from_us(clock.us)).wait()
+        quiet.maintain()
+    assert list(kept_letters(quiet.core)) == []
+
+
+def test_letters_of_a_trail_without_retention_stay(trail: Trail, clock: ManualClock) -> None:
+    """What is kept for ever keeps its letters for ever."""
+    keep(trail, {"action": ""})
+    clock.advance(days=10_000)
+    trail.append(action="a").wait()
+    trail.prune()
+    assert trail.stats().dead_letters == 1

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import click
 
 from auditkit.api import Trail
-from auditkit.cli.answers import show_events, show_groups
 from auditkit.cli.options import Command
+from auditkit.cli.output import show_events, show_groups
 from auditkit.keep.plan import plan_segments
 from auditkit.opening import create
 from auditkit.retention.policy import declare_policy

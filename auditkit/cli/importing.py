@@ -12,10 +12,9 @@ import click
 import polars as pl
 
 from auditkit.api import Trail
-from auditkit.cli.answers import show_events
 from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
-from auditkit.cli.streams import json_line
+from auditkit.cli.output import json_line, show_events
 from auditkit.sources.foresight import foresee
 from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.sources.readers import FORMATS, Format, Input, guess_format, open_input
@@ -164,7 +163,7 @@ def _progress(what: str, source: Input) -> Iterator[Callable[[Input, Tally | Non
     if not sys.stderr.isatty():
         yield lambda _at, _tally: None
         return
-    from auditkit.cli.progress import progress_bar
+    from auditkit.cli.output import progress_bar
 
     with progress_bar(what, total=source.total, counts_bytes=source.format != "parquet") as advance:
         yield lambda at, tally: advance(at.done, _so_far(tally))

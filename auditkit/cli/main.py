@@ -23,39 +23,35 @@ class _Entry(NamedTuple):
 
 _SECTIONS: dict[str, dict[str, _Entry]] = {
     "Put in": {
-        "init": _Entry("auditkit.cli.starting:init", "Create a trail."),
-        "append": _Entry(
-            "auditkit.cli.entering:append", "Append an event, or JSON lines from standard input."
-        ),
+        "init": _Entry("auditkit.cli.init:init", "Create a trail."),
+        "append": _Entry("auditkit.cli.append:append", "Append an event, or JSON lines from standard input."),
         "import": _Entry("auditkit.cli.importing:import_", "Import JSON lines, CSV or Parquet."),
         "record": _Entry(
-            "auditkit.cli.recording:record", "Run a Python program and record what it sets out to do."
+            "auditkit.cli.append:record", "Run a Python program and record what it sets out to do."
         ),
     },
     "Ask": {
-        "range": _Entry("auditkit.cli.asking:range_", "Show the events of a window, in the order of time."),
-        "group-by": _Entry("auditkit.cli.asking:group_by", "Count and measure events per key."),
-        "downsample": _Entry("auditkit.cli.asking:downsample", "Show a series: events per interval of time."),
-        "tail": _Entry("auditkit.cli.asking:tail", "Show the last events, in the order of acceptance."),
-        "sql": _Entry("auditkit.cli.asking:sql", "Ask in SQL."),
+        "range": _Entry("auditkit.cli.ask:range_", "Show the events of a window, in the order of time."),
+        "group-by": _Entry("auditkit.cli.ask:group_by", "Count and measure events per key."),
+        "downsample": _Entry("auditkit.cli.ask:downsample", "Show a series: events per interval of time."),
+        "tail": _Entry("auditkit.cli.ask:tail", "Show the last events, in the order of acceptance."),
+        "sql": _Entry("auditkit.cli.ask:sql", "Ask in SQL."),
     },
     "Keep": {
-        "stats": _Entry("auditkit.cli.keeping:stats", "Show the state of queue, segments and retention."),
-        "flush": _Entry("auditkit.cli.keeping:flush", "Move queued events into segments."),
-        "maintain": _Entry("auditkit.cli.keeping:maintain", "Do what is due: flush and prune."),
-        "prune": _Entry("auditkit.cli.keeping:prune", "Remove what the retention policy no longer keeps."),
-        "policy": _Entry("auditkit.cli.policies:policy", "Show how long events are kept; decide it anew."),
-        "consumers": _Entry("auditkit.cli.consuming:consumers", "List who follows the trail; forget one."),
+        "stats": _Entry("auditkit.cli.keep:stats", "Show the state of queue, segments and retention."),
+        "flush": _Entry("auditkit.cli.keep:flush", "Move queued events into segments."),
+        "maintain": _Entry("auditkit.cli.keep:maintain", "Do what is due: flush and prune."),
+        "prune": _Entry("auditkit.cli.keep:prune", "Remove what the retention policy no longer keeps."),
+        "policy": _Entry("auditkit.cli.keep:policy", "Show how long events are kept; decide it anew."),
+        "consumers": _Entry("auditkit.cli.consumers:consumers", "List who follows the trail; forget one."),
         "dead-letters": _Entry(
-            "auditkit.cli.letters:dead_letters", "List inputs that were refused; retry them."
+            "auditkit.cli.consumers:dead_letters", "List inputs that were refused; retry them."
         ),
-        "backup": _Entry("auditkit.cli.copying:backup", "Copy a trail that is being written to."),
+        "backup": _Entry("auditkit.cli.init:backup", "Copy a trail that is being written to."),
     },
     "Show": {
-        "report": _Entry(
-            "auditkit.cli.publishing:report", "Run a notebook on a trail and write an HTML report."
-        ),
-        "reviewed": _Entry("auditkit.cli.publishing:reviewed", "Record that somebody has reviewed a report."),
+        "report": _Entry("auditkit.cli.report:report", "Run a notebook on a trail and write an HTML report."),
+        "reviewed": _Entry("auditkit.cli.report:reviewed", "Record that somebody has reviewed a report."),
         "demo": _Entry("auditkit.cli.demo:demo", "See all of it, on events of this machine."),
     },
 }

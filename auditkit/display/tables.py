@@ -5,7 +5,7 @@ The same cells are shown in JupyterLab, in a terminal and in a report: there all
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import escape
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 from polars import selectors
 
-from auditkit.text import label, visible
+from auditkit.text import label, number, visible
 
 MIME = "application/vnd.auditkit.table+json"
 VERSION = 1
@@ -22,6 +22,8 @@ LIMIT = 2000
 _PLAIN_ROWS = 10
 _LAB_ROWS = 100
 """How many rows JupyterLab shows: it has no pages."""
+
+_SHORTEST = {0: "seconds", 3: "milliseconds"}
 
 Kind = Literal["text", "number", "time"]
 
@@ -155,10 +157,15 @@ def listing(value: object, title: str) -> Table:
     )
 
 
+def heading(name: str, dtype: pl.DataType) -> str:
+    """Return a column's heading: times name their zone."""
+    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+    return f"{name} ({zone})" if zone else name
+
+
 def _column(name: str, dtype: pl.DataType) -> Column:
-    if isinstance(dtype, pl.Datetime):
-        return Column(name=f"{name} ({dtype.time_zone})" if dtype.time_zone else name, kind="time")
-    return Column(name=name, kind="number" if dtype.is_numeric() else "text")
+    kind: Kind = "time" if isinstance(dtype, pl.Datetime) else "number" if dtype.is_numeric() else "text"
+    return Column(name=heading(name, dtype), kind=kind)
 
 
 def _kind(values: Sequence[object]) -> Kind:
@@ -186,10 +193,8 @@ def _cell(value: object) -> str | None:
     match value:
         case None | str():
             return value
-        case bool():
-            return "true" if value else "false"
         case int() | float():
-            return f"{value:,}"
+            return _digits(value)
         case datetime():
             return f"{_time(value, 6 if value.microsecond else 0)} {value:%Z}".strip()
     return str(value)
@@ -200,6 +205,49 @@ def _time(moment: datetime, digits: int) -> str:
     fraction = f".{moment:%f}"[: digits + 1] if digits else ""
     repeated = f" ({moment:%Z})" if moment.fold else ""
     return f"{moment:%Y-%m-%d %H:%M:%S}{fraction}{repeated}"
+
+
+def cell(value: object) -> str:
+    """Return a value as one short line of visible text for a terminal; null is an empty cell.
+
+    >>> cell(12345), cell(0.25), cell(None), cell("")
+    ('12,345', '0.25', '', '""')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return number(value)
+    return _digits(value) if isinstance(value, int) else label(value)
+
+
+def _digits(value: float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:,}"
+
+
+def moments(column: pl.Series) -> list[str]:
+    """Return a column of times to the second, or to the millisecond where one of them needs it.
+
+    In UTC without its name (the heading has it); in other zones with the offset, as an hour may come twice.
+    """
+    whole = column.drop_nulls().dt.timestamp("ms") % 1000 == 0
+    return [moment(value, digits=0 if whole.all() else 3) for value in column]
+
+
+def moment(value: datetime | None, *, digits: int = 0) -> str:
+    """Return one time.
+
+    >>> from datetime import UTC
+    >>> moment(datetime(2026, 11, 24, 7, 30, tzinfo=UTC))
+    '2026-11-24 07:30:00'
+    """
+    if value is None:
+        return ""
+    text = value.isoformat(sep=" ", timespec=_SHORTEST[digits])
+    return (
+        text.removesuffix("+00:00")
+        if value.utcoffset() == timedelta(0) and str(value.tzinfo) == "UTC"
+        else text
+    )
 
 
 def read_table(data: object) -> Table | None:

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from auditkit.cli.cells import cell, moments
-from auditkit.cli.streams import json_line, write_csv, write_json
-from auditkit.cli.tables import Column, fit, table_columns
+from auditkit.cli.output import json_line, write_csv, write_json
+from auditkit.display.tables import cell, moments
+from auditkit.display.terminal import Column, fit, table_columns
 from tests.cli.conftest import Run, rows
 
 HOSTILE = [

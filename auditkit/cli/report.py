@@ -10,7 +10,7 @@ import msgspec
 
 from auditkit.cli.failing import FAILED_REPORT, complain
 from auditkit.cli.options import Command, opened, read_conditions, read_pairs, trail_option, window_options
-from auditkit.cli.progress import progress_bar
+from auditkit.cli.output import progress_bar
 from auditkit.where import compile_where
 
 _NAMED_FAILURES = 20

@@ -1,4 +1,4 @@
-"""The command that begins a trail: init."""
+"""Commands that begin a trail and copy one: init, backup."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from auditkit.cli.options import Command, read_pairs
+from auditkit.backups import backup as backup_trail
+from auditkit.cli.options import Command, opened, read_pairs, trail_option
+from auditkit.cli.output import progress_bar
 from auditkit.event import FIELD_TYPES
 from auditkit.opening import TRAIL_VARIABLE, create
 
@@ -104,3 +106,24 @@ def _declared(given: Sequence[str]) -> dict[str, Any]:
             raise click.UsageError(f"--field {name} is given twice.")
         fields[name] = FIELD_TYPES[kind]
     return fields
+
+
+@click.command(
+    "backup",
+    cls=Command,
+    examples="""
+auditkit backup /mnt/backup/audit-2026-11-24
+""",
+)
+@click.argument("target", type=click.Path(path_type=Path))
+@trail_option
+def backup(target: Path, trail_path: Path | None) -> None:
+    """Copy the trail, which others may be writing to, into a new directory, checked and durable.
+
+    The copy is the same trail until somebody appends to it; then it becomes a branch with an id of its own.
+    """
+    with opened(trail_path) as trail:
+        total = trail.stats().segments.bytes
+        with progress_bar("copying", total=total, counts_bytes=True) as show:
+            summary = backup_trail(trail, target, progress=lambda done, _total: show(done, ""))
+    click.echo(str(summary))

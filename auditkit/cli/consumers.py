@@ -1,4 +1,4 @@
-"""The commands about inputs that could not become events: dead-letters list, dead-letters retry."""
+"""Commands about consumers and dead letters: consumers list and forget, dead-letters list and retry."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ import click
 import polars as pl
 
 from auditkit.api import Trail
-from auditkit.cli.answers import TABLE_ROWS, show_groups
 from auditkit.cli.failing import FAILED
 from auditkit.cli.options import CommandGroup, Form, form_options, opened, read_pairs, trail_option
-from auditkit.cli.streams import json_line
+from auditkit.cli.output import TABLE_ROWS, json_line, show_groups
 from auditkit.event import UTC_MICROSECONDS
+from auditkit.follow.follower import forget_consumer
 from auditkit.queue.dead_letters import DeadLetter
 from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.text import counted, visible
@@ -29,7 +29,68 @@ from auditkit.write.retry import (
     retry_letters,
 )
 
-_COLUMNS = {
+_CONSUMER_COLUMNS = {
+    "name": pl.String(),
+    "position": pl.Int64(),
+    "lag": pl.Int64(),
+    "missed": pl.Int64(),
+    "given_up": pl.Int64(),
+    "moved": UTC_MICROSECONDS,
+}
+
+
+@click.group(
+    "consumers",
+    cls=CommandGroup,
+    examples="""
+auditkit consumers list
+auditkit consumers forget mailer
+""",
+)
+def consumers() -> None:
+    """List who follows the trail under a name, and forget those who are gone.
+
+    A consumer is made by following: `trail.follow("mailer")` in Python.
+    """
+
+
+@consumers.command(
+    "list",
+    short_help="List consumers and how far behind they are.",
+    examples="""
+auditkit consumers list
+auditkit consumers list --json | jq 'select(.lag > 1000) | .name'
+""",
+)
+@trail_option
+@form_options
+def list_consumers(trail_path: Path | None, form: Form) -> None:
+    """List consumers: the seq each goes on from, events behind, missed and given up, and when it last moved."""
+    with opened(trail_path) as trail:
+        rows = [asdict(consumer) for consumer in trail.stats().consumers]
+        show_groups(pl.DataFrame(rows, schema=_CONSUMER_COLUMNS), form, tz=trail.tz)
+
+
+@consumers.command(
+    "forget",
+    short_help="Forget a consumer's position.",
+    examples="""
+auditkit consumers forget mailer
+""",
+)
+@click.argument("name")
+@trail_option
+def forget(name: str, trail_path: Path | None) -> None:
+    """Forget what the consumer NAME has acknowledged; it must not be following.
+
+    Who follows under that name again is a new consumer, and begins where it says, or with the first event that is kept.
+    """
+    with opened(trail_path) as trail:
+        position = forget_consumer(trail.core, name)
+    click.echo(f"Forgot consumer {name}, which was at seq {position.next_seq:,}.")
+
+
+_LETTER_COLUMNS = {
     "letter": pl.String(),
     "recorded": pl.Int64(),
     "line": pl.Int64(),
@@ -74,7 +135,7 @@ auditkit dead-letters list --json | jq -r .input
     "--limit", type=click.IntRange(min=1), metavar="N", help="At most N letters [default: 50 in a table]."
 )
 @form_options
-def list_(trail_path: Path | None, everything: bool, limit: int | None, form: Form) -> None:  # noqa: FBT001 -- click passes options by name
+def list_letters(trail_path: Path | None, everything: bool, limit: int | None, form: Form) -> None:  # noqa: FBT001 -- click passes options by name
     """List dead letters, oldest first: name, when it was kept, line of its file, field, reason, and the input as given.
 
     In JSON and CSV, `consumer` and `seq` tell an event that a consumer gave up on, and `retried` the seq of the event
@@ -82,7 +143,7 @@ def list_(trail_path: Path | None, everything: bool, limit: int | None, form: Fo
     """
     with opened(trail_path) as trail:
         rows = [_row(kept) for kept in kept_letters(trail.core) if everything or kept.retried is None]
-        frame = pl.DataFrame(rows, schema=_COLUMNS, orient="row")
+        frame = pl.DataFrame(rows, schema=_LETTER_COLUMNS, orient="row")
         frame = frame.with_columns(pl.col("recorded").cast(UTC_MICROSECONDS))
         if form == "table":
             empty = [

@@ -1,14 +1,26 @@
-"""Writing an answer in the form that was asked for: a table for people, JSON or CSV for programs."""
+"""Writing an answer in the form that was asked for: a table for people, JSON or CSV for programs; and progress.
 
+JSON lines keep every value as it is; characters that act on a terminal are written as escapes, which mean the same.
+CSV is that of `auditkit.query.to_csv`, safe to open in a spreadsheet.  Both are always UTF-8.
+"""
+
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
 
 import click
+import msgspec
 import polars as pl
 
 from auditkit.cli.options import Form
-from auditkit.cli.streams import write_csv, write_json
+from auditkit.event import OWN_SOURCE
+from auditkit.query.spreadsheet import csv_pieces
 from auditkit.text import MISSING, counted, visible
+
+_SLICE_ROWS = 10_000
+_ACTING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 TABLE_ROWS = 50
 """How many rows a table shows unless more are asked for."""
@@ -24,13 +36,13 @@ def show_events(frame: pl.DataFrame, form: Form, *, tz: str, chosen: bool, more:
     if form != "table":
         _write(frame, form)
         return
-    from auditkit.cli.tables import own_rows, print_table, table_columns
+    from auditkit.display.terminal import print_table, table_columns
 
     if frame.is_empty():
         _remark("no events")
         return
     ordered = frame if chosen else frame.select(worth_showing(frame))
-    own = own_rows(frame)
+    own = _own_rows(frame)
     hidden = print_table(table_columns(ordered), dim=own)
     hidden += (
         []
@@ -53,7 +65,7 @@ def show_groups(frame: pl.DataFrame, form: Form, *, tz: str, rows: int | None = 
     if form != "table":
         _write(frame, form)
         return
-    from auditkit.cli.tables import print_table, table_columns
+    from auditkit.display.terminal import print_table, table_columns
 
     if frame.is_empty():
         _remark("no rows")
@@ -101,6 +113,13 @@ def worth_showing(frame: pl.DataFrame, *, everything: bool = False) -> Sequence[
     return [name for name in names if everything or name in ("seq", "ts") or _holds(frame, name)]
 
 
+def _own_rows(frame: pl.DataFrame) -> set[int]:
+    """Return the positions of the trail's own events."""
+    if "source" not in frame.columns:
+        return set()
+    return {number for number, source in enumerate(frame["source"]) if source == OWN_SOURCE}
+
+
 def _holds(frame: pl.DataFrame, name: str) -> bool:
     return frame[name].null_count() < frame.height
 
@@ -113,3 +132,73 @@ def _measures(frame: pl.DataFrame, name: str) -> bool:
 
 def _countable(frame: pl.DataFrame) -> bool:
     return "count" in frame.columns and frame["count"].dtype.is_numeric() and sys.stdout.isatty()
+
+
+def write_json(frame: pl.DataFrame, out: IO[bytes]) -> None:
+    """Write one JSON object per row; a column `attrs` becomes the object that its text is."""
+    for rows in frame.iter_slices(_SLICE_ROWS):
+        _write_all(out, b"".join(json_line(row) for row in rows.iter_rows(named=True)))
+
+
+def json_line(row: dict[str, Any]) -> bytes:
+    r"""Return a row as one line of JSON.
+
+    >>> json_line({"actor": "\x9b31m", "attrs": '{"bytes": 512}'})
+    b'{"actor":"\\u009b31m","attrs":{"bytes": 512}}\n'
+    """
+    attrs = row.get("attrs")
+    if isinstance(attrs, str):
+        row = {**row, "attrs": _embedded(attrs)}
+    text = msgspec.json.encode(row).decode()
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
+
+
+def write_csv(frame: pl.DataFrame, out: IO[bytes]) -> None:
+    """Write a header and one line per row."""
+    for piece in csv_pieces(frame):
+        _write_all(out, piece.encode())
+
+
+def _write_all(out: IO[bytes], content: bytes) -> None:
+    """Write everything: an unbuffered stream (PYTHONUNBUFFERED) may take only a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[out.write(rest) or 0 :]
+
+
+def _embedded(text: str) -> Any:
+    """Return JSON text to be written as it stands, on one line; what is no JSON stays text."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return text
+    return msgspec.Raw(text.replace("\n", " ").replace("\r", " ").encode())
+
+
+@contextmanager
+def progress_bar(what: str, *, total: int | None, counts_bytes: bool) -> Iterator[Callable[[int, str], None]]:
+    """Draw how much of `total` is done (a spinner where that is unknown); gone when it ends.
+
+    What it yields takes the amount done and a text to show beside it.  Where standard error is no terminal,
+    nothing is drawn.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _beside: None
+        return
+    from rich.console import Console  # only where a bar is drawn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    amount = DownloadColumn() if counts_bytes else MofNCompleteColumn()
+    known = (BarColumn(), amount, TimeRemainingColumn()) if total is not None else ()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *known, TextColumn("{task.fields[beside]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total, beside="")
+        yield lambda done, beside: progress.update(task, completed=done, beside=beside)

@@ -1,6 +1,6 @@
-"""Frames as tables for people, fitted to the width of the terminal.
+"""Tables and cards in a terminal, fitted to its width.
 
-Everything shown passes `cell`, and reaches rich as plain text, never as markup: what an event holds can neither
+Everything shown is visible text and reaches rich as plain text, never as markup: what an event holds can neither
 colour nor move anything.  What does not fit is shortened or left out, and then said to be.
 """
 
@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from auditkit.cli.cells import cell, moments
-from auditkit.event import OWN_SOURCE
+from auditkit.display.tables import cell, heading, moments
 from auditkit.text import label
 
 PIPE_WIDTH = 160
@@ -79,9 +78,7 @@ def table_columns(frame: pl.DataFrame, *, missing: str = "") -> list[Column]:
     columns = []
     for series in frame:
         kind = series.dtype
-        heading = series.name
         if isinstance(kind, pl.Datetime):
-            heading = f"{series.name} ({kind.time_zone})" if kind.time_zone else series.name
             cells = moments(series)
         elif series.name == "seq":
             cells = ["" if value is None else str(value) for value in series]
@@ -89,7 +86,9 @@ def table_columns(frame: pl.DataFrame, *, missing: str = "") -> list[Column]:
             absent = missing if kind == pl.String() else ""
             cells = [absent if value is None else cell(value) for value in series]
         firm = kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean()
-        columns.append(Column(series.name, cell(heading), cells, right=kind.is_numeric(), firm=firm))
+        columns.append(
+            Column(series.name, cell(heading(series.name, kind)), cells, right=kind.is_numeric(), firm=firm)
+        )
     return columns
 
 
@@ -132,20 +131,13 @@ def print_table(
     if bar is not None:
         table.add_column("", no_wrap=True)
     longest = max(bar, default=0.0) if bar is not None else 0.0
-    for number in range(len(kept[0].cells) if kept else 0):
-        row = [_styled(column, number) for column in kept]
+    for position in range(len(kept[0].cells) if kept else 0):
+        row = [_styled(column, position) for column in kept]
         if bar is not None:
-            row.append(Text(_bar(bar[number], longest), style="cyan"))
-        table.add_row(*row, style="dim" if number in dim else None)
+            row.append(Text(_bar(bar[position], longest), style="cyan"))
+        table.add_row(*row, style="dim" if position in dim else None)
     screen.print(table)
     return dropped
-
-
-def own_rows(frame: pl.DataFrame) -> set[int]:
-    """Return the positions of the trail's own events."""
-    if "source" not in frame.columns:
-        return set()
-    return {number for number, source in enumerate(frame["source"]) if source == OWN_SOURCE}
 
 
 def _styled(column: Column, number: int) -> Text:
@@ -169,12 +161,12 @@ def print_sections(title: str, sections: Sequence[tuple[str, Sequence[tuple[str,
     screen = console()
     screen.print(Text(label(title), style="bold"))
     width = max(len(name) for _, rows in sections for name, _ in rows)
-    heading = max(len(name) for name, _ in sections)
+    margin = max(len(name) for name, _ in sections) + 2
     for name, rows in sections:
         screen.print()
         for number, (key, value) in enumerate(rows):
             line = Text()
-            line.append((name if number == 0 else "").ljust(heading + 2), style="bold cyan")
+            line.append((name if number == 0 else "").ljust(margin), style="bold cyan")
             line.append(key.ljust(width + 2), style="dim")
             line.append(label(value))
             screen.print(line)

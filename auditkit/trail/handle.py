@@ -143,6 +143,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
                     self.writer.close()
             finally:
                 self.maint_lock.close()
+                self.source.files.forget_others(())
 
     def _finish(self) -> None:
         """Look after the queue once more: a process may not live until the writer's thread comes to it."""

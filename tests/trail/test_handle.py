@@ -1,0 +1,70 @@
+"""What one open trail holds, and gives back."""
+
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import auditkit as ak
+from auditkit.api import Trail
+from auditkit.errors import ClosedError
+
+
+def held(root: Path) -> list[str]:
+    """Return the files below a folder that this process has mapped or open."""
+    maps = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            opened.append(str(descriptor.readlink()))
+    return sorted({path for path in (*maps, *opened) if path.startswith(f"{root}/")})
+
+
+def use(trail: Trail) -> None:
+    """Ask a trail in every way that reads segments."""
+    trail.range(where={"actor": "ann"})
+    trail.range(where={"attrs.n": 3})
+    trail.range(limit=3)
+    trail.group_by("actor", every="1h")
+    trail.downsample("1d")
+    trail.scan().select("seq", "attrs").collect()
+    trail.sql("SELECT count(*) FROM events")
+    trail.tail(5)
+    trail.at(3).range()
+    trail.stats()
+    list(trail.follow(timeout_s=0))
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_closed_trail_holds_no_file(make_trail: Callable[..., Trail], writes: bool) -> None:
+    """After `close` nothing of the trail is mapped or open, while the object is still there."""
+    made = make_trail()
+    for day in range(1, 6):
+        made.extend(
+            [
+                {
+                    "action": "a",
+                    "actor": "ann",
+                    "ts": datetime(2026, 11, day, n % 24, tzinfo=UTC),
+                    "attrs": {"n": n},
+                }
+                for n in range(5_000)
+            ]
+        )
+        made.flush()
+    made.append(action="queued").wait()
+    made.close()
+    trail = ak.open(made.path)
+    if writes:
+        trail.append(action="b", id="1").wait()
+        next(trail.follow("mailer")).ack()
+    view = trail.at(5)
+    use(trail)
+    trail.close()
+    gc.collect()
+    assert held(made.path) == []
+    with pytest.raises(ClosedError):
+        view.range()

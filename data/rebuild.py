@@ -17,7 +17,7 @@ import simulate_firm
 from simulation.sighting import local_us
 
 import auditkit as ak
-from auditkit.sources.recording import record
+from auditkit.sources.record import record
 
 HERE = Path(__file__).parent
 COMMIT_EVERY_US = 60_000_000

@@ -24,7 +24,7 @@ from auditkit.keep.plan import plan_segments
 from auditkit.opening import create
 from auditkit.retention.policy import declare_policy
 from auditkit.sources.apt import import_history
-from auditkit.sources.recording import SOURCE, record
+from auditkit.sources.record import SOURCE, record
 from auditkit.text import visible
 
 _COMPILED = ("rich", "click", "pyarrow")

@@ -15,10 +15,9 @@ from auditkit.api import Trail
 from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.cli.output import json_line, show_events
-from auditkit.sources.foresight import foresee
+from auditkit.sources.importer import ImportSummary, Tally, foresee, import_records, preview
 from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.sources.readers import FORMATS, Format, Input, guess_format, open_input
-from auditkit.sources.tabular import ImportSummary, Tally, import_records, preview
 from auditkit.text import counted, minute, visible
 
 _FLUSH_AT = 10_000

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from auditkit.errors import CorruptionError
-from auditkit.sources.delimited import csv_records
-from auditkit.sources.lines import Item, json_lines
+from auditkit.sources.csv_records import csv_records
+from auditkit.sources.json_records import Item, json_lines
 
 Format = Literal["jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
@@ -107,7 +107,10 @@ def _text_input(
 
 
 def _parquet_input(path: Path, stack: ExitStack) -> Input:
-    from auditkit.sources.columnar import open_parquet, parquet_records  # pyarrow's Parquet loads only here
+    from auditkit.sources.parquet_records import (  # pyarrow's Parquet loads only here
+        open_parquet,
+        parquet_records,
+    )
 
     file = stack.enter_context(open_parquet(path))
     return Input(

@@ -6,7 +6,7 @@ write of at most PIPE_BUF bytes, which POSIX keeps whole: threads, forks and kil
 lock.
 
 A line is fields joined by 0x1F: microseconds since 1970, process id, audit event, then its texts, escaped like
-Python's `unicode_escape` and therefore ASCII without line ends.  `auditkit.sources.recorded` reads it.
+Python's `unicode_escape` and therefore ASCII without line ends.  `auditkit.sources.python_events` reads it.
 Must run on Python 3.8, whatever version auditkit itself needs.
 """
 

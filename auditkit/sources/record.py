@@ -30,7 +30,7 @@ from pathlib import Path
 from auditkit.api import Trail
 from auditkit.context import bound
 from auditkit.errors import AuditError
-from auditkit.sources.recorded import recorded
+from auditkit.sources.python_events import recorded
 from auditkit.timerange import from_us
 
 SOURCE = "auditkit.record"

@@ -13,7 +13,7 @@ import msgspec
 
 from auditkit.errors import shorten
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.lines import Item, Line, Record, Unreadable, first_sentence, physical_lines
+from auditkit.sources.json_records import Item, Line, Record, Unreadable, first_sentence, physical_lines
 
 
 class _OverlongError(Exception):

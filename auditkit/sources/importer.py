@@ -1,31 +1,37 @@
-"""Importing files of records: JSON lines, CSV and Parquet, streamed into a trail chunk by chunk.
+"""Importing files of records, streamed into a trail chunk by chunk, and a forecast of what retention makes of them.
 
 Every record becomes an event or a dead letter; none is dropped, none is invented.  What one chunk holds is durable
-before the next is read, so memory is bounded by a chunk and an import that is stopped can say how far it came.
+before the next is read, so memory is bounded by a chunk and an import that is stopped can say how far it came.  The
+forecast reads the file and the trail, and writes nothing.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
+import polars as pl
+
 from auditkit.api import Trail
 from auditkit.errors import AuditError, InvalidEventError
 from auditkit.event import Rules
 from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
 from auditkit.queue.receipts import Receipt
-from auditkit.sources.lines import Item, Unreadable
+from auditkit.sources.json_records import Item, Unreadable
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
-from auditkit.timerange import from_us, to_us
+from auditkit.text import minute
+from auditkit.timerange import US_PER_DAY, from_us, to_us
 from auditkit.write.flush import keep_dead_letters
 
 CHUNK_RECORDS = 10_000
 HOPELESS = 100
 """So many records at the head of a file, all refused, are taken for a wrong mapping rather than bad data."""
 _EXAMPLES = 12
+_TICK_RECORDS = 10_000
 _KINDS = 1000
 _DIGITS = re.compile(r"\d+")
 
@@ -255,3 +261,79 @@ def _hopeless(source: Input, chunk: _Chunk, keys: tuple[str, ...]) -> AuditError
 
 def _shown(keys: tuple[str, ...]) -> Iterator[str]:
     return (ascii(key)[1:-1] for key in keys[:12])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the policy would make of an import: events before `cutoff` are hidden at once and pruned later.
+
+    `arriving` of the file's events (a lower bound: whole days are counted) and `present` of those that the trail
+    shows today.
+    """
+
+    policy: str
+    newest: datetime
+    cutoff: datetime
+    arriving: int
+    present: int
+
+    def __str__(self) -> str:
+        who = []
+        if self.arriving:
+            who.append(f"at least {self.arriving:,} of the events in the file")
+        if self.present:
+            who.append(f"{self.present:,} of the events in the trail")
+        return (
+            f"the trail's policy is to {self.policy}, and the newest event would be of {minute(self.newest)}: "
+            f"what is older than {minute(self.cutoff)} expires at once ({' and '.join(who)})"
+        )
+
+
+def foresee(
+    trail: Trail, source: Input, mapping: EventMap, *, on_progress: Callable[[Input], None] | None = None
+) -> Forecast | None:
+    """Read `source` to its end and say what would expire; `None` where nothing would.
+
+    Records whose ts cannot be read, or lies too far ahead, would be dead letters and do not count.
+    """
+    now_us = trail.core.clock.now_us()
+    newest, days = _times(source, mapping, now_us + trail.core.info.max_ahead_us, on_progress)
+    if newest is None:
+        return None
+    before = trail.stats().retention
+    horizon = min(newest, now_us)
+    if before.horizon is not None:
+        horizon = max(horizon, to_us(before.horizon))
+    cutoff = trail.retention.cutoff_us(horizon)
+    if cutoff is None:
+        return None
+    arriving = sum(count for day, count in days.items() if (day + 1) * US_PER_DAY <= cutoff)
+    present = 0
+    if before.cutoff is None or to_us(before.cutoff) < cutoff:
+        present = trail.scan(end=from_us(cutoff)).select(pl.len()).collect().item()
+    if not arriving and not present:
+        return None
+    return Forecast(
+        policy=str(trail.retention),
+        newest=from_us(horizon),
+        cutoff=from_us(cutoff),
+        arriving=arriving,
+        present=present,
+    )
+
+
+def _times(
+    source: Input, mapping: EventMap, latest_us: int, on_progress: Callable[[Input], None] | None
+) -> tuple[int | None, Counter[int]]:
+    """Return the newest ts and how many events each UTC day has: bounded by the days of three centuries."""
+    newest: int | None = None
+    days: Counter[int] = Counter()
+    for number, item in enumerate(source):
+        if on_progress is not None and number % _TICK_RECORDS == 0:
+            on_progress(source)
+        moment = None if isinstance(item, Unreadable) else mapping.instant(item.fields)
+        if moment is None or moment > latest_us:
+            continue
+        days[moment // US_PER_DAY] += 1
+        newest = moment if newest is None else max(newest, moment)
+    return newest, days

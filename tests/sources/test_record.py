@@ -15,7 +15,7 @@ import pytest
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import AuditError, ClosedError
-from auditkit.sources.recording import SHIM, child_environment, record
+from auditkit.sources.record import SHIM, child_environment, record
 from tests.fakes import FailingDisk
 
 Event = Mapping[str, Any]
@@ -23,7 +23,7 @@ Event = Mapping[str, Any]
 RECORDER = """
 import sys
 import auditkit
-from auditkit.sources.recording import record
+from auditkit.sources.record import record
 with auditkit.open(sys.argv[1]) as trail:
     sys.exit(record(trail, sys.argv[2:]).exit_code)
 """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from auditkit.sources.recorded import recorded
+from auditkit.sources.python_events import recorded
 
 STAMP = b"1795509285098849\x1f77\x1f"
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from auditkit.errors import CorruptionError
-from auditkit.sources.lines import Record, first_sentence
+from auditkit.sources.json_records import Record, first_sentence
 
 ROWS_PER_BATCH = 10_000
 

@@ -14,10 +14,17 @@ import pytest
 from auditkit.api import Trail
 from auditkit.errors import AuditError, CorruptionError
 from auditkit.queue.dead_letters import DeadLetter, read_letters
-from auditkit.sources.foresight import Forecast, foresee
+from auditkit.sources.importer import (
+    HOPELESS,
+    Forecast,
+    ImportSummary,
+    Tally,
+    foresee,
+    import_records,
+    preview,
+)
 from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.sources.readers import Format, open_input
-from auditkit.sources.tabular import HOPELESS, ImportSummary, Tally, import_records, preview
 
 GOOD = '{"ts":"2026-11-23T10:00:00Z","action":"a"}\n'
 

@@ -13,7 +13,7 @@ import pytest
 
 from auditkit.errors import CorruptionError
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.lines import Item, Record, Unreadable
+from auditkit.sources.json_records import Item, Record, Unreadable
 from auditkit.sources.readers import Format, guess_format, open_input
 
 

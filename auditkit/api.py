@@ -15,6 +15,7 @@ from auditkit.keep.summaries import MaintainSummary, PruneSummary
 from auditkit.query import UNFILLED, Aggregations, Fill
 from auditkit.queue.receipts import Receipt
 from auditkit.retention.policy import Policy
+from auditkit.timerange import Moment
 from auditkit.trail.handle import Core
 from auditkit.trail.source import retrying
 from auditkit.trail.summaries import FlushSummary, Stats
@@ -148,7 +149,7 @@ class Trail:
         self,
         consumer: str | None = None,
         *,
-        start: object = None,
+        start: int | Moment | None = None,
         where: Where = None,
         own: bool = False,
         max_deliver: int | None = 5,
@@ -275,8 +276,8 @@ class Trail:
 
     def scan(
         self,
-        start: object = None,
-        end: object = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
         *,
         where: Where = None,
         own: bool = False,
@@ -294,8 +295,8 @@ class Trail:
 
     def range(
         self,
-        start: object = None,
-        end: object = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
         *,
         where: Where = None,
         columns: Sequence[str] | None = None,
@@ -320,8 +321,8 @@ class Trail:
         by: str | Sequence[str],
         *,
         every: str | None = None,
-        start: object = None,
-        end: object = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
         where: Where = None,
         aggs: Aggregations = None,
         own: bool = False,
@@ -343,8 +344,8 @@ class Trail:
         every: str,
         *,
         by: str | Sequence[str] | None = None,
-        start: object = None,
-        end: object = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
         where: Where = None,
         aggs: Aggregations = None,
         fill: Fill = UNFILLED,

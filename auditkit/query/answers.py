@@ -24,7 +24,7 @@ from auditkit.query.frames import (
     window_of,
 )
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
-from auditkit.timerange import Duration, TimeRange
+from auditkit.timerange import Duration, Moment, TimeRange
 from auditkit.where import Where
 
 _BUCKET = "\0bucket"
@@ -32,8 +32,8 @@ _BUCKET = "\0bucket"
 
 def range(  # noqa: A001 -- the name of the question; a module called so would be worse
     frame: Frame,
-    start: object = None,
-    end: object = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     *,
     where: Where = None,
     columns: str | Sequence[str] | None = None,
@@ -70,8 +70,8 @@ def group_by(
     by: By,
     *,
     every: str | None = None,
-    start: object = None,
-    end: object = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     where: Where = None,
     aggs: Aggregations = None,
     tz: str = "UTC",
@@ -107,8 +107,8 @@ def downsample(
     every: str,
     *,
     by: By = None,
-    start: object = None,
-    end: object = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     where: Where = None,
     aggs: Aggregations = None,
     fill: Fill = UNFILLED,

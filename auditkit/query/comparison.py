@@ -9,6 +9,7 @@ from auditkit.query.aggregates import COUNTS
 from auditkit.query.answers import group_by
 from auditkit.query.frames import Frame
 from auditkit.query.keys import By
+from auditkit.timerange import Moment
 from auditkit.where import Where
 
 _COLUMNS = ("this", "last", "difference", "ratio", "change")
@@ -21,8 +22,8 @@ def compare(
     by: By = "action",
     *,
     agg: str | pl.Expr = "count",
-    start: object = None,
-    end: object = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     where: Where = None,
     tz: str = "UTC",
     now: datetime | None = None,

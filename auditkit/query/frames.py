@@ -11,7 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from auditkit.errors import InvalidQueryError
-from auditkit.timerange import SystemClock, TimeRange, from_us, resolve, to_us
+from auditkit.timerange import Moment, SystemClock, TimeRange, from_us, resolve, to_us
 from auditkit.where import ATTRS, PREFIX, Where, attr, compile_where
 
 Frame = pl.DataFrame | pl.LazyFrame
@@ -21,7 +21,7 @@ UTC = pl.Datetime("us", "UTC")
 _KEPT = "\0kept "  # a prefix no real column has
 
 
-def window_of(start: object, end: object, *, tz: str, now: datetime | None) -> TimeRange:
+def window_of(start: Moment | None, end: Moment | None, *, tz: str, now: datetime | None) -> TimeRange:
     """Return the window that a caller asks about; durations count from `now`, or from the clock's now."""
     now_us = SystemClock().now_us() if now is None else to_us(now)
     return resolve(start, end, now_us=now_us, tz=tz)

@@ -8,7 +8,7 @@ from auditkit.errors import InvalidTimeError
 from auditkit.query.aggregates import Aggregations, parse_measures
 from auditkit.query.frames import Frame, events_of, limited, text_out, time_order, window_of
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
-from auditkit.timerange import parse_duration
+from auditkit.timerange import Moment, parse_duration
 from auditkit.where import Where
 
 _SESSION = "\0session"
@@ -21,8 +21,8 @@ def sessions(
     gap: str = "30m",
     *,
     by: By = "actor",
-    start: object = None,
-    end: object = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     where: Where = None,
     aggs: Aggregations = None,
     tz: str = "UTC",

@@ -6,7 +6,7 @@ import polars as pl
 
 from auditkit.query.frames import Frame, events_of, limited, text_out, window_of
 from auditkit.query.keys import By, key_columns, parse_keys, renamed, with_keys
-from auditkit.timerange import TimeRange, from_us
+from auditkit.timerange import Moment, TimeRange, from_us
 from auditkit.where import Where
 
 
@@ -14,8 +14,8 @@ def first_seen(
     frame: Frame,
     by: By = ("actor", "action"),
     *,
-    start: object = None,
-    end: object = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     where: Where = None,
     tz: str = "UTC",
     now: datetime | None = None,

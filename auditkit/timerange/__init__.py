@@ -19,6 +19,7 @@ from auditkit.timerange.instants import (
 from auditkit.timerange.ranges import (
     EVERYTHING,
     WIDTHS,
+    Moment,
     TimeRange,
     Width,
     check_width,
@@ -35,6 +36,7 @@ __all__ = [
     "WIDTHS",
     "Clock",
     "Duration",
+    "Moment",
     "SystemClock",
     "TimeRange",
     "Width",

@@ -24,6 +24,9 @@ from auditkit.timerange.instants import (
     to_us,
 )
 
+Moment = str | datetime | date
+"""A time as people give it: ISO text or a signed duration, an aware datetime, or a date."""
+
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[Tt ]([0-9]{2})(?::([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?)?"

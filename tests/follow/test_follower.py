@@ -245,7 +245,7 @@ def test_a_block_may_settle_by_itself(trail: Trail) -> None:
     "start", [2, "2026-11-24T08:02:00Z", datetime(2026, 11, 24, 8, 2, tzinfo=UTC), "-1m"]
 )
 @pytest.mark.parametrize("flushed", [False, True])
-def test_where_to_begin(trail: Trail, clock: ManualClock, start: object, flushed: bool) -> None:
+def test_where_to_begin(trail: Trail, clock: ManualClock, start: int | str | datetime, flushed: bool) -> None:
     """A start is a seq, or a moment of acceptance; ts does not matter."""
     for _ in range(4):
         trail.append(action="a", ts=datetime(2026, 11, 24, tzinfo=UTC)).wait()

@@ -402,7 +402,7 @@ class Trail:
 
     def set_retention(self, retention: str | Policy | None) -> Policy:
         """Keep events for `retention` (`"90d"`, `"7y"`, `None` for ever) from now on; recorded as an event."""
-        from auditkit.keep.declaring import set_policy
+        from auditkit.keep.maintain import set_policy
 
         return set_policy(self._writable(), retention)
 

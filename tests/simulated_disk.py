@@ -230,14 +230,18 @@ class SimulatedDisk(PosixDisk):
         self._end(fault)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename; durable, if at all, with both names at once."""
+        """Rename; within a folder durable, if at all, with both names at once, between two with either alone."""
         fault = self._reached("rename", self._subject(target))
         self._refuse(fault)
         super().rename(source, target)
         if source in self._nodes:
             self._nodes[target] = self._nodes.pop(source)
-            naming = Naming(source.name, target.name, self._nodes[target])
-            self._folders[source.parent].pending.append(naming)
+            if source.parent == target.parent:
+                naming = Naming(source.name, target.name, self._nodes[target])
+                self._folders[source.parent].pending.append(naming)
+            else:
+                self._folders[source.parent].pending.append(Naming(source.name))
+                self._name(target, self._nodes[target])
         self._end(fault)
 
     def unlink(self, path: Path) -> None:

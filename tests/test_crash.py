@@ -159,6 +159,21 @@ WORKLOADS = {
             Run.look,
         ]
     ),
+    "prune behind a compaction": Workload(
+        [
+            crossed,
+            lambda run: run.append("one", "p0", ts=from_us(run.clock.now_us() - 172_800_000_000)),
+            lambda run: run.trail("one").flush(),
+            merged,
+            lambda run: run.append("two", "p1"),
+            lambda run: run.trail("one").prune(),
+            Run.look,
+            lambda run: run.append("two", "p2"),
+            merged,
+        ],
+        history=False,
+        retention="2d",
+    ),
     "a bulk": Workload(
         [
             lambda run: run.append("two", "a0"),

@@ -1,12 +1,11 @@
 """The state of a trail in numbers: queue, segments, retention."""
 
-from auditkit.keep.compaction import plan_compaction
-from auditkit.keep.due import flush_is_due
-from auditkit.keep.maintain import waits_for_hand
+from auditkit.keep.compact import plan_compaction
+from auditkit.keep.maintain import flush_is_due, waits_for_hand
 from auditkit.keep.prune import plan_whole
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.group_commit import Counters
-from auditkit.timerange import from_us
+from auditkit.timerange import Width, from_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.summaries import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
@@ -15,7 +14,7 @@ from auditkit.write.retry import count_waiting
 
 def stats(core: Core, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
-    segments, retention = _segments(snapshot), _retention(snapshot)
+    segments, retention = _segments(snapshot, core.partition), _retention(snapshot)
     due = {
         "flush": flush_is_due(core),
         "prune": retention.prunable > 0,
@@ -59,14 +58,15 @@ def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
     )
 
 
-def _segments(snapshot: Snapshot) -> SegmentStats:
+def _segments(snapshot: Snapshot, width: Width) -> SegmentStats:
     rows = snapshot.catalog.segments
+    merges = plan_compaction(rows, width, snapshot.horizon_us)
     return SegmentStats(
         count=len(rows),
         rows=sum(row.rows for row in rows),
         bytes=sum(row.size_bytes for row in rows),
         partitions=len({row.partition for row in rows}),
-        mergeable=sum(len(merge.segments) for merge in plan_compaction(rows)),
+        mergeable=sum(len(merge.segments) for merge in merges),
         replaced=len(snapshot.catalog.replaced),
         first_ts=from_us(min(row.min_ts_us for row in rows)) if rows else None,
         last_ts=from_us(max(row.max_ts_us for row in rows)) if rows else None,

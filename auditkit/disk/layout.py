@@ -65,6 +65,15 @@ class Layout(Struct, frozen=True):
         return self.root / "segments"
 
     @property
+    def replaced(self) -> Path:
+        """The folder of segments that compaction replaced, for readers that planned with them; made by the first."""
+        return self.root / "replaced"
+
+    def replaced_file(self, path: str) -> Path:
+        """Return where a segment that lay at `path` in `segments` lies once it is replaced."""
+        return self.replaced / Path(path).name
+
+    @property
     def dead_letters(self) -> Path:
         """The folder of inputs that could not become events."""
         return self.root / "dead-letters"

@@ -15,7 +15,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.event import OWN_SOURCE
-from auditkit.keep.declaring import record_now
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.keep.summaries import PruneSummary
 from auditkit.queue.payload import as_arrow
@@ -27,8 +26,8 @@ from auditkit.store.segment import as_table, encode_segment, store_segments
 from auditkit.timerange import EVERYTHING, to_us
 from auditkit.trail.decoded import Decoded, Part, frame_of
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import PRUNED, Snapshot, by_producers
-from auditkit.write.append import own_row
+from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot, by_producers
+from auditkit.write.append import append_own, own_row
 from auditkit.write.flush import flush, remove_leftovers, write_directly
 from auditkit.write.retry import expire_letters
 
@@ -51,6 +50,17 @@ class _Cut(Struct, frozen=True, kw_only=True):
     def freed_bytes(self) -> int:
         """How many bytes of segments the disk holds less."""
         return self.row.size_bytes - (0 if self.rest is None else self.rest.size_bytes)
+
+
+def record_now(core: Core, now: datetime) -> None:
+    """Record a moment as the trail's "now", which moves the horizon of an idle trail.
+
+    A moment ahead of the machine's clock is refused with `ValueError`.
+    """
+    now_us = to_us(now)
+    if now_us > core.clock.now_us():
+        raise ValueError(f"now: ahead of the machine's clock (found {now.isoformat()})")
+    append_own(core, NOW_RECORDED, {"now_us": now_us})
 
 
 def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
@@ -243,10 +253,13 @@ def _commit(core: Core, snapshot: Snapshot, cuts: Sequence[_Cut], replaced: Sequ
 
 
 def _remove_files(core: Core, paths: Sequence[str]) -> None:
-    """Take files that do not count any more off the disk."""
+    """Take files that do not count any more off the disk; on return not even a crash brings them back."""
     for path in paths:
         core.disk.unlink(core.layout.segments / path)
-    if paths:
-        for folder in sorted({(core.layout.segments / path).parent for path in paths}):
-            core.disk.remove_directory_if_empty(folder)
-        core.disk.sync_directory(core.layout.segments)
+        core.disk.unlink(core.layout.replaced_file(path))
+    folders = sorted({(core.layout.segments / path).parent for path in paths})
+    for folder in folders:
+        core.disk.remove_directory_if_empty(folder)
+    for folder in (*folders, core.layout.segments, core.layout.replaced) if paths else ():
+        if folder.is_dir():
+            core.disk.sync_directory(folder)

@@ -111,10 +111,15 @@ class SegmentFiles(Struct, frozen=True):
 def check_presence(layout: Layout, row: SegmentRow) -> Path:
     """Return a segment's path once it is certain that a file of the right size lies there.
 
-    Raises `FileNotFoundError` where there is none and `CorruptionError` where its size is wrong.
+    A reader that planned before a compaction finds the file among those that were replaced.  Raises
+    `FileNotFoundError` where there is none and `CorruptionError` where its size is wrong.
     """
     path = layout.segments / row.path
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        path = layout.replaced_file(row.path)
+        size = path.stat().st_size
     if size != row.size_bytes:
         raise CorruptionError(
             path,

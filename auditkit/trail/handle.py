@@ -67,6 +67,8 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
     maint_lock: FileLock
     queue: ActiveQueue | None = None
     writer: Writer | None = None
+    closing: bool = False
+    """True from the beginning of `close`: what is being maintained ends at its next step."""
     closed: bool = False
     cannot_query: bool = False
     """True in a child that was forked after Polars had started its threads, which do not survive a fork."""
@@ -132,6 +134,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
 
     def close(self) -> None:
         """Commit what is accepted, do what is due by now, and give locks and descriptors back."""
+        self.closing = True
         try:
             self._finish()
         finally:

@@ -136,18 +136,40 @@ def write_directly(
 def remove_leftovers(core: Core, catalog: CatalogView) -> None:
     """Remove files that do not count: temporary and uncatalogued ones, and those replaced long enough ago.
 
-    The caller holds the maintenance lock.
+    Those replaced a moment ago are set aside, if the process that replaced them did not come to it.  The caller holds
+    the maintenance lock.
     """
     now_us = core.clock.now_us()
     # A clock that was set back by more than that must not keep them for longer either.
     old = [row.path for row in catalog.replaced if abs(now_us - row.replaced_us) >= KEEP_REPLACED_US]
-    kept = {row.path for row in catalog.segments} | {row.path for row in catalog.replaced}.difference(old)
-    for partition in core.layout.segments.iterdir():
-        for path in partition.iterdir():
-            if f"{partition.name}/{path.name}" not in kept:
-                core.disk.unlink(path)
+    live = {row.path for row in catalog.segments}
+    replaced = {row.path for row in catalog.replaced}.difference(old)
+    there = {
+        f"{partition.name}/{path.name}"
+        for partition in core.layout.segments.iterdir()
+        for path in partition.iterdir()
+    }
+    set_aside(core, sorted(there & replaced))
+    for path in sorted(there - live - replaced):
+        core.disk.unlink(core.layout.segments / path)
+    if core.layout.replaced.is_dir():
+        kept = {core.layout.replaced_file(path) for path in replaced}
+        for file in sorted(set(core.layout.replaced.iterdir()) - kept):
+            core.disk.unlink(file)
     if old:
         change_catalog(core.layout.catalog, CatalogChange(forget_replaced=old))
+
+
+def set_aside(core: Core, paths: Sequence[str]) -> None:
+    """Move segments that were replaced out of `segments`, to where a reader that planned with them looks next.
+
+    They do not count any more, so nothing is synced: after a crash they may be in either place, or in none.  The caller
+    holds the maintenance lock.
+    """
+    if paths:
+        core.disk.make_directory(core.layout.replaced, core.modes.directory)
+    for path in paths:
+        core.disk.rename(core.layout.segments / path, core.layout.replaced_file(path))
 
 
 def _write_segments(

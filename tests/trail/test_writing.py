@@ -14,7 +14,7 @@ import pytest
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import ClosedError, InvalidEventError, TrailExistsError, TrailNotFoundError
-from auditkit.keep import due
+from auditkit.keep import maintain
 from auditkit.queue.dead_letters import read_letters
 from auditkit.queue.receipts import Limits
 from tests.fakes import FailingDisk, ManualClock
@@ -200,12 +200,12 @@ def test_a_writer_flushes_by_itself(
     make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the queue has grown enough, the writer's thread flushes; the events of others count as well."""
-    monkeypatch.setattr(due, "FLUSH_AT_EVENTS", 50)
+    monkeypatch.setattr(maintain, "FLUSH_AT_EVENTS", 50)
     trail = make_trail(maintain=True)
     trail.extend([{"action": "a"}] * 60).wait()
     while trail.stats().segments.rows < 60:
         threading.Event().wait(0.01)
-    monkeypatch.setattr(due, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(maintain, "LOOK_EVERY_S", 0.0)
     trail.append(action="seen").wait()
     trail.core.next_look = 0.0
     with ak.open(trail.path, maintain=False) as other:

@@ -178,8 +178,10 @@ def test_replaced_files_go_with_what_is_pruned_from_them(make_trail: Callable[..
         trail.append(action="a", ts=ts).wait()
         trail.flush()
     trail.maintain(compact=True)
-    assert len(list((trail.path / "segments").rglob("*.arrow"))) == 2 + 3
+    assert len(list((trail.path / "replaced").iterdir())) == 3
     assert trail.prune().events == 2
+    (kept,) = (trail.path / "replaced").iterdir()
+    assert expired(pl.read_ipc(kept)).height == 0
     assert expired(stored(trail)).height == 0
     (left,) = read_trail(trail.path).catalog["replaced"]
     assert from_us(left["min_ts_us"]) == CUTOFF

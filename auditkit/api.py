@@ -27,13 +27,21 @@ from auditkit.write.extend import OnInvalid, Rows
 class Trail:
     """One audit trail: append to it, ask it, keep it.  Get one from `ak.create` or `ak.open`.
 
-    Times are half-open ranges `[start, end)` of `ts`; each bound is an aware `datetime`, ISO text, a `date`, or a
-    duration (`"-7d"` before now, `end="+1d"` after start); left out, it is unbounded.  Text without a zone and
-    dates are read in `tz`, by default the view zone of the trail.  `where` is a mapping of column (or
-    `attrs.path`) to a value, a list, a glob or `None`, all of it true, or a Polars expression.  The trail's own
-    events (`source="auditkit"`) are left out of queries unless `own=True`.
+    Times are half-open ranges `[start, end)` of `ts`; each bound is an aware `datetime`, ISO text, a `date`, or a duration
+    (`"-7d"` before now, `end="+1d"` after start); left out, it is unbounded.  Text without a zone and dates are read in
+    `tz`, by default the view zone of the trail.  The trail's own events (`source="auditkit"`) are left out of answers
+    unless `own=True`.
 
-    Objects may be shared between threads.
+    Objects may be shared between threads.  Used as a context manager, the trail closes at the end of the block.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> with trail:
+    ...     trail.append(action="doc.read", actor="ann").wait()
+    0
     """
 
     def __init__(self, core: Core, view: View) -> None:
@@ -44,43 +52,98 @@ class Trail:
 
     @property
     def path(self) -> Path:
-        """The trail's directory, absolute."""
+        """Directory of the trail, absolute."""
         return self._core.layout.root
 
     @property
     def name(self) -> str:
-        """The name of the trail's directory."""
+        """Name of the trail's directory."""
         return self.path.name
 
     @property
     def trail_id(self) -> str:
-        """The trail's identity: 32 hexadecimal digits, drawn when it was created."""
+        """Identity of the trail: 32 hexadecimal digits, drawn when it was created."""
         return self._core.info.trail_id
 
     @property
     def tz(self) -> str:
-        """The zone in which times without one are read and days begin."""
+        """IANA name of the zone in which times without one are read and days begin."""
         return self._view.tz
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
-        """The columns of an event as queries return them, declared fields last."""
+        """Columns of an event and their dtypes, in the order in which queries return them.
+
+        Returns
+        -------
+        dict of str to pl.DataType
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
+            fields.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> list(trail.schema)[:4]
+        ['seq', 'ts', 'recorded', 'actor']
+        """
         return dict(self._core.schema.columns)
 
     @property
     def fields(self) -> dict[str, pl.DataType]:
-        """The declared extra fields."""
+        """Declared fields and their dtypes, in the order of their declaration.
+
+        Returns
+        -------
+        dict of str to pl.DataType
+            Empty where none were declared.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> import polars as pl
+        >>> ak.create(tempfile.mkdtemp(), fields={"amount": pl.Float64}).fields
+        {'amount': Float64}
+        """
         return dict(self._core.schema.fields)
 
     @property
     def end_seq(self) -> int:
-        """The exclusive end of the seqs this view shows."""
+        """Exclusive end of the seqs that this object shows: how many events were ever committed.
+
+        Returns
+        -------
+        int
+            One more than the last committed seq; in a view `at(seq)`, that seq.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.append(action="doc.read").wait(), trail.end_seq
+        (0, 1)
+        """
         return self._view.snapshot().as_of
 
     def now(self) -> datetime:
-        """Return the moment that durations like `"-1h"` count from, in UTC.
+        """Return the moment that durations like `"-1h"` count from.
 
-        The clock's now; in a view `at(seq)`, the moment the last event of the view was accepted.
+        Returns
+        -------
+        datetime
+            The clock's now in UTC, to the microsecond; in a view `at(seq)`, when the last event of the view was accepted.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.now().tzname()
+        'UTC'
         """
         return self._view.now()
 
@@ -113,11 +176,65 @@ class Trail:
         tz: str | None = None,
         **declared: Any,
     ) -> Receipt:
-        """Accept one event and return its receipt; `receipt.wait()` makes sure that it is durable.
+        """Accept one event and return its receipt.
 
-        `action` is required, here or through `ak.bind`; a missing `ts` means now; `attrs` is a mapping or a JSON
-        object as text, kept verbatim; declared fields go by their names.  Raises `InvalidEventError` naming field,
-        value and reason, before anything is written; `ClosedError` after `close` or a failed commit.
+        What `ak.bind` holds is added where an argument is left out.  On return the event is validated and accepted, not yet
+        durable: `receipt.wait()` makes sure of that; without it the event is committed within a tenth of a second.  If it
+        raises, nothing was accepted.
+
+        Parameters
+        ----------
+        action : str
+            What was done, such as `"doc.read"`; required, here or through `ak.bind`.  Like every text at most 64 KiB of UTF-8.
+        ts : datetime, str or None, default None
+            When it happened: an aware datetime or ISO text, kept in UTC to the microsecond (floored).  None: now.
+        actor : str, optional
+            Who did it.
+        resource : str, optional
+            On what.
+        outcome : str, optional
+            `"success"`, `"failure"`, or a word of the producer's own.
+        source : str, optional
+            Which service, host or program observed it; `"auditkit"` is taken.
+        origin : str, optional
+            Where the actor came from: an address, a device, a notebook.
+        correlation : str, optional
+            What ties events together: a request, a session, a run.
+        id : str, optional
+            The producer's own key.  An event with the (`source`, `id`) and body of an earlier one is not stored again.
+        value : float, optional
+            The number to measure, finite.
+        attrs : mapping, str or None, default None
+            Everything else: a mapping, or one JSON object as text, which is kept to the letter; at most 1 MiB of UTF-8.
+        tz : str, optional
+            IANA zone of a `ts` that names none; without it such a `ts` is refused.
+        **declared : bool, int, float, str or datetime
+            Declared fields by their names.
+
+        Returns
+        -------
+        Receipt
+            Its `wait()` returns the event's seq once it is durable.
+
+        Raises
+        ------
+        InvalidEventError
+            A field is missing, unknown or has a value that it cannot hold; names field, value and reason.
+        QueueFullError
+            The queue is at its bound, and the trail was opened with `on_full="raise"`.
+        ClosedError
+            The trail is closed, or a view of the past.
+        StorageError
+            What was accepted earlier could not be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> receipt = trail.append(action="doc.read", actor="ann", resource="doc/7", attrs={"bytes": 512})
+        >>> receipt.wait()
+        0
         """
         from auditkit.write.append import append as _append
 
@@ -134,12 +251,49 @@ class Trail:
         tz: str | None = None,
         on_invalid: OnInvalid = "raise",
     ) -> Receipt:
-        """Accept many events as one batch: mappings, a Polars frame, an Arrow table or reader.
+        """Accept many events as one batch.
 
-        Keys that are no field of an event go into its attrs.  The first bad row raises `InvalidEventError` naming
-        its position, and nothing is taken; with `on_invalid="dead-letter"` bad rows are kept aside with their
-        reasons and the others are taken.  Lazy frames and readers are taken a million rows at a time.  Naive
-        timestamps are read in `tz` and refused without it.
+        Either all of a batch is accepted or nothing, unless `on_invalid="dead-letter"`.  Lazy frames, readers and large tables
+        are taken in chunks, each of them a batch: an error says how many rows are in.
+
+        Parameters
+        ----------
+        rows : iterable of mappings, pl.DataFrame, pl.LazyFrame, pyarrow table or reader
+            Events by the names that `append` takes.  Further keys and columns go into attrs.  A missing `ts` means now.
+        tz : str, optional
+            IANA zone of times that name none; without it they are refused.
+        on_invalid : {"raise", "dead-letter"}, default "raise"
+            Whether a row that cannot be an event raises, or is kept with its reason in the trail's folder `dead-letters`
+            while the others are accepted.
+
+        Returns
+        -------
+        Receipt
+            `count` events; `wait()` returns the seq of the first one once all are durable, None for an empty input.
+
+        Raises
+        ------
+        InvalidEventError
+            A row cannot be an event; names position, field, value and reason.  Of its batch nothing is accepted.
+        TypeError
+            `rows` is one mapping, a text, or nothing to iterate over.
+        QueueFullError
+            The queue is at its bound, and the trail was opened with `on_full="raise"`.
+        ClosedError
+            The trail is closed, or a view of the past.
+        StorageError
+            The batch, or what was accepted earlier, could not be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> receipt = trail.extend([{"action": "doc.read", "actor": "ann"}, {"action": "doc.print", "pages": 3}])
+        >>> receipt.wait(), receipt.count
+        (0, 2)
+        >>> trail.range(columns=["action", "attrs"]).rows()
+        [('doc.read', None), ('doc.print', '{"pages":3}')]
         """
         from auditkit.write.extend import extend as _extend
 
@@ -235,32 +389,125 @@ class Trail:
         return _follow(self._view, consumer, start=start, where=where, own=own, tz=tz, policy=policy)
 
     def flush(self) -> FlushSummary:
-        """Move everything committed into segments; on return it is there, durable and named by the catalog.
+        """Move everything committed into segments, then enforce retention where that is due.
 
-        Then retention is enforced where that is due, unless the trail was opened with `maintain=False`.
+        On return the events are in segments, durable, and the catalog names them.  If it raises, the events are where they
+        were; repeating it is safe.  Retention is left alone where the trail was opened with `maintain=False`.
+
+        Returns
+        -------
+        FlushSummary
+            `events`, `segments`, `bytes`, `first_seq`, `end_seq` (exclusive) and `seconds`.
+
+        Raises
+        ------
+        LockedError
+            Another process maintains the trail for longer than this one waits.
+        StorageError
+            A segment could not be written.
+        ClosedError
+            The trail is closed, or a view of the past.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> receipt = trail.append(action="doc.read")
+        >>> trail.flush().events
+        1
         """
         from auditkit.keep.maintain import flush_and_enforce
 
         return flush_and_enforce(self._writable())
 
     def maintain(self, *, now: datetime | None = None, compact: bool = False) -> MaintainSummary:
-        """Do what is due: flush, prune, and merge the small segments of partitions that have eight of them or more.
+        """Do what is due: flush what is queued, prune what is expired, and merge small segments.
 
-        With `now`, record that moment, so that an idle trail ages.  With `compact`, merge small segments wherever a
-        partition has two.
+        Segments are merged in partitions that have eight small ones or more.
+
+        Parameters
+        ----------
+        now : datetime or None, default None
+            An aware moment to record first, so that a trail without new events ages; not ahead of the machine's clock.
+        compact : bool, default False
+            Merge wherever a partition has two small segments.
+
+        Returns
+        -------
+        MaintainSummary
+            `flush`, `prune` and `compact`: what each did, None where it was not due.
+
+        Raises
+        ------
+        ValueError
+            `now` lies ahead of the machine's clock.
+        LockedError
+            Another process maintains the trail for longer than this one waits.
+        StorageError
+            Something could not be written.
+        ClosedError
+            The trail is closed, or a view of the past.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> print(trail.maintain())
+        nothing was due
         """
         from auditkit.keep.maintain import maintain as _maintain
 
         return _maintain(self._writable(), now=now, thoroughly=compact)
 
     def stats(self) -> Stats:
-        """Return the state of queue, segments and retention in numbers."""
+        """Return the state of the queue, the segments, retention and consumers in numbers.
+
+        Returns
+        -------
+        Stats
+            Frozen; `print` and notebooks show it as a card.  Fields that end in `seq`, and `accepted`, `committed` and
+            `flushed`, are exclusive ends.
+
+        Raises
+        ------
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.append(action="doc.read").wait()
+        0
+        >>> trail.stats().queue.depth
+        1
+        """
         from auditkit.ask.stats import stats as _stats
 
         return _stats(self._core, self._view.snapshot())
 
     def close(self) -> None:
-        """Commit what is accepted and give everything back.  Raises a failure that nobody has seen yet."""
+        """Commit what was accepted and give locks, files and threads back.  Closing twice is harmless.
+
+        On return everything accepted is durable.
+
+        Raises
+        ------
+        StorageError
+            What was accepted could not be written, and no receipt has raised that yet.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.close()
+        """
         if self._view.at is None and not self._core.closed:
             self._core.close()
 
@@ -283,11 +530,61 @@ class Trail:
         own: bool = False,
         tz: str | None = None,
     ) -> pl.LazyFrame:
-        """Return the events of a window as a `LazyFrame` over the segment files, in no particular order.
+        """Return the events of a window as a `LazyFrame` over queue and segments, in no particular order.
 
-        It is planned when it is collected and shows the events that were committed when it was made.  Filters added
-        later on `ts`, and for single values of actor, resource, correlation and id, choose what is read.  Text is
-        `String`.  Collecting raises `PrunedError` where events that it would show were pruned since.
+        The frame shows the events that were committed when it was made; it is planned when it is collected.  Filters added
+        later on `ts`, and for single values of `actor`, `resource`, `correlation` and `id`, choose what is read.
+
+        Parameters
+        ----------
+        start : str, datetime, date or None, default None
+            First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
+            such as `"-7d"`.  None: from the first event on.
+        end : str, datetime, date or None, default None
+            First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+            last event.
+        where : mapping, pl.Expr or None, default None
+            Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+            or None (missing); or one Polars expression.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) count too.
+        tz : str, optional
+            IANA zone in which dates and text without a zone are read, by default the trail's view zone.
+
+        Returns
+        -------
+        pl.LazyFrame
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
+            fields.
+
+        Raises
+        ------
+        InvalidTimeError, InvalidQueryError
+            An argument does not read; both are `ValueError` and name it.
+        PrunedError
+            In a view of the past: events of the window were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> import polars as pl
+        >>> trail.scan("2025-11-24").filter(pl.col("actor") == "ann").select(pl.len()).collect().item()
+        2
         """
         from auditkit.ask.range import scan as _scan
 
@@ -307,8 +604,64 @@ class Trail:
     ) -> pl.DataFrame:
         """Return the events of a window, ordered by (ts, seq).
 
-        What would take more than half of the memory that is there is refused with `InvalidQueryError`: `limit` and
-        fewer `columns` make it small, `scan` goes through it in pieces.
+        An answer that would take more than half of the available memory is refused: `limit` and fewer `columns` make it small,
+        `scan` goes through it in pieces.
+
+        Parameters
+        ----------
+        start : str, datetime, date or None, default None
+            First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
+            such as `"-7d"`.  None: from the first event on.
+        end : str, datetime, date or None, default None
+            First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+            last event.
+        where : mapping, pl.Expr or None, default None
+            Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+            or None (missing); or one Polars expression.
+        columns : sequence of str, optional
+            Columns of the answer, in this order; `"attrs.path"` is the value at a path of attrs, as `String`.
+        limit : int, optional
+            At most so many events, the first ones in the order of the answer.
+        descending : bool, default False
+            Whether the last events come first.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) count too.
+        tz : str, optional
+            IANA zone in which dates and text without a zone are read, by default the trail's view zone.
+
+        Returns
+        -------
+        pl.DataFrame
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
+            fields; or the `columns` asked for.
+
+        Raises
+        ------
+        InvalidTimeError, InvalidQueryError
+            An argument does not read; both are `ValueError` and name it.
+        PrunedError
+            In a view of the past: events of the window were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> trail.range("2025-11-24", "+1d", where={"action": "doc.*"}, columns=["actor", "attrs.bytes"]).rows()
+        [('bob', None), ('ann', '512')]
         """
         from auditkit.ask.range import range_
 
@@ -328,10 +681,68 @@ class Trail:
         own: bool = False,
         tz: str | None = None,
     ) -> pl.DataFrame:
-        """Count and measure events per key, and per bucket of `every` where given: a finished frame.
+        """Count and measure events per key, and per bucket of time where `every` is given.
 
-        Columns: ts (start of the bucket, in `tz`; only with `every`), the keys, count, value_count, sum, mean,
-        min, max of `value`; or the `aggs` asked for.  Sorted by ts, then keys, nulls last.
+        Parameters
+        ----------
+        by : str or sequence of str
+            Keys: columns or `"attrs.path"`; an empty list for totals.  A null key is a key like any other.
+        every : str, optional
+            Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`.  None: no buckets.
+        start : str, datetime, date or None, default None
+            First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
+            such as `"-7d"`.  None: from the first event on.
+        end : str, datetime, date or None, default None
+            First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+            last event.
+        where : mapping, pl.Expr or None, default None
+            Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+            or None (missing); or one Polars expression.
+        aggs : str, pl.Expr, list, mapping or None, default None
+            Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
+            `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
+            mapping of column names to them.  None: `count` to `max`.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) count too.
+        tz : str, optional
+            IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read; by default
+            the trail's view zone.
+
+        Returns
+        -------
+        pl.DataFrame
+            `ts` (start of the bucket, Datetime in microseconds and the zone `tz`; only with `every`), the keys, `count` and
+            `value_count` (Int64), `sum`, `mean`, `min`, `max` (Float64; null where no event has a value); or what `aggs` asks
+            for.  Sorted by ts, then keys, nulls last.
+
+        Raises
+        ------
+        InvalidTimeError, InvalidQueryError
+            An argument does not read; both are `ValueError` and name it.
+        PrunedError
+            In a view of the past: events of the window were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> trail.group_by("action", aggs="count").rows()
+        [('auth.login', 1), ('doc.read', 2)]
+        >>> trail.group_by("actor", every="1h", aggs=["count", "sum"])["count", "sum"].rows()
+        [(1, 2.5), (1, None), (1, None)]
         """
         from auditkit.ask.group import group_by as _group_by
 
@@ -352,10 +763,67 @@ class Trail:
         own: bool = False,
         tz: str | None = None,
     ) -> pl.DataFrame:
-        """Return a series of buckets of `every`, right in every time zone, one per key of `by`.
+        """Return a series: how many events, and what values, in each bucket of time.
 
-        `fill` decides about buckets without events: left out, there are none; `None` gives nulls, a number gives
-        itself, `"forward"` the last value.  Columns as in `group_by`.
+        Parameters
+        ----------
+        every : str
+            Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`; from a day up they follow the calendar of `tz`.
+        by : str, sequence of str or None, default None
+            Keys, as in `group_by`: one series per combination of their values.
+        start : str, datetime, date or None, default None
+            First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
+            such as `"-7d"`.  None: from the first event on.
+        end : str, datetime, date or None, default None
+            First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+            last event.
+        where : mapping, pl.Expr or None, default None
+            Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+            or None (missing); or one Polars expression.
+        aggs : str, pl.Expr, list, mapping or None, default None
+            Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
+            `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
+            mapping of column names to them.  None: `count` to `max`.
+        fill : None, float or "forward", optional
+            What a bucket without events shows: nulls (None), a number in numeric columns, or what the bucket before it shows.
+            Left out, such buckets are left out.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) count too.
+        tz : str, optional
+            IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read; by default
+            the trail's view zone.
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns and order as in `group_by` with `every`.
+
+        Raises
+        ------
+        InvalidTimeError, InvalidQueryError
+            An argument does not read; both are `ValueError` and name it.
+        PrunedError
+            In a view of the past: events of the window were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> trail.downsample("30m", start="2025-11-24T07:00Z", end="+2h", aggs="count", fill=0)["count"].to_list()
+        [1, 1, 1, 0]
         """
         from auditkit.ask.group import downsample as _downsample
 
@@ -366,25 +834,137 @@ class Trail:
     def sql(self, query: str, *, own: bool = False) -> pl.DataFrame:
         """Answer a `SELECT` over the table `events` in the dialect of Polars; nothing can be changed by it.
 
-        Conditions on `ts` choose what is read: `ts >= DATE '2026-11-24'`, `ts < '2026-11-24T07:00:00Z'`.  A `TIMESTAMP`
-        literal has no zone and is refused, as are `json_extract` and `->>`: values inside attrs are for `where` and
-        `ak.attr`.  Raises `InvalidQueryError`, a `ValueError`, that says so.
+        Conditions on `ts` choose what is read: `ts >= DATE '2026-11-24'`, `ts < '2026-11-24T07:00:00Z'`.  A `TIMESTAMP` literal
+        has no zone and is refused, as are `json_extract` and `->>`: values inside attrs are for `where` and `ak.attr`.
+
+        Parameters
+        ----------
+        query : str
+            One `SELECT` statement.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) count too.
+
+        Returns
+        -------
+        pl.DataFrame
+            What was selected; text is `String`.
+
+        Raises
+        ------
+        InvalidQueryError
+            The statement is not one that can be answered.
+        polars.exceptions.PolarsError
+            The statement is not SQL, or names what is not there.
+        PrunedError
+            In a view of the past: events of the window were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> trail.sql("SELECT actor, count(*) AS n FROM events GROUP BY actor ORDER BY actor").rows()
+        [('ann', 2), ('bob', 1)]
         """
         from auditkit.ask.range import sql as _sql
 
         return _sql(self._view, query, own=own)
 
     def tail(self, n: int = 10) -> pl.DataFrame:
-        """Return the last `n` events by seq, ascending, the trail's own included."""
+        """Return the last events in the order of acceptance, the trail's own included.
+
+        Parameters
+        ----------
+        n : int, default 10
+            At most so many events.
+
+        Returns
+        -------
+        pl.DataFrame
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
+            fields; ordered by `seq`, ascending.
+
+        Raises
+        ------
+        PrunedError
+            In a view of the past: events among the last `n` were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> trail.tail(2)["seq"].to_list()
+        [1, 2]
+        """
         from auditkit.ask.range import tail as _tail
 
         return _tail(self._view, n)
 
     def at(self, seq: int, *, allow_pruned: bool = False) -> "Trail":
-        """Return the trail as it was when `seq` events were committed, read-only: every query over seqs before it.
+        """Return the trail as it was when `seq` events were committed, read-only.
 
-        Equal calls give equal answers.  A query that would need events pruned since raises `PrunedError`, unless
-        `allow_pruned`.  A seq beyond the committed end is a `ValueError`.
+        Equal calls give equal answers.
+
+        Parameters
+        ----------
+        seq : int
+            Exclusive end of the seqs that are shown; `trail.end_seq` is the present one.
+        allow_pruned : bool, default False
+            Whether questions are answered with what is left where events have been pruned since, instead of raising.
+
+        Returns
+        -------
+        Trail
+            Its methods that change something raise `ClosedError`.
+
+        Raises
+        ------
+        ValueError
+            `seq` lies beyond the committed end.
+        PrunedError
+            Raised by a question that needs events which were pruned since.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann", "value": 2.5},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...         {"ts": "2025-11-24T08:10:00Z", "action": "doc.read", "actor": "ann", "bytes": 512},
+        ...     ]
+        ... ).wait()
+        0
+        >>> trail.at(1).range(columns=["seq", "action"]).rows()
+        [(0, 'auth.login')]
         """
         limit = self._view.at
         if limit is not None and seq > limit:
@@ -397,27 +977,129 @@ class Trail:
 
     @property
     def retention(self) -> Policy:
-        """The policy in force."""
+        """Retention policy in force.
+
+        Returns
+        -------
+        Policy
+            `keep` is its duration, None for ever; `str` says it in words.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> str(trail.retention)
+        'keep for ever'
+        """
         return self._view.snapshot().policy
 
     def set_retention(self, retention: str | Policy | None) -> Policy:
-        """Keep events for `retention` (`"90d"`, `"7y"`, `None` for ever) from now on; recorded as an event."""
+        """Keep events for `retention` from now on; the trail records that as an event of its own.
+
+        A shorter policy hides more events at once, and the next prune removes them for good.  A longer one shows again what was
+        not pruned yet.
+
+        Parameters
+        ----------
+        retention : str, Policy or None
+            A duration such as `"90d"`, `"18mo"` or `"7y"`, counted back from the trail's horizon; None: for ever.
+
+        Returns
+        -------
+        Policy
+            The policy in force.
+
+        Raises
+        ------
+        ValueError
+            `retention` is not a positive duration.
+        ClosedError
+            The trail is closed, or a view of the past.
+        StorageError
+            The policy could not be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> str(trail.set_retention("90d"))
+        'keep 90d'
+        """
         from auditkit.keep.maintain import set_policy
 
         return set_policy(self._writable(), retention)
 
     def plan_prune(self, *, now: datetime | None = None) -> PrunePlan:
-        """Say what `prune` would remove and why; changes nothing.  `print` shows it."""
+        """Return what `prune` would remove, and why; changes nothing.
+
+        Parameters
+        ----------
+        now : datetime or None, default None
+            The moment to plan for, aware; None: the trail's horizon as it is.
+
+        Returns
+        -------
+        PrunePlan
+            `segments` with events to remove, `rows` and `bytes` in all; `print` shows it.
+
+        Raises
+        ------
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> print(trail.plan_prune())
+        policy: keep for ever; nothing expires
+        """
         from auditkit.keep.prune import plan_prune as _plan_prune
 
         return retrying(lambda: _plan_prune(self._core, self._view.snapshot(), now=now))
 
     def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
-        """Remove every expired event, to the microsecond; a tombstone for each segment says what went.
+        """Remove every expired event, to the microsecond; a tombstone for each segment records what went.
 
-        Segments that hold nothing else go whole, those that the cutoff runs through are written anew.  With `plan`,
-        only what it names and is still expired.  With `now`, that moment is recorded first; one ahead of the
-        machine's clock is a `ValueError`.
+        On return no expired event is left in segments: those that hold nothing else went whole, those that the cutoff (exclusive)
+        runs through were written anew.  If it raises, each event is removed in full or not at all; repeating it is safe.  What
+        is not expired, and the trail's own events, are never touched.
+
+        Parameters
+        ----------
+        plan : PrunePlan or None, default None
+            Remove only what it names and is still expired; None: everything expired.
+        now : datetime or None, default None
+            An aware moment to record first, so that a trail without new events ages; not ahead of the machine's clock.
+
+        Returns
+        -------
+        PruneSummary
+            `events`, `segments` and `bytes` removed, segments `rewritten`, and the `plan`.
+
+        Raises
+        ------
+        ValueError
+            `now` lies ahead of the machine's clock.
+        LockedError
+            Another process maintains the trail for longer than this one waits.
+        StorageError
+            A segment could not be written.
+        ClosedError
+            The trail is closed, or a view of the past.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> print(trail.prune())
+        nothing to prune
         """
         from auditkit.keep.prune import prune as _prune
 

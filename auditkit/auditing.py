@@ -243,36 +243,57 @@ def audited(
 ) -> Audited:
     """Record every call of a function, or one run of a block, as an event of `trail`.
 
-    The event's `ts` is when it began, `value` how many seconds it took (so that `group_by` and `downsample` measure
-    it; where a `value` is given, the seconds are `attrs.duration_s`), `outcome` is `success`, or `failure` where it
-    raised; then `attrs.exception` is the exception's type.  Its message is left out, as it may hold secrets, unless
-    `error_message=True` (the first 1,000 characters).  The exception itself goes on unchanged.  What `ak.bind` holds
-    applies as in `append`.
+    The event's `ts` is when the call began, `value` how many seconds it took (where a `value` is given, the seconds are
+    `attrs.duration_s`), `outcome` is `"success"`, or `"failure"` where it raised; then `attrs.exception` is the type of the
+    exception, which itself goes on unchanged.  What `ak.bind` holds applies as in `append`.
 
-    `fields` are further fields of the event, as `trail.append` takes them; a callable is called with the arguments of
-    the call, before it.  `trail` may be a callable that returns one, for code that is imported before there is one.
+    Parameters
+    ----------
+    trail : Trail or callable
+        Where the events go; a callable that returns a trail is called for each event, for code that is imported before
+        there is one.
+    action : str
+        What is done, such as `"order.refund"`.
+    on_error : {"raise", "continue"}, default "raise"
+        `"raise"`: an event that is not valid, or a closed trail, raises before the call; where storage fails behind it,
+        that is raised instead of the result, or from the call's own exception.  `"continue"`: the call goes on and its
+        result counts; what could not be recorded is counted in `unrecorded` of what this returns (`refund.audited`) and in
+        `trail.stats().unrecorded`, and warned of once.
+    wait : bool, default True
+        Whether the event is durable when the call returns; else it is within a tenth of a second.
+    error_message : bool, default False
+        Whether the first 1,000 characters of an exception's message become `attrs.message`; they may hold secrets.
+    **fields : str, float, mapping or callable
+        Further fields of the event, as `Trail.append` takes them; a callable is called with the arguments of the call, before
+        it.
 
+    Returns
+    -------
+    Audited
+        A decorator, and a context manager that gives the block a `Draft` to `update`; both for `async` code as well, where
+        waiting happens in a thread.
+
+    Raises
+    ------
+    TypeError
+        A generator is decorated, which runs when it is iterated over (put `with ak.audited(...)` inside), or a class.
+    ValueError
+        `on_error` is something else.
+
+    Examples
+    --------
     >>> import tempfile
-    >>> from auditkit.opening import create
-    >>> trail = create(tempfile.mkdtemp())
-    >>> @audited(trail, action="order.refund", resource=lambda order, amount: f"order/{order}")
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> @ak.audited(trail, action="order.refund", resource=lambda order, amount: f"order/{order}")
     ... def refund(order: int, amount: float) -> str:
     ...     return f"refunded {amount}"
     >>> refund(7, 12.5)
     'refunded 12.5'
-    >>> with audited(trail, action="doc.read", resource="doc/7") as draft:
+    >>> with ak.audited(trail, action="doc.read", resource="doc/7") as draft:
     ...     draft.update(outcome="partial", attrs={"bytes": 512})
     >>> trail.range(columns=["action", "resource", "outcome", "attrs"]).rows()
     [('order.refund', 'order/7', 'success', None), ('doc.read', 'doc/7', 'partial', '{"bytes":512}')]
-
-    On return of the call its event is durable; with `wait=False` within a tenth of a second.  `async` functions and
-    `async with` wait in a thread.  Generators are refused (`TypeError`): they run when somebody iterates; put
-    `with ak.audited(...)` inside.
-
-    `on_error="raise"`: an event that is not valid, or a closed trail, raises before the call; where storage fails
-    behind it, that is raised instead of the result, or from the call's own exception.  `on_error="continue"`: the
-    call goes on and its result counts; what could not be recorded is counted in `unrecorded` of what this returns
-    (`refund.audited`) and in `trail.stats().unrecorded`, and warned of once.
     """
     if on_error not in ("raise", "continue"):
         raise ValueError(f"on_error: expected 'raise' or 'continue', found {on_error!r}")

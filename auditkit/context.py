@@ -20,14 +20,32 @@ _bound: ContextVar[Mapping[str, str | None]] = ContextVar("auditkit_bound", defa
 def bind(**fields: str | None) -> Iterator[None]:
     """Give every event appended inside the block these fields, unless it names them itself.
 
-    Blocks nest; the inner one wins.  Takes actor, action, resource, outcome, source, origin and correlation;
-    another name raises `TypeError`.
+    Blocks nest; the inner one wins.  The fields follow asyncio tasks and stay apart between threads.
 
-    >>> with bind(actor="ann", correlation="req-1"):
-    ...     dict(bound())
-    {'actor': 'ann', 'correlation': 'req-1'}
-    >>> dict(bound())
-    {}
+    Parameters
+    ----------
+    **fields : str or None
+        `actor`, `action`, `resource`, `outcome`, `source`, `origin` or `correlation`.
+
+    Returns
+    -------
+    context manager
+        Gives nothing to the block.
+
+    Raises
+    ------
+    TypeError
+        Another field is named.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> with ak.bind(actor="ann", correlation="req-1"):
+    ...     receipt = trail.append(action="doc.read")
+    >>> trail.range(columns=["actor", "correlation"]).rows()
+    [('ann', 'req-1')]
     """
     unknown = sorted(fields.keys() - BINDABLE)
     if unknown:

@@ -44,14 +44,44 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
 ) -> pl.DataFrame:
     """Return the events with start <= ts < end for which `where` holds, ordered by (ts, seq).
 
-    `frame` has a `ts` column (Datetime with a time zone); without `seq`, equal times keep their order.  `start` and
-    `end` are times as `auditkit.timerange.resolve` reads them, in `tz` where they name no zone and before `now`
-    where they are durations.  `columns` are names or "attrs.…" paths; `limit` takes the first so many, with
-    `descending` the last ones first.  Text leaves as `String`, `ts` in microseconds and the zone it has.
+    Parameters
+    ----------
+    frame : pl.DataFrame or pl.LazyFrame
+        Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
+    start : str, datetime, date or None, default None
+        First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
+        `now` such as `"-7d"`.  None: from the first event on.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+        last event.
+    where : mapping, pl.Expr or None, default None
+        Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+        or None (missing); or one Polars expression.
+    columns : str, sequence of str or None, default None
+        Columns of the answer, in this order; `"attrs.path"` is the value at a path of attrs, as `String`.  None: all.
+    limit : int or None, default None
+        At most so many events, the first ones in the order of the answer.
+    descending : bool, default False
+        Whether the last events come first.
+    tz : str, default "UTC"
+        IANA zone in which dates and text without a zone are read.
+    now : datetime or None, default None
+        Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
-    Raises `InvalidTimeError` and `InvalidQueryError`, both `ValueError`, naming the argument.
+    Returns
+    -------
+    pl.DataFrame
+        The columns of `frame`, or those asked for; text as `String`, `ts` in microseconds and the zone it has.
 
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        An argument does not read, or names what is not there; both are `ValueError` and name it.
+
+    Examples
+    --------
     >>> import datetime as dt
+    >>> import polars as pl
     >>> day = dt.datetime(2026, 11, 24, tzinfo=dt.timezone.utc)
     >>> events = pl.DataFrame({"ts": [day, day - dt.timedelta(days=1)], "actor": ["ann", "bob"]})
     >>> range(events, end="2026-11-24")["actor"].to_list()
@@ -80,18 +110,54 @@ def group_by(
 ) -> pl.DataFrame:
     """Return one row per group of events, and per bucket of time with `every`.
 
-    Columns: `ts` (the bucket's start in `tz`; only with `every`), the keys, and what `aggs` asks for, by default
-    `count`, `value_count` (Int64), `sum`, `mean` (always sum / value_count), `min`, `max` of `value` (null where no
-    event has one).  Names in `aggs` (also p50, p95, p99, linearly interpolated; first and last by (ts, seq);
-    n_unique) or expressions replace these.  Groups with null keys are kept; rows are sorted by ts, then keys,
-    nulls last.  Without keys there is one row per bucket, or one row of totals.
+    Buckets follow the wall clock of `tz`: from a day up the calendar, on days of 23 and 25 hours too.
 
-    `every` is a duration such as "5m", "1h", "1d", "1w", "1mo"; buckets follow the wall clock of `tz` as
-    `auditkit.query.buckets` says.  `within` is what a caller knows of where all events of the frame lie, as a
-    catalog does; it saves a look at them and changes no answer.  The other arguments and the errors are those of
-    `range`.
+    Parameters
+    ----------
+    frame : pl.DataFrame or pl.LazyFrame
+        Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
+    by : str, sequence of str or None
+        Keys: columns or `"attrs.path"`.  A null key is a key like any other.  Without keys there is one row per bucket, or
+        one row of totals.
+    every : str or None, default None
+        Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`.  None: no buckets.
+    start : str, datetime, date or None, default None
+        First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
+        `now` such as `"-7d"`.  None: from the first event on.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+        last event.
+    where : mapping, pl.Expr or None, default None
+        Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+        or None (missing); or one Polars expression.
+    aggs : str, pl.Expr, list, mapping or None, default None
+        Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
+        `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
+        mapping of column names to them.  None: `count` to `max`.
+    tz : str, default "UTC"
+        IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read.
+    now : datetime or None, default None
+        Aware moment that durations in `start` and `end` count from; None: the clock's now.
+    within : TimeRange or None, default None
+        Where all events of the frame lie, where a caller knows it, as a catalog does; saves a look at them and changes
+        no answer.
 
+    Returns
+    -------
+    pl.DataFrame
+        `ts` (start of the bucket, Datetime in microseconds and the zone `tz`; only with `every`), the keys, `count` and
+        `value_count` (Int64), `sum`, `mean` (always sum / value_count), `min`, `max` (Float64; null where no event has a
+        value); or what `aggs` asks for.  Sorted by ts, then keys, nulls last.
+
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        An argument does not read, or names what is not there; both are `ValueError` and name it.
+
+    Examples
+    --------
     >>> import datetime as dt
+    >>> import polars as pl
     >>> day = dt.datetime(2026, 11, 24, tzinfo=dt.timezone.utc)
     >>> events = pl.DataFrame({"ts": [day, day, day], "actor": ["bob", "ann", "ann"], "value": [1.0, 2.0, 4.0]})
     >>> group_by(events, "actor", aggs=["count", "mean"]).rows()
@@ -116,17 +182,59 @@ def downsample(
     now: datetime | None = None,
     within: TimeRange | None = None,
 ) -> pl.DataFrame:
-    """Return one row per bucket of time, and per group with `by`; columns and arguments are those of `group_by`.
+    """Return one row per bucket of time, and per group with `by`.
 
-    With `fill` there is a row for every bucket from `start` to before `end`, or from the first to the last bucket
-    with events where a bound is left out, for each group found.  What an empty bucket shows in every column but ts
-    and keys: nulls (None), a number (in numeric columns), or what the bucket before it shows ("forward"; null
-    where there is none).
+    Parameters
+    ----------
+    frame : pl.DataFrame or pl.LazyFrame
+        Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
+    every : str
+        Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`; from a day up they follow the calendar of `tz`.
+    by : str, sequence of str or None, default None
+        Keys, as in `group_by`: one series per combination of their values.
+    start : str, datetime, date or None, default None
+        First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
+        `now` such as `"-7d"`.  None: from the first event on.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+        last event.
+    where : mapping, pl.Expr or None, default None
+        Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+        or None (missing); or one Polars expression.
+    aggs : str, pl.Expr, list, mapping or None, default None
+        Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
+        `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
+        mapping of column names to them.  None: `count` to `max`.
+    fill : None, float or "forward", optional
+        What a bucket without events shows in every column but ts and keys: nulls (None), a number in numeric columns, or
+        what the bucket before it shows (null where there is none).  There is a row then for every bucket from `start` to
+        before `end`, or from the first to the last bucket with events where a bound is left out, for each group found.
+        Left out, only buckets with events are shown.
+    tz : str, default "UTC"
+        IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read.
+    now : datetime or None, default None
+        Aware moment that durations in `start` and `end` count from; None: the clock's now.
+    within : TimeRange or None, default None
+        Where all events of the frame lie, where a caller knows it, as a catalog does; saves a look at them and changes
+        no answer.
 
+    Returns
+    -------
+    pl.DataFrame
+        Columns and order as in `group_by` with `every`.
+
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        An argument does not read, or names what is not there; both are `ValueError` and name it.
+
+    Examples
+    --------
     >>> import datetime as dt
+    >>> import polars as pl
     >>> at = [dt.datetime(2026, 11, 24, hour, tzinfo=dt.timezone.utc) for hour in (7, 7, 9)]
     >>> events = pl.DataFrame({"ts": at, "value": [1.0, 3.0, 5.0]})
-    >>> downsample(events, "1h", aggs=["count", "mean"], fill=0).rows(named=False)[1][1:]
+    >>> downsample(events, "1h", aggs=["count", "mean"], fill=0).rows()[1][1:]
     (0, 0.0)
     """
     window = window_of(start, end, tz=tz, now=now)

@@ -30,17 +30,49 @@ def compare(
 ) -> pl.DataFrame:
     """Return one row per group of events in either of two frames, with what was counted in each.
 
-    Columns: the keys; `this` and `last`, the measure `agg` of `group_by` in each frame (a name or an expression);
-    `difference` (this - last); `ratio` (this / last, Float64; null where last is 0 or null); and `change` (String):
-    "new" where only `this` has events, "vanished" where only `last` has, else null.  Counts are Int64, and 0 where a
-    frame has no event of the group; other measures are null there, and so is the difference.  Rows are sorted by the
-    keys, nulls last; a null key is a key like any other.  Without keys there is one row.
+    The window and `where` limit both frames alike: give two trails one window, or one trail's two windows as frames.
 
-    `start`, `end` and `where` limit both frames alike: give two trails one window, or one trail's two windows as
-    frames.  The other arguments and the errors are those of `range`; a key that is of different kinds in the two
-    frames is an `InvalidQueryError`.
+    Parameters
+    ----------
+    this : pl.DataFrame or pl.LazyFrame
+        Events, with a column `ts` (Datetime with a zone).
+    last : pl.DataFrame or pl.LazyFrame
+        The events to compare with; keys are of the same dtypes.
+    by : str, sequence of str or None, default "action"
+        Keys: columns or `"attrs.path"`.  A null key is a key like any other.  Without keys there is one row.
+    agg : str or pl.Expr, default "count"
+        The measure, as in the `aggs` of `group_by`; it must be a number.
+    start : str, datetime, date or None, default None
+        First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
+        `now` such as `"-7d"`.  None: from the first event on.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+        last event.
+    where : mapping, pl.Expr or None, default None
+        Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+        or None (missing); or one Polars expression.
+    tz : str, default "UTC"
+        IANA zone in which dates and text without a zone are read.
+    now : datetime or None, default None
+        Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
+    Returns
+    -------
+    pl.DataFrame
+        The keys; `this` and `last`, the measure in each frame (counts are Int64, and 0 where a frame has no event of the
+        group; other measures are null there); `difference` (this - last); `ratio` (this / last, Float64; null where last is 0
+        or null); `change` (String): "new" where only `this` has events, "vanished" where only `last` has, else null.  Sorted
+        by the keys, nulls last.
+
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        An argument does not read, or names what is not there; both are `ValueError` and name it.
+
+    Examples
+    --------
     >>> import datetime as dt
+    >>> import polars as pl
     >>> day = dt.datetime(2026, 11, 24, tzinfo=dt.timezone.utc)
     >>> monday = pl.DataFrame({"ts": [day] * 3, "action": ["read", "read", "delete"]})
     >>> tuesday = pl.DataFrame({"ts": [day] * 4, "action": ["read", "read", "read", "write"]})

@@ -1,4 +1,4 @@
-"""Sessions: the events of somebody, cut where nothing happened for longer than a gap."""
+"""Sessions: the events of one actor or other key, cut where nothing happened for longer than a gap."""
 
 from datetime import datetime
 
@@ -28,19 +28,54 @@ def sessions(
     tz: str = "UTC",
     now: datetime | None = None,
 ) -> pl.DataFrame:
-    """Return one row per session: the events of each `by` between two pauses longer than `gap`.
+    """Return one row per session: the events of each key between two pauses longer than `gap`.
 
-    Columns: the keys, `start` and `end` (`ts` of the first and the last event, both in the session), `duration`
-    (end - start; zero for a single event), and what `aggs` asks for as in `group_by`: by default `count` (Int64) and,
-    where events have an action, `actions`, how many different ones (Int64).  A caller's expressions and the measures
-    `first` and `last` see the events in the order of (ts, seq).  Rows are sorted by start, then keys, nulls last; a
-    null key is a key like any other.
+    A pause as long as `gap` does not end a session, one that is a microsecond longer does.  A session is made of the events
+    inside the window only, and an event without a time is in none.
 
-    A pause as long as `gap` does not end a session, one that is a microsecond longer does.  `gap` has a fixed length,
-    so a day in it has 24 hours and months are refused.  A session is made of the events inside the window only, and
-    an event without a time is in none.  The other arguments and the errors are those of `range`.
+    Parameters
+    ----------
+    frame : pl.DataFrame or pl.LazyFrame
+        Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
+    gap : str, default "30m"
+        Longest pause inside a session.  Its length is fixed, so a day in it has 24 hours and months are refused.
+    by : str, sequence of str or None, default "actor"
+        Keys: columns or `"attrs.path"`.  A null key is a key like any other.
+    start : str, datetime, date or None, default None
+        First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
+        `now` such as `"-7d"`.  None: from the first event on.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+        last event.
+    where : mapping, pl.Expr or None, default None
+        Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+        or None (missing); or one Polars expression.
+    aggs : str, pl.Expr, list, mapping or None, default None
+        Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
+        `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
+        mapping of column names to them.  None: `count` and `actions`.
+    tz : str, default "UTC"
+        IANA zone in which dates and text without a zone are read.
+    now : datetime or None, default None
+        Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
+    Returns
+    -------
+    pl.DataFrame
+        The keys; `start` and `end` (Datetime: `ts` of the first and the last event, both in the session); `duration`
+        (Duration: end - start, zero for a single event); and what `aggs` asks for, by default `count` (Int64) and, where
+        events have an action, `actions`, how many different ones (Int64).  Expressions, `first` and `last` see the events
+        in the order of (ts, seq).  Sorted by start, then keys, nulls last.
+
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        An argument does not read, or names what is not there; both are `ValueError` and name it.
+
+    Examples
+    --------
     >>> import datetime as dt
+    >>> import polars as pl
     >>> at = [dt.datetime(2026, 11, 24, 7, minute, tzinfo=dt.timezone.utc) for minute in (0, 30, 31, 2)]
     >>> events = pl.DataFrame({"ts": at, "actor": ["ann", "ann", "ann", None]})
     >>> sessions(events, "29m")["actor", "duration", "count"].rows()

@@ -20,17 +20,47 @@ def first_seen(
     tz: str = "UTC",
     now: datetime | None = None,
 ) -> pl.DataFrame:
-    """Return one row per combination of `by` that occurs for the first time with start <= ts < end.
+    """Return one row per combination of keys that occurs for the first time with start <= ts < end.
 
-    All events before `end` for which `where` holds count as history, those before `start` too: a combination that
-    occurred earlier is not new.  Columns: the keys, `ts` and `seq` (where there is one) of the first event by
-    (ts, seq), and `followed` (Int64), how many events of the combination came after it, before `end`.  Rows are sorted
-    by ts, seq, then keys, nulls last; a null key is a key like any other, and an event without a time counts for
-    nothing.  The other arguments and the errors are those of `range`.
+    All events before `end` for which `where` holds count as history, those before `start` too: a combination that occurred
+    earlier is not new.  An event without a time counts for nothing.  What a frame does not hold it does not know: over a
+    trail, retention bounds the history.
 
-    What a frame does not hold it does not know: over a trail, retention bounds the history.
+    Parameters
+    ----------
+    frame : pl.DataFrame or pl.LazyFrame
+        Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
+    by : str, sequence of str or None, default ("actor", "action")
+        Keys: columns or `"attrs.path"`.  A null key is a key like any other.
+    start : str, datetime, date or None, default None
+        First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
+        `now` such as `"-7d"`.  None: from the first event on.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
+        last event.
+    where : mapping, pl.Expr or None, default None
+        Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
+        or None (missing); or one Polars expression.
+    tz : str, default "UTC"
+        IANA zone in which dates and text without a zone are read.
+    now : datetime or None, default None
+        Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
+    Returns
+    -------
+    pl.DataFrame
+        The keys, `ts` (Datetime) and, where there is one, `seq` (UInt64) of the first event by (ts, seq), and `followed`
+        (Int64): how many events of the combination came after it, before `end`.  Sorted by ts, seq, then keys, nulls last.
+
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        An argument does not read, or names what is not there; both are `ValueError` and name it.
+
+    Examples
+    --------
     >>> import datetime as dt
+    >>> import polars as pl
     >>> days = [dt.datetime(2026, 11, day, tzinfo=dt.timezone.utc) for day in (22, 23, 24, 24)]
     >>> events = pl.DataFrame({"ts": days, "actor": ["ann", "bob", "ann", "bob"], "action": ["read"] * 4})
     >>> first_seen(events, "actor", start="2026-11-23")["actor", "followed"].rows()

@@ -26,14 +26,28 @@ _QUOTED = re.compile('[",;\r\n\t]|^$|^\\s|\\s$')
 
 
 def to_csv(frame: Frame, file: str | Path | IO[str] | None = None) -> str | None:
-    r"""Write a frame as CSV that is safe to open in a spreadsheet; return the text where no `file` is given.
+    """Write a frame as CSV that is safe to open in a spreadsheet.
 
-    `file` is a path, written anew in UTF-8, or an open text file.  There is a header, then a line per row, ending in
-    a line feed; cells are quoted as RFC 4180 says.  Null is an empty cell and the empty text is `""` (Polars reads
-    both back as they were; the csv module reads them alike).  Numbers and booleans stand bare, negative ones too;
-    times are ISO 8601 with the offset of their column's zone, `Z` in UTC; durations are ISO 8601, lists and structs
-    JSON.  A lazy frame is written batch by batch.
+    There is a header, then a line per row, ending in a line feed; cells are quoted as RFC 4180 says.  Null is an empty cell
+    and the empty text is `""` (Polars reads both back as they were; the csv module reads them alike).  Numbers and booleans
+    stand bare, negative ones too; times are ISO 8601 with the offset of their column's zone, `Z` in UTC; durations are ISO
+    8601, lists and structs JSON.
 
+    Parameters
+    ----------
+    frame : pl.DataFrame or pl.LazyFrame
+        Any frame; a lazy one is written batch by batch.
+    file : str, Path, open text file or None, default None
+        A path is written anew in UTF-8.  None: the text is returned.
+
+    Returns
+    -------
+    str or None
+        The text where no `file` is given.
+
+    Examples
+    --------
+    >>> import polars as pl
     >>> print(to_csv(pl.DataFrame({"actor": ["=1+1", "", None], "value": [-5, 1, None]})), end="")
     actor,value
     '=1+1,-5

@@ -13,12 +13,29 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def attr(path: str) -> pl.Expr:
-    r"""Return the expression for the value at `path` inside the JSON object in `attrs`, as `String`.
+    r"""Return the expression for the value at a path inside attrs.
 
-    Dots separate keys, digits index arrays, and a backslash takes the next character literally (`a\.b` is one key,
-    `\0` a key of an object).  Numbers, booleans, arrays and objects come out as their JSON text; what is missing or
-    JSON null is null.  A key that holds a backslash, or quotes of both kinds, cannot be reached: `InvalidQueryError`.
+    Numbers, booleans, arrays and objects come out as their JSON text; what is missing or JSON null is null.
 
+    Parameters
+    ----------
+    path : str
+        Keys separated by dots; digits index arrays (from 0), and a backslash takes the next character literally (`a\.b` is one
+        key, `\0` a key of an object).
+
+    Returns
+    -------
+    pl.Expr
+        Of a frame with the column `attrs`; `String`.
+
+    Raises
+    ------
+    InvalidQueryError
+        A key is missing between the dots, or cannot be reached because it holds a backslash or quotes of both kinds.
+
+    Examples
+    --------
+    >>> import polars as pl
     >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}}']})
     >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0")).row(0)
     ('ann', '10.0.0.7')

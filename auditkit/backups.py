@@ -47,11 +47,46 @@ class BackupSummary:
 def backup(
     trail: Trail | str | Path, target: str | Path, *, progress: Progress | None = None
 ) -> BackupSummary:
-    """Copy a trail, which others may be writing to, into a new or empty directory; checked and durable on return.
+    """Copy a trail into a new or empty directory while other processes may append, flush and prune.
 
-    The copy is the same trail until somebody appends to it: then it becomes a branch with an id of its own that
-    names its parent.  Raises `TrailExistsError` where `target` holds anything, `CorruptionError` where a segment is
-    not what was written.
+    On return the copy is durable, and the digest of every segment in it was checked.  If it raises, `target` is no trail.
+    The copy is the same trail until something is appended to it; then it becomes a branch with an id of its own that names
+    its parent.
+
+    Parameters
+    ----------
+    trail : Trail, str or Path
+        The trail, open or by its directory.
+    target : str or Path
+        Directory of the copy.
+    progress : callable or None, default None
+        Called with the bytes copied and the bytes in all.
+
+    Returns
+    -------
+    BackupSummary
+        `path`, `end_seq` (exclusive), `segments` and `bytes`.
+
+    Raises
+    ------
+    TrailExistsError
+        `target` holds anything.
+    CorruptionError
+        A segment is not what was written.
+    FormatError
+        The trail has features that this version does not know.
+    StorageError
+        The copy could not be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> trail.append(action="doc.read").wait()
+    0
+    >>> ak.backup(trail, tempfile.mkdtemp()).end_seq
+    1
     """
     opened = trail if isinstance(trail, Trail) else open_trail(trail)
     return copy_trail(opened.core, Path(target), progress=progress)

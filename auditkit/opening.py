@@ -46,10 +46,56 @@ def create(
 ) -> Trail:
     """Create a trail in a new or empty directory and open it.
 
-    `retention` keeps events for a duration, `None` for ever; `fields` declares typed extra columns; `tz` is the
-    zone of days and of times without one; `partition` the time slot of a segment; `max_ahead` how far a `ts` may lie
-    ahead of the clock; `group` whether the file's group may read or write.  Raises `TrailExistsError` where the
-    directory holds anything.
+    On return the trail is durable.  If it raises, the directory is no trail, and creating it again goes on with what is there.
+
+    Parameters
+    ----------
+    path : str or Path
+        The trail's directory; missing parents are made.
+    retention : str, Policy or None, default None
+        How long events are kept, such as `"90d"` or `"7y"`; None: for ever.
+    fields : mapping of str to dtype, optional
+        Typed columns of the trail's own, such as `{"amount": pl.Float64}`: String, Int64, Float64, Boolean or
+        Datetime("us", "UTC").  They cannot be changed later.
+    tz : str, default "UTC"
+        IANA zone of days and of times without one in questions.
+    partition : {"1h", "1d", "1mo"}, default "1d"
+        Time slot of a segment, in UTC.
+    max_ahead : str, default "1d"
+        How far ahead of the clock a `ts` may lie.
+    group : {"read", "write"} or None, default None
+        What the group of the files may do; None: nothing, the trail is its owner's only.
+    maintain : bool, default True
+        Whether the object flushes, compacts and prunes by itself, in a thread, once it has appended; False leaves that to
+        another process (`auditkit maintain`), as in the workers of a server.
+    limits : Limits or None, default None
+        Bounds on what a writer holds in memory and in the queue, and what happens at them.
+    clock : Clock or None, default None
+        Where "now" comes from; None: the machine's clock.
+    disk : Disk or None, default None
+        What stands between the trail and the operating system; None: a local POSIX file system.
+
+    Returns
+    -------
+    Trail
+        Open, and empty.
+
+    Raises
+    ------
+    TrailExistsError
+        There is a trail already, or the directory holds something else.
+    ValueError
+        An argument does not read.
+    StorageError
+        Something could not be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp(), retention="90d", tz="Europe/Stockholm")
+    >>> str(trail.retention), trail.tz
+    ('keep 90d', 'Europe/Stockholm')
     """
     disk, clock = disk or PosixDisk(), clock or SystemClock()
     policy = declare_policy(retention)
@@ -82,10 +128,51 @@ def open_trail(
     clock: Clock | None = None,
     disk: Disk | None = None,
 ) -> Trail:
-    """Open the trail at `path`, or the one that the environment variable AUDITKIT_TRAIL names.
+    """Open a trail; `ak.open` is this function.
 
-    Writes nothing, locks nothing, and works on read-only media; the first append makes the object a writer.  With
-    `maintain=False` it never flushes or prunes by itself; `limits` bound what it holds.  Raises `TrailNotFoundError` where there is no trail.
+    Writes nothing, locks nothing, and works on read-only media; the first `append` makes the object a writer.
+
+    Parameters
+    ----------
+    path : str, Path or None, default None
+        The trail's directory; None: what the environment variable AUDITKIT_TRAIL names.
+    tz : str, optional
+        IANA zone of days and of times without one, by default the zone the trail was created with.
+    maintain : bool, default True
+        Whether the object flushes, compacts and prunes by itself, in a thread, once it has appended; False leaves that to
+        another process (`auditkit maintain`), as in the workers of a server.
+    limits : Limits or None, default None
+        Bounds on what a writer holds in memory and in the queue, and what happens at them.
+    clock : Clock or None, default None
+        Where "now" comes from; None: the machine's clock.
+    disk : Disk or None, default None
+        What stands between the trail and the operating system; None: a local POSIX file system.
+
+    Returns
+    -------
+    Trail
+        Open; `close` it, or use it as a context manager.
+
+    Raises
+    ------
+    TrailNotFoundError
+        There is no trail at this path, or none is named.
+    FormatError
+        It was written in a format that this version does not know.
+    CorruptionError
+        What is read of it is not what was written.
+    InvalidTimeError
+        `tz` is not the name of a zone.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> trail.append(action="doc.read").wait()
+    0
+    >>> ak.open(trail.path).range().height
+    1
     """
     if path is None:
         path = os.environ.get(TRAIL_VARIABLE) or None

@@ -32,10 +32,19 @@ class Committer(Protocol):
 
 
 class Receipt:
-    """Stands for the events of one call of `append` or `extend`.
+    """The promise of one call of `append` or `extend`: its events become durable and get their seqs.
 
-    `count` says how many events it stands for; once `done`, `duplicates` how many of them repeat events that were
-    accepted before.  `wait` makes sure that all are durable; `await receipt` does so without blocking the loop.
+    `count` is how many events it stands for, `done` whether they are durable or known to have failed, and then `duplicates`
+    how many of them repeat earlier events and were not stored again.  `await receipt` waits without blocking the event loop.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp())
+    >>> receipt = trail.extend([{"action": "doc.read"}, {"action": "doc.print"}])
+    >>> receipt.wait(), receipt.count, receipt.done
+    (0, 2, True)
     """
 
     __slots__ = ("_committer", "_error", "_first", "count", "done", "duplicates")
@@ -51,18 +60,41 @@ class Receipt:
 
     @property
     def first(self) -> int | None:
-        """The first new seq, or that of the event it repeats; `None` before the commit and for an empty input."""
+        """First new seq, or that of the event it repeats.
+
+        Returns
+        -------
+        int or None
+            None before the commit and for an empty input.
+        """
         return self._first
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Return the first seq once every event of the receipt is durable.
 
-        Commits in the caller's own thread whatever has gathered, unless another thread is just doing so.
-        Where every event repeats an earlier one, the seq is that of the first one repeated; for an empty input it
-        is `None`.  Raises what the commit raised: then the events may or may not be stored, but never twice and
-        never in part.  Raises `InvalidEventError` where an event's (source, id) is taken by another body: then
-        nothing of this receipt is stored.  `TimeoutError` after `timeout_s` seconds leaves the receipt
-        open.
+        Commits in the caller's own thread what has gathered, unless another thread is just doing so.  Where it raises what a
+        commit raised, the events may or may not be stored, but never twice and never in part; appending them again with the same
+        (`source`, `id`) is safe.
+
+        Parameters
+        ----------
+        timeout_s : float or None, default None
+            Seconds to wait for other threads and processes; None: as long as it takes.
+
+        Returns
+        -------
+        int or None
+            The first new seq; where every event repeats an earlier one, the seq of the first one repeated; None for an empty
+            input.
+
+        Raises
+        ------
+        InvalidEventError
+            An event's (`source`, `id`) is that of an event with another body; nothing of this receipt is stored.
+        StorageError
+            The events could not be written.
+        TimeoutError
+            It took longer than `timeout_s`; the receipt stays open.
         """
         if not self.done:
             self._committer.settle(self, timeout_s)

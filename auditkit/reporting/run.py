@@ -49,20 +49,60 @@ def report(
     static: bool = False,
     pdf: bool = False,
 ) -> Path:
-    """Run a notebook over a trail and write the report; return its path.
+    """Run a notebook over a trail and write the report.
 
-    `notebook` is a path, or the name of one of ours ("overview", "access_review"); it runs in a kernel of its own,
-    in the current directory.  The first report of a process takes longest: what it loads is kept for the following
-    ones.  `trail` is open, or a path, or left out for the one in AUDITKIT_TRAIL; a view `at(seq)`
-    sets `as_of`.  Bounds, `where` (a mapping) and `tz` are as in the trail's queries; `parameters` are further
-    ones of the notebook.  `output` defaults to a new file in the current directory.  `timeout_s` bounds each cell.
-    With `record` the trail is told: `report.rendered`, an event of its own with the SHA-256 of the file.  `static`
-    leaves every script out, `pdf` also prints the report beside `output`, with the ending `.pdf`.
+    On return `output` holds the report, complete and durable, readable by its owner only.  If a cell fails, `output` holds the
+    report marked FAILED, the notebook is saved beside it as `*.failed.ipynb`, and `ReportError` is raised.  The first report of
+    a process takes longest: what it loads is kept for the following ones.
 
-    On return `output` holds the report, whole and durable, readable by its owner only.  Raises `ReportError`
-    before anything is run for a notebook that does not exist or does not take these parameters, and with `pdf` where
-    there is no Chromium, and what opening the trail raises.  If a cell fails, `output` holds the report marked FAILED,
-    the notebook is saved beside it as `*.failed.ipynb`, and `ReportError` is raised with `.output`.
+    Parameters
+    ----------
+    notebook : str or Path
+        A path, or the name of a notebook of auditkit's own, such as `"overview"` or `"access_review"`.  It runs in a kernel of
+        its own, in the current directory.
+    trail : Trail, str, Path or None, default None
+        The trail, open or by its directory; None: the one that AUDITKIT_TRAIL names.  A view `at(seq)` sets `as_of`.
+    start : str, datetime, date or None, default None
+        First instant that counts, as in `Trail.range`.
+    end : str, datetime, date or None, default None
+        First instant that no longer counts (exclusive), as in `Trail.range`.
+    where : mapping or None, default None
+        Conditions, as in `Trail.range`.
+    tz : str, optional
+        IANA zone of days and of times without one, by default the trail's view zone.
+    as_of : int or None, default None
+        Exclusive end of the seqs that the report is about; None: all that is committed.
+    parameters : mapping or None, default None
+        Further parameters of the notebook.
+    output : str, Path or None, default None
+        Where the report goes; None: a new file in the current directory.
+    timeout_s : float or None, default None
+        Seconds that one cell may take; None: no bound.
+    record : bool, default False
+        Whether the trail records `report.rendered`, an event of its own with the SHA-256 of the file.
+    static : bool, default False
+        Whether every script is left out.
+    pdf : bool, default False
+        Whether the report is also printed, beside `output` with the ending `.pdf`; needs Chromium.
+
+    Returns
+    -------
+    Path
+        Where the report is.
+
+    Raises
+    ------
+    ReportError
+        Before anything is run: the notebook does not exist, does not take these parameters, or there is no Chromium.  After a
+        cell has failed: `.output` is the report marked FAILED.
+    TrailNotFoundError
+        There is no trail at this path, or none is named.
+
+    Examples
+    --------
+    >>> import auditkit as ak
+    >>> ak.report("overview", trail="audit", start="-7d", output="week.html")  # doctest: +SKIP
+    PosixPath('week.html')
     """
     if pdf:
         find_chromium()  # before a kernel works for nothing
@@ -83,11 +123,34 @@ def report(
 def render(
     executed: str | Path, output: str | Path | None = None, *, static: bool = False, pdf: bool = False
 ) -> Path:
-    """Write the report of a notebook that was run elsewhere, by papermill or in JupyterLab; return its path.
+    """Write the report of a notebook that was run elsewhere, by papermill or in JupyterLab; runs nothing.
 
-    `output` defaults to the notebook's path with the ending `.html`; `static` and `pdf` are those of `report`.  Runs
-    nothing.  Raises `ReportError` with
-    `.output` where a cell failed or was not run; the report there says so at its head.
+    Parameters
+    ----------
+    executed : str or Path
+        The notebook with its outputs.
+    output : str, Path or None, default None
+        Where the report goes; None: the notebook's path with the ending `.html`.
+    static : bool, default False
+        Whether every script is left out.
+    pdf : bool, default False
+        Whether the report is also printed, beside `output` with the ending `.pdf`; needs Chromium.
+
+    Returns
+    -------
+    Path
+        Where the report is.
+
+    Raises
+    ------
+    ReportError
+        A cell failed or was not run: `.output` is the report, which is marked FAILED.
+
+    Examples
+    --------
+    >>> import auditkit as ak
+    >>> ak.render("executed.ipynb", "report.html")  # doctest: +SKIP
+    PosixPath('report.html')
     """
     path = find_notebook(Path(executed))
     target = path.with_suffix(".html") if output is None else _target(output, path.stem, "")

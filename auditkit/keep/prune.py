@@ -107,7 +107,7 @@ def prune(
             cuts = [cut for row in rows if (cut := _cut(core, snapshot, row, cutoff_us)) is not None]
             replaced = [row.path for row in snapshot.catalog.replaced if exact and row.min_ts_us < cutoff_us]
             _commit(core, snapshot, cuts, replaced)
-            _remove_files(core, [*(cut.row.path for cut in cuts), *replaced])
+            _remove_files(core, [cut.row.path for cut in cuts], replaced)
             core.source.files.forget_others(
                 {row.path for row in snapshot.catalog.segments}.difference(cut.row.path for cut in cuts)
             )
@@ -252,14 +252,18 @@ def _commit(core: Core, snapshot: Snapshot, cuts: Sequence[_Cut], replaced: Sequ
         write_directly(core, event, replace(change, tombstones=stones))
 
 
-def _remove_files(core: Core, paths: Sequence[str]) -> None:
-    """Take files that do not count any more off the disk; on return not even a crash brings them back."""
-    for path in paths:
+def _remove_files(core: Core, pruned: Sequence[str], replaced: Sequence[str]) -> None:
+    """Take files off the disk: pruned ones, and those set aside; on return not even a crash brings them back.
+
+    What is left of a segment may be what a compaction has replaced, under the same name: that one stays.
+    """
+    for path in pruned:
         core.disk.unlink(core.layout.segments / path)
+    for path in replaced:
         core.disk.unlink(core.layout.replaced_file(path))
-    folders = sorted({(core.layout.segments / path).parent for path in paths})
+    folders = sorted({(core.layout.segments / path).parent for path in (*pruned, *replaced)})
     for folder in folders:
         core.disk.remove_directory_if_empty(folder)
-    for folder in (*folders, core.layout.segments, core.layout.replaced) if paths else ():
+    for folder in (*folders, core.layout.segments, core.layout.replaced) if folders else ():
         if folder.is_dir():
             core.disk.sync_directory(folder)

@@ -149,7 +149,9 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
         for partition in core.layout.segments.iterdir()
         for path in partition.iterdir()
     }
-    set_aside(core, sorted(there & replaced))
+    set_aside(
+        core, sorted((there & replaced) - live)
+    )  # what a prune leaves may be what was merged: named as that
     for path in sorted(there - live - replaced):
         core.disk.unlink(core.layout.segments / path)
     if core.layout.replaced.is_dir():

@@ -187,6 +187,27 @@ def test_replaced_files_go_with_what_is_pruned_from_them(make_trail: Callable[..
     assert from_us(left["min_ts_us"]) == CUTOFF
 
 
+def test_what_is_left_may_be_what_was_merged(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A prune that brings back, byte for byte and name for name, a file that a compaction replaced does not remove it."""
+    trail = make_trail(maintain=False)
+    trail.set_retention("1h")
+    trail.append(action="kept", ts=NOW + timedelta(minutes=110)).wait()
+    trail.flush()
+    (first,) = (row.path for row in trail.view.snapshot().catalog.segments)
+    trail.append(action="expired", ts=NOW + timedelta(minutes=5)).wait()
+    clock.advance(minutes=65)
+    trail.maintain(compact=True)
+    clock.advance(minutes=5)
+    trail.append(action="now").wait()
+    assert trail.prune().events == 1
+    assert first in {row.path for row in trail.view.snapshot().catalog.segments}
+    for _ in range(2):
+        assert trail.range(columns=["action"])["action"].to_list() == ["now", "kept"]
+        clock.advance(minutes=16)
+        trail.maintain()
+        assert expired(stored(trail), NOW + timedelta(minutes=10)).height == 0
+
+
 def test_a_prune_records_itself_in_the_same_transaction(crossed: Trail) -> None:
     """The event of a prune is in a segment as soon as its tombstones count, and says what they say."""
     crossed.prune()

@@ -17,7 +17,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.retention.policy import Policy
 from auditkit.timerange import Moment
 from auditkit.trail.handle import Core
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import retrying
 from auditkit.trail.summaries import FlushSummary, Stats
 from auditkit.trail.view import View
 from auditkit.where import Where

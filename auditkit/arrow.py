@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 Numbers = Any
@@ -65,3 +66,16 @@ def lengths(texts: pa.Array) -> Numbers:
     if pa.types.is_string_view(texts.type):
         return np.frombuffer(texts.buffers()[1], dtype="<i4")[::4][texts.offset :][: len(texts)]
     return np.diff(text_of(texts)[0])
+
+
+def codes_of(column: pa.DictionaryArray) -> Numbers:
+    """Return the place of each value in the dictionary; of a null, the place behind the last."""
+    codes, present = to_numpy(column.indices)
+    return codes if present is None else np.where(present, codes, np.int64(len(column.dictionary)))
+
+
+def series_of(values: pa.Array) -> pl.Series:
+    """Return an array as a series; by way of a table, as Polars loads Arrow's functions for a single array."""
+    frame = pl.from_arrow(pa.Table.from_arrays([values], names=["values"]), rechunk=False)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 -- a table becomes a frame
+    return frame.to_series()

@@ -24,7 +24,7 @@ from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_fe
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted
 from auditkit.trail.handle import Core, open_core
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import retrying
 
 Progress = Callable[[int, int], None]
 """Called with (bytes copied, bytes in all)."""

@@ -17,7 +17,8 @@ from auditkit.query.filling import check_fill
 from auditkit.query.keys import parse_keys
 from auditkit.timerange import Duration, TimeRange, from_us
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.source import Source, retrying
+from auditkit.trail.reader import SnapshotReader
+from auditkit.trail.snapshot import retrying
 from auditkit.trail.view import View, window_and_now
 from auditkit.trail.wanting import wanted
 from auditkit.where import Where, conditions

@@ -15,7 +15,7 @@ from auditkit.query import text_out
 from auditkit.store.records import TombstoneRow
 from auditkit.timerange import EVERYTHING, TimeRange, from_us, resolve, to_us
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import retrying
 from auditkit.trail.view import View
 from auditkit.where import Where, compile_where
 from auditkit.write.retry import count_waiting

@@ -10,7 +10,7 @@ from auditkit.errors import InvalidQueryError
 from auditkit.query import kept, range_columns, text_out
 from auditkit.timerange import EVERYTHING, TimeRange
 from auditkit.trail.reading import events_in_order
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import retrying
 from auditkit.trail.view import View, window_and_now
 from auditkit.trail.wanting import wanted
 from auditkit.where import Where, conditions

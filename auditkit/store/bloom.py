@@ -6,6 +6,7 @@ length and at thirty-two bytes spread over the value, so that values which diffe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,19 +36,19 @@ def hashes(values: pl.Series) -> _Hashes:
     return _Texts.of(texts).hashes(0, len(texts))
 
 
-def pack_filters(columns: Mapping[str, pa.Array], batch_rows: int) -> dict[bytes, bytes]:
-    """Return the filters of events that are stored in batches of `batch_rows`, by their keys in the footer.
+def pack_filters(columns: Mapping[str, pa.Array], rows: Sequence[int]) -> dict[bytes, bytes]:
+    """Return the filters of events that are stored in record batches from row to row, by their keys in the footer.
 
     `columns` are arrays of large strings, or dictionaries of them.  A column without any value has no filter.
     """
     return {
-        filter_key(name): _pack(list(_distinct(columns[name], batch_rows)))
+        filter_key(name): _pack(list(_distinct(columns[name], rows)))
         for name in FILTERED_COLUMNS
         if columns[name].null_count < len(columns[name])
     }
 
 
-def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
+def _distinct(column: pa.Array, rows: Sequence[int]) -> Iterator[_Hashes]:
     """Yield the hashes of the values that each batch has; each text of a dictionary is hashed once."""
     is_dictionary = isinstance(column, pa.DictionaryArray)
     plain = column.indices if is_dictionary else column
@@ -55,8 +56,7 @@ def _distinct(column: pa.Array, batch_rows: int) -> Iterator[_Hashes]:
     texts = _Texts.of(column.dictionary if is_dictionary else column)
     of_code = texts.hashes(0, len(column.dictionary)) if is_dictionary else None
     codes = to_numpy(plain)[0] if is_dictionary else None
-    for start in range(0, len(plain), batch_rows):
-        end = min(start + batch_rows, len(plain))
+    for start, end in pairwise(rows):
         found = texts.hashes(start, end) if codes is None else codes[start:end]
         if present is not None:
             found = found[present[start:end]]

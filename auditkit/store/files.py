@@ -1,73 +1,68 @@
-"""The files of segments: found, mapped, and checked part by part before anybody parses them.
+"""Segment files: opened, checked part by part, and read by Arrow's reader.
 
-Files are mapped, not read.  What is parsed is checked against the catalog's checksums before it is, once in a process
-for each part of a file: what lies before the batches, the footer, and each batch that is asked for.
+Nothing is parsed before its bytes are what the catalog says: what lies before the record batches (schema, dictionaries),
+what lies behind them (the footer), and each record batch that is asked for, once in a process.  Arrow decodes all
+dictionaries of a file whenever a reader is made, so readers are kept, one for each set of columns, within bounds.
 """
 
-import mmap
 import resource
-import struct
 import threading
 import zlib
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 from msgspec import Struct, field
 
+from auditkit.arrow import Numbers, series_of
 from auditkit.disk.layout import Layout
-from auditkit.errors import CorruptionError
+from auditkit.errors import CorruptionError, FormatError
+from auditkit.store.bloom import candidates, filter_key
 from auditkit.store.records import SegmentRow
 
 FORMAT = b"1"
 METADATA_KEY = b"auditkit.format"
-_MAGIC_BYTES = 8
-_FORMAT_MARK = struct.pack("<I4sI", len(FORMAT), FORMAT, len(METADATA_KEY)) + METADATA_KEY
-"""How a head says its format, as far as is known: strings with their lengths, the value before the key."""
-_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
 _MOST_OPEN = 128
 _SHARE = 8
-"""The part of the descriptors of a process that the segments kept open may take: one in so many (each map has one)."""
+"""The part of a process's descriptors that segments kept open may take: one in so many."""
 _STEADY = 8
-_LETTING_GO = 4
-_MOST_RESIDENT = 1 << 20
+_MOST_READERS = 4
+"""Readers kept for one segment."""
 
 _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
 
 
 class SegmentFiles(Struct, frozen=True):
-    """The segment files of one trail, which parts of them this process has checked, and those last used."""
+    """The segment files of one trail: which parts of them this process has checked, and those last used, kept open."""
 
     layout: Layout
-    names: Sequence[str]
-    """The columns of every segment, in order."""
     checked: dict[_Key, bytearray] = field(default_factory=dict)
-    """A flag for each part of a file."""
+    """A flag for each part of a file; guarded by `lock`, as are the next two."""
     recent: OrderedDict[_Key, "OpenSegment"] = field(default_factory=OrderedDict)
     misses: Iterator[int] = field(default_factory=count)
-    taking: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, row: SegmentRow) -> "OpenSegment":
-        """Map a segment.
+        """Open a segment, which stays readable for as long as it is held, removed or not.
 
         Raises `FileNotFoundError` where it is gone and `CorruptionError` where its size is wrong.
         """
         path = check_presence(self.layout, row)
         status = path.stat()
         key = (row.path, status.st_ino, status.st_mtime_ns)
-        with self.taking:
+        with self.lock:
             segment = self.recent.get(key)
             if segment is None:
                 flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + row.batch_count))
-                with path.open("rb") as file:
-                    view = mmap.mmap(file.fileno(), row.size_bytes, access=mmap.ACCESS_READ)
-                segment = OpenSegment(path, row, self.names, view, flags)
+                segment = OpenSegment(path=path, row=row, file=pa.OSFile(str(path)), checked=flags)
                 self._keep(key, segment)
             else:
                 self.recent.move_to_end(key)
@@ -76,10 +71,10 @@ class SegmentFiles(Struct, frozen=True):
     def _keep(self, key: _Key, segment: "OpenSegment") -> None:
         """Keep a segment open where there is room, and now and then in the place of the one used longest ago.
 
-        Whoever goes through more segments than are kept, again and again, finds most of them kept: if each took the
-        place of another, none would be there when its turn comes.
+        Questions that go through more segments than are kept find most of them kept: if each took the place of
+        another, none would be there when its turn comes.
         """
-        most = _most_open()
+        most = min(_MOST_OPEN, most_descriptors() // _SHARE)
         if len(self.recent) >= most and next(self.misses) % _STEADY:
             return
         self.recent[key] = segment
@@ -87,25 +82,17 @@ class SegmentFiles(Struct, frozen=True):
             self.recent.popitem(last=False)
 
     def forget_others(self, live: Collection[str]) -> None:
-        """Let go of all segments but these: the disk has the bytes of a removed file back once nobody maps it.
-
-        It takes them back while whoever lets go waits, so that some threads do.
-        """
-        with self.taking:
-            gone = [key for key in self.checked if key[0] not in live]
-            for key in gone:
+        """Let go of all segments but these: the disk has the bytes of a removed file back once no reader holds it."""
+        with self.lock:
+            for key in [key for key in self.checked if key[0] not in live]:
                 del self.checked[key]
-            mapped = deque(self.recent.pop(key) for key in gone if key in self.recent)
-        if mapped:
-            with ThreadPoolExecutor(_LETTING_GO, thread_name_prefix="auditkit-let-go") as pool:
-                for _ in range(len(mapped)):
-                    pool.submit(mapped.popleft)
+                self.recent.pop(key, None)
 
-    def whole(self, row: SegmentRow) -> Path:
-        """Return the path of a segment all of whose bytes are those that were written."""
-        segment = self.open(row)
-        segment.check(range(row.batch_count))
-        return segment.path
+
+def most_descriptors() -> int:
+    """Return how many descriptors this process may have."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if allowed == resource.RLIM_INFINITY else allowed
 
 
 def check_presence(layout: Layout, row: SegmentRow) -> Path:
@@ -129,67 +116,103 @@ def check_presence(layout: Layout, row: SegmentRow) -> Path:
     return path
 
 
-def _most_open() -> int:
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST_OPEN if allowed == resource.RLIM_INFINITY else min(_MOST_OPEN, allowed // _SHARE)
-
-
-class OpenSegment(Struct, frozen=True):
-    """A mapped segment file; what it returns was checked."""
+class OpenSegment(Struct, frozen=True, kw_only=True, eq=False):
+    """An open segment file; what it returns was checked."""
 
     path: Path
     row: SegmentRow
-    names: Sequence[str]
-    view: mmap.mmap
-    flags: bytearray
-    footer: dict[bytes, bytes] = field(default_factory=dict)
-    """For `store.reading`: the metadata of the file's footer, once that was read."""
-    columns: dict[str, Any] = field(default_factory=dict)
-    """For `store.reading`: how each column is stored, once that was read."""
-    batches: dict[int, Any] = field(default_factory=dict)
-    """For `store.reading`: where the buffers of a record batch lie, as far as that was asked for."""
+    file: Any
+    """Arrow's file; guarded by `lock`, as is all that follows."""
+    checked: bytearray
+    readers: OrderedDict[tuple[str, ...], Any] = field(default_factory=OrderedDict)
+    schema: list[pa.Schema] = field(default_factory=list)
+    """The schema of the file, once it was read."""
+    filters: dict[bytes, bytes] = field(default_factory=dict)
+    """The metadata of the footer, once it was read."""
     texts: dict[str, pl.Series] = field(default_factory=dict)
-    """For whoever reads the segment: the values of its dictionaries, as far as they were asked for."""
+    """The values of dictionaries, as far as they were asked for."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def check(self, numbers: Collection[int]) -> None:
-        """Raise `CorruptionError` where these batches, or what is parsed with them, are not what was written."""
-        parts = self.row.parts
-        self._check(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
-        self._check(_FOOT, parts[-1].end, self.row.size_bytes, self.row.foot_crc)
-        new = [number for number in numbers if not self.flags[_FIRST_BATCH + number]]
-        for number in new:
-            part = parts[number]
-            self._check(_FIRST_BATCH + number, part.start, part.end, part.crc)
-        self.give_back(new)
+    def batch(self, number: int, columns: Collection[str]) -> pa.RecordBatch:
+        """Return one record batch with these columns, in the order of the schema.
 
-    def frame(self, number: int, columns: Collection[str]) -> pl.DataFrame | None:
-        """Return these columns of one batch as Polars alone decodes it, codes as `Categorical`; `None` where it takes Arrow to tell.
-
-        A file's head and one of its batches are a stream in Arrow's format.  Looking at a few events so does not load
-        Arrow, which takes longer than all the rest.
+        Raises `CorruptionError` where the bytes are not those that were written, or make no sense.
         """
-        self.check([number])
-        part, head = self.row.parts[number], self.view[_MAGIC_BYTES : self.row.head_bytes]
-        if _FORMAT_MARK not in head:
-            return None
-        try:
-            stream = head + self.view[part.start : part.end] + _END_OF_STREAM
-            return pl.read_ipc_stream(stream, columns=[name for name in self.names if name in columns])
-        except pl.exceptions.PolarsError as exc:
-            raise CorruptionError(self.path, offset=None, reason=f"segment does not read: {exc}") from exc
+        with self.lock, self._explained():
+            self._check_part(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
+            part = self.row.parts[number]
+            self._check_part(_FIRST_BATCH + number, part.start, part.end, part.crc)
+            batch = self._reader(tuple(sorted(columns))).get_batch(number)
+            if len(batch) != part.rows:
+                raise ValueError(f"expected {part.rows} events in batch {number}, found {len(batch)}")
+            return batch
 
-    def give_back(self, numbers: Collection[int]) -> None:
-        """Let go of the file's pages that reading these batches has touched; what is read again is in the page cache."""
-        parts = self.row.parts
-        if sum(parts[number].end - parts[number].start for number in numbers) > _MOST_RESIDENT:
-            self.view.madvise(mmap.MADV_DONTNEED)
+    def text(self, column: str, dictionary: pa.Array) -> pl.Series:
+        """Return the values of a column's dictionary, and null behind the last."""
+        if column not in self.texts:
+            self.texts[column] = series_of(pa.concat_arrays([dictionary, pa.nulls(1, dictionary.type)]))
+        return self.texts[column]
 
-    def _check(self, flag: int, start: int, end: int, crc: int) -> None:
-        if self.flags[flag]:
+    def candidates(self, values: dict[str, Numbers]) -> list[int]:
+        """Return the record batches that may hold, in each column, one of the values with these hashes."""
+        with self.lock, self._explained():
+            self._open_schema()
+            chosen = np.arange(self.row.batch_count)
+            for column, hashes in values.items():
+                found = self.filters.get(filter_key(column))
+                chosen = np.intersect1d(chosen, [] if found is None else candidates(found, hashes))
+        return [int(number) for number in chosen]
+
+    def _open_schema(self) -> pa.Schema:
+        """Read schema and footer once."""
+        if not self.schema:
+            self._check_part(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
+            self._check_part(_FOOT, self.row.parts[-1].end, self.row.size_bytes, self.row.foot_crc)
+            reader = pa.ipc.open_file(self.file)
+            if (reader.schema.metadata or {}).get(METADATA_KEY) != FORMAT:
+                raise FormatError(f"{self.path}: unknown segment format (expected {FORMAT.decode()})")
+            self.filters.update(reader.metadata or {})
+            self.schema.append(reader.schema)
+        return self.schema[0]
+
+    def _reader(self, columns: tuple[str, ...]) -> Any:
+        """Return a reader of these columns."""
+        reader = self.readers.get(columns)
+        if reader is None:
+            schema = self._open_schema()
+            places = [schema.get_field_index(column) for column in columns]
+            if -1 in places:
+                raise ValueError(f"no column {columns[places.index(-1)]!r}")
+            options = pa.ipc.IpcReadOptions(included_fields=sorted(places), use_threads=False)
+            reader = self.readers[columns] = pa.ipc.open_file(self.file, options=options)
+            if len(self.readers) > _MOST_READERS:
+                self.readers.popitem(last=False)
+        else:
+            self.readers.move_to_end(columns)
+        return reader
+
+    def _check_part(self, flag: int, start: int, end: int, crc: int) -> None:
+        if self.checked[flag]:
             return
-        with memoryview(self.view) as view:
-            found = zlib.crc32(view[start:end])
-        if found != crc:
+        if zlib.crc32(self.file.read_at(end - start, start)) != crc:
             reason = f"checksum differs from the catalog's (seqs {self.row.first_seq} to {self.row.last_seq})"
             raise CorruptionError(self.path, offset=start, reason=reason)
-        self.flags[flag] = 1
+        self.checked[flag] = 1
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what is raised where bytes make no sense into what it means: the file was written wrongly."""
+        try:
+            yield
+        except (CorruptionError, FormatError):
+            raise
+        except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as exc:
+            raise CorruptionError(self.path, offset=None, reason=f"segment does not read: {exc}") from exc
+
+
+def held(files: SegmentFiles, rows: Sequence[SegmentRow]) -> list[OpenSegment]:
+    """Open segments and return them: while they are held, no prune takes a file from under who reads them.
+
+    Takes up to half of the descriptors of the process; what lies beyond is opened when its turn comes.
+    """
+    return [files.open(row) for row in rows[: most_descriptors() // 2]]

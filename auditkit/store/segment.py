@@ -6,7 +6,6 @@ nothing about its events beyond the time slot of their `ts`.
 """
 
 import hashlib
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,19 +20,22 @@ import polars as pl
 import pyarrow as pa
 from msgspec import Struct
 
-from auditkit.arrow import Numbers, flags, to_arrow, to_numpy
+from auditkit.arrow import Numbers, flags, text_of, to_arrow, to_numpy
 from auditkit.disk.durable import Disk, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.bloom import pack_filters
 from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
-from auditkit.store.ipcfile import IpcFile, encode_file
 from auditkit.store.records import BATCH, MOST_COMBINATIONS, MOST_COMBINATIONS_CHARACTERS, SegmentRow
 from auditkit.store.time_index import pack_marks
 from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 4_096
+BATCH_BYTES = 16 * 1024 * 1024
+"""What a record batch holds of text, unless one event has more."""
+_MAGIC_BYTES = 8
+_OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
 _AHEAD = 2
 _TEMPORARY = f"new{TEMPORARY_SUFFIX}"
 """Whoever writes into a partition holds the maintenance lock."""
@@ -63,7 +65,7 @@ class Encoded(Struct, frozen=True, kw_only=True):
     """A segment that is not on disk yet: its bytes, and the row that will name it, which is made beside writing them."""
 
     partition: str
-    data: bytes
+    data: pa.Buffer
     row: Callable[[], SegmentRow]
 
 
@@ -169,16 +171,61 @@ def _series(texts: pa.Array) -> pl.Series:
 def _encode(beside: Executor, layout: Layout, partition: str, events: _Columns, order: Numbers) -> Encoded:
     """Return the segment that holds some events, in order."""
     columns = {name: _chosen(column, order) for name, column in events.items()}
-    threads = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(threads, thread_name_prefix="auditkit-encode") as pool:
-        table = pa.table(columns, metadata={METADATA_KEY: FORMAT})
-        file = encode_file(table, BATCH_ROWS, lambda: pack_filters(columns, BATCH_ROWS), pool, threads)
+    file = _write_file(columns)
     row = partial(_row, layout, partition, columns, file)
     is_small = len(order) <= BATCH_ROWS
     return Encoded(partition=partition, data=file.data, row=row if is_small else beside.submit(row).result)
 
 
-def _row(layout: Layout, partition: str, columns: _Columns, file: IpcFile) -> SegmentRow:
+class _File(Struct, frozen=True, kw_only=True):
+    """A file's bytes; `rows` says which row each record batch begins with, `offsets` where it lies, ends included."""
+
+    data: pa.Buffer
+    rows: Sequence[int]
+    offsets: Sequence[int]
+
+
+def _write_file(columns: _Columns) -> _File:
+    """Return columns as one Arrow IPC file: the schema, the dictionaries, the record batches, the footer."""
+    table, rows = pa.table(columns, metadata={METADATA_KEY: FORMAT}), _batch_rows(columns)
+    sink, ends = pa.BufferOutputStream(), list[int]()
+    with pa.ipc.new_file(
+        sink, table.schema, options=_OPTIONS, metadata=pack_filters(columns, rows)
+    ) as writer:
+        for begin, end in pairwise(rows):
+            (batch,) = table.slice(begin, end - begin).to_batches()
+            writer.write_batch(batch)
+            ends.append(sink.tell())
+    data = sink.getvalue()
+    return _File(data=data, rows=rows, offsets=[_first_batch(data), *ends])
+
+
+def _batch_rows(columns: _Columns) -> list[int]:
+    """Return the rows that record batches begin with, and the end: `BATCH_ROWS` each, fewer where text is long."""
+    count = len(columns["ts"])
+    sizes = np.zeros(count + 1, dtype="<i8")
+    for column in columns.values():
+        if column.type == _TEXT and column.null_count < count:
+            starts, _ = text_of(column)
+            sizes += starts - starts[0]
+    rows = [0]
+    while rows[-1] < count:
+        fitting = int(np.searchsorted(sizes, sizes[rows[-1]] + BATCH_BYTES, side="right")) - 1
+        rows.append(min(rows[-1] + BATCH_ROWS, max(fitting, rows[-1] + 1), count))
+    return rows
+
+
+def _first_batch(data: pa.Buffer) -> int:
+    """Return where the first record batch of a file lies: behind the schema and the dictionaries."""
+    source = pa.BufferReader(data)
+    source.seek(_MAGIC_BYTES)
+    while True:
+        offset = source.tell()
+        if pa.ipc.read_message(source).type == "record batch":
+            return int(offset)
+
+
+def _row(layout: Layout, partition: str, columns: _Columns, file: _File) -> SegmentRow:
     """Return the row of the catalog that names a file with events, sorted by (ts, seq)."""
     stamps, _ = to_numpy(columns["ts"])
     seqs, _ = to_numpy(columns["seq"])
@@ -273,18 +320,17 @@ def _combinations(columns: Sequence[pa.DictionaryArray]) -> str | None:
     return text if len(text) <= MOST_COMBINATIONS_CHARACTERS else None
 
 
-def _parts(file: IpcFile, stamps: Numbers, seqs: Numbers) -> dict[str, Any]:
+def _parts(file: _File, stamps: Numbers, seqs: Numbers) -> dict[str, Any]:
     """Return what the catalog keeps about the parts of a file."""
     view, packed = memoryview(file.data), []
-    for number, (start, end) in enumerate(pairwise(file.borders)):
-        times = stamps[number * BATCH_ROWS :][:BATCH_ROWS]
-        inside = seqs[number * BATCH_ROWS :][:BATCH_ROWS]
-        crc = zlib.crc32(view[start:end])
+    for (begin, until), (start, end) in zip(pairwise(file.rows), pairwise(file.offsets), strict=True):
+        times, inside, crc = stamps[begin:until], seqs[begin:until], zlib.crc32(view[start:end])
         packed.append(BATCH.pack(len(times), times[0], times[-1], end, crc, inside.min(), inside.max()))
+    first, last = file.offsets[0], file.offsets[-1]
     return {
-        "head_bytes": file.borders[0],
-        "head_crc": zlib.crc32(view[: file.borders[0]]),
-        "foot_crc": zlib.crc32(view[file.borders[-1] :]),
+        "head_bytes": first,
+        "head_crc": zlib.crc32(view[:first]),
+        "foot_crc": zlib.crc32(view[last:]),
         "batches": b"".join(packed),
     }
 

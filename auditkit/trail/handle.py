@@ -36,7 +36,7 @@ from auditkit.store.catalog import CurrentCatalog, read_catalog, read_keys, repl
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
 from auditkit.timerange import Clock, Width, check_width
-from auditkit.trail.source import Source
+from auditkit.trail.reader import SnapshotReader
 
 LOCK_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 30.0
@@ -61,7 +61,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
     info: TrailInfo
     schema: EventSchema
     modes: Modes
-    source: Source
+    source: SnapshotReader
     maintains: bool
     limits: Limits
     maint_lock: FileLock
@@ -317,12 +317,12 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
         info=info,
         schema=schema,
         modes=modes_for(info.sharing),
-        source=Source(
+        source=SnapshotReader(
             layout,
             schema,
             QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
             catalog,
-            SegmentFiles(layout, list(schema.columns)),
+            SegmentFiles(layout),
         ),
         maintains=maintains,
         limits=limits,

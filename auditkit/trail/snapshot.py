@@ -4,28 +4,28 @@ The horizon and the policy in force are part of the view, so that what is expire
 reader's clock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit.errors import PrunedError
-from auditkit.event import OWN_SOURCE
+from auditkit.errors import AuditError, CorruptionError, PrunedError
 from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
+from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
 from auditkit.store.records import CatalogView, MomentRow, PolicyRow, SegmentRow, TombstoneRow
 from auditkit.timerange import TimeRange, from_us
 
 POLICY_SET = "retention.set"
 NOW_RECORDED = "retention.now"
 PRUNED = "retention.pruned"
-VISIBLE_BY = ("seq", "ts", "source")
-"""The columns that `visible` looks at."""
-
-_IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
+_ATTEMPTS = 20
+_T = TypeVar("_T")
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -40,6 +40,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     as_of: int
     newest: Newest
     policy: Policy
+    expiry: Expiry
+    """Which events the policy no longer keeps at the horizon."""
     policies: Sequence[PolicyRow]
     moments: Sequence[MomentRow]
     doubt: TombstoneRow | None
@@ -54,7 +56,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     @property
     def cutoff_us(self) -> int | None:
         """Producers' events before this are expired."""
-        return self.policy.cutoff_us(self.horizon_us)
+        return self.expiry.cutoff_us
 
     @property
     def committed_seq(self) -> int:
@@ -85,19 +87,14 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             return TimeRange(start_us=0, end_us=0)
         return TimeRange(start_us=min(lo for lo, _ in bounds), end_us=max(hi for _, hi in bounds) + 1)
 
-    def needs(self, row: SegmentRow, *, own: bool) -> tuple[bool, bool, bool] | None:
-        """Say whether a segment needs filters by seq, expiry and source; `None` where it shows nothing."""
-        cutoff = self.cutoff_us
-        shows_own = own and row.own_rows > 0
-        newest = row.producers_max_ts_us
-        all_expired = newest is None or (cutoff is not None and newest < cutoff)
-        if all_expired and not shows_own:
-            return None
-        return (
-            row.last_seq >= self.as_of,
-            cutoff is not None and row.min_ts_us < cutoff,
-            not own and row.own_rows > 0,
-        )
+    def visibility(self, *, own: bool) -> Visibility:
+        """Return which events this view shows."""
+        return Visibility(as_of=self.as_of, expiry=self.expiry, own=own)
+
+    @property
+    def stored(self) -> Visibility:
+        """What is on disk of the seqs before `as_of`, expired or not."""
+        return Visibility(as_of=self.as_of, expiry=Expiry(None), own=True)
 
     def refuse_pruned(self, window: TimeRange) -> None:
         """Raise `PrunedError` where events that this view would show were pruned after it."""
@@ -116,24 +113,27 @@ class Snapshot(Struct, frozen=True, kw_only=True):
                 raise pruned_error(stone, self.as_of)
 
 
-def visible(
-    snapshot: Snapshot, needs: tuple[bool, bool, bool] = (True, True, True), *, own: bool
-) -> list[pl.Expr]:
-    """Return the filters that leave what a view shows, where `needs` says that one is needed."""
-    by_seq, by_expiry, by_source = needs
-    filters = []
-    if by_seq:
-        filters.append(pl.col("seq") < snapshot.as_of)
-    if by_expiry and snapshot.cutoff_us is not None:
-        filters.append((pl.col("ts") >= from_us(snapshot.cutoff_us)) | _IS_OWN)
-    if by_source and not own:
-        filters.append(~_IS_OWN)
-    return filters
+def retrying(ask: Callable[[], _T]) -> _T:
+    """Call `ask` again with a new plan while segments vanish under it."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return ask()
+        except FileNotFoundError:
+            continue
+    try:
+        return ask()
+    except FileNotFoundError as exc:
+        if isinstance(exc, AuditError) or exc.filename is None:
+            raise
+        path = Path(exc.filename)
+        raise CorruptionError(
+            path, offset=None, reason="the catalog names this file, and it is gone"
+        ) from exc
 
 
 def by_producers(events: pl.DataFrame) -> pl.Series:
-    """Say of each event whether it is a producer's, not the trail's own."""
-    return (events.get_column("source").cast(pl.String) != OWN_SOURCE).fill_null(value=True)
+    """Return which events are producers', not the trail's own."""
+    return events.select(~IS_OWN).to_series()
 
 
 def newest_of(events: pl.DataFrame) -> Newest:

@@ -6,8 +6,7 @@ from msgspec import Struct
 
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import Snapshot, retrying
 
 
 class View(Struct, frozen=True, kw_only=True):

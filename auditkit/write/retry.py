@@ -23,7 +23,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.timerange import EVERYTHING, from_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import own_events
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import retrying
 from auditkit.write.append import append_own
 
 RETRIED = "dead-letters.retried"

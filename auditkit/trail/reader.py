@@ -1,35 +1,33 @@
-"""Where snapshots of a trail come from, and the frames of what they show.
+"""The snapshot reader: takes one consistent moment of a trail.
 
 The queue's tail is read first and the catalog second: in this order nothing is lost or shown twice while others append,
 flush and prune, as what leaves the queue between the two is already in the catalog.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Sequence
 
 import polars as pl
 from msgspec import Struct
 
 from auditkit.disk.layout import Layout
-from auditkit.errors import AuditError, CorruptionError
+from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
 from auditkit.queue.tail import QueueTail, TailView
 from auditkit.retention.horizon import Newest, horizon_us
+from auditkit.query import text_out
 from auditkit.retention.policy import Policy, read_policy
+from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow
-from auditkit.timerange import TimeRange
-from auditkit.trail.reading import side_by_side
-from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error, visible
+from auditkit.store.scan import everything, execute, frame_of
+from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error
 
 _ATTEMPTS = 20
-_T = TypeVar("_T")
 
 
-class Source(Struct, frozen=True):
-    """Where snapshots of one trail come from."""
+class SnapshotReader(Struct, frozen=True):
+    """Takes snapshots of one trail."""
 
     layout: Layout
     schema: EventSchema
@@ -62,6 +60,7 @@ class Source(Struct, frozen=True):
             as_of=as_of,
             newest=newest,
             policy=policy,
+            expiry=Expiry(policy.cutoff_us(horizon_us(newest))),
             doubt=_doubt(catalog, as_of, newest, policy),
             policies=policies,
             moments=moments,
@@ -114,9 +113,11 @@ class Source(Struct, frozen=True):
         rows = [row for row in catalog.segments if row.last_seq >= first and row.first_seq < end]
         if not rows:
             return tail
-        seq = pl.col("seq")
-        stored = pl.concat([pl.scan_ipc(self._paths(rows)), tail.lazy()])
-        return stored.select(columns).filter((seq >= first) & (seq < end)).collect()
+        seen = Visibility(as_of=end, expiry=Expiry(None), own=True)
+        plan = everything(rows, columns, seen)
+        found = [one for events in execute(plan, self.files, plan.ranges) for one in events]
+        frames = [frame_of(found)] if found else []
+        return pl.concat([*frames, text_out(tail.select(columns))]).filter(pl.col("seq") >= first)
 
     def accepted_us(self, snapshot: Snapshot) -> int | None:
         """Return when the last event of a snapshot was accepted, `None` where there is none.
@@ -135,53 +136,6 @@ class Source(Struct, frozen=True):
                 if stone.first_seq < snapshot.as_of <= stone.last_seq:
                     raise pruned_error(stone, snapshot.as_of)
         return newest if newest is not None or flush is None else flush.last_recorded_us
-
-    def frame(self, snapshot: Snapshot, window: TimeRange, *, own: bool) -> pl.LazyFrame:
-        """Return the visible events of `window` with the stored schema, unordered.
-
-        Files are chosen by the catalog; only those that need it are filtered by seq, expiry or source.  Rows
-        outside the window may remain.  Raises `FileNotFoundError` where a segment is gone since the snapshot.
-        """
-        snapshot.refuse_pruned(window)
-        groups: dict[tuple[bool, bool, bool], list[SegmentRow]] = {}
-        for row in snapshot.segments(window):
-            needs = snapshot.needs(row, own=own)
-            if needs is not None:
-                groups.setdefault(needs, []).append(row)
-        frames = [
-            pl.scan_ipc(self._paths(rows)).filter(*visible(snapshot, needs, own=own))
-            for needs, rows in groups.items()
-        ]
-        tail = snapshot.tail.lazy().filter(*visible(snapshot, own=own))
-        return pl.concat([*frames, tail]) if frames else tail
-
-    def stored(self, snapshot: Snapshot, window: TimeRange) -> pl.LazyFrame:
-        """Return every event on disk that may lie in `window`, expired and own ones included."""
-        paths = self._paths(snapshot.segments(window))
-        frames = [pl.scan_ipc(paths).filter(pl.col("seq") < snapshot.as_of)] if paths else []
-        return pl.concat([*frames, snapshot.tail.lazy()])
-
-    def _paths(self, rows: Sequence[SegmentRow]) -> list[Path]:
-        """Return the paths of segments all of whose bytes are those that were written."""
-        return list(side_by_side(self.files.whole, rows))
-
-
-def retrying(ask: Callable[[], _T]) -> _T:
-    """Call `ask` again with a new plan while segments vanish under it."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return ask()
-        except FileNotFoundError:
-            continue
-    try:
-        return ask()
-    except FileNotFoundError as exc:
-        if isinstance(exc, AuditError) or exc.filename is None:
-            raise
-        path = Path(exc.filename)
-        raise CorruptionError(
-            path, offset=None, reason="the catalog names this file, and it is gone"
-        ) from exc
 
 
 def _control_events(

@@ -1,0 +1,213 @@
+"""The events of a snapshot, from its segments and from the queue's tail: as frames in order, some of the first, or lazily.
+
+Files are opened before the first event is given, so that no prune and no compaction takes one from under a reader.
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice, pairwise
+from pathlib import Path
+
+import polars as pl
+from msgspec.structs import replace
+from polars.io.plugins import register_io_source
+
+from auditkit.errors import AuditError
+from auditkit.query import in_range, text_out
+from auditkit.query.frames import plain_type
+from auditkit.retention.visibility import Visibility
+from auditkit.store.files import SegmentFiles, held
+from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of, plan_scan
+from auditkit.text import size
+from auditkit.timerange import TimeRange
+from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.where import Condition, InvalidQueryError, implied
+
+_ORDER = ("ts", "seq")
+_MOST_AT_ONCE = 64
+FEW_ROWS = 200_000
+"""So many events always fit into memory."""
+MOST_SHARE = 0.5
+_CELL_BYTES = 24
+"""What a column takes of an event in a frame, generously."""
+
+
+def plan_events(
+    snapshot: Snapshot,
+    window: TimeRange,
+    visibility: Visibility,
+    columns: Collection[str],
+    conditions: Sequence[Condition] = (),
+    texts: Mapping[str, Collection[str]] | None = None,
+) -> ScanPlan:
+    """Plan to read what `visibility` shows of a snapshot; `refuse_pruned` is the caller's."""
+    return plan_scan(snapshot.catalog.segments, window, visibility, columns, conditions, texts)
+
+
+def frames(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> Iterator[pl.DataFrame]:
+    """Open the segments of a plan, and return its events frame by frame: segments in order of time, then the tail.
+
+    Raises `FileNotFoundError` where a segment is gone since the snapshot.
+    """
+    segments = held(files, [part.row for part in plan.ranges])
+
+    def read() -> Iterator[pl.DataFrame]:
+        for found in execute(plan, files, plan.ranges):
+            if found:
+                yield frame_of(found)
+        yield tail_events(snapshot, plan)
+        segments.clear()
+
+    return read()
+
+
+def collected(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> pl.DataFrame:
+    """Return all events of a plan as one frame, in no particular order."""
+    held_open = held(files, [part.row for part in plan.ranges])
+    found = _fitting(execute(plan, files, plan.ranges), len(plan.columns))
+    events = _together(found, tail_events(snapshot, plan))
+    del held_open
+    return events
+
+
+def in_order(
+    files: SegmentFiles,
+    snapshot: Snapshot,
+    plan: ScanPlan,
+    *,
+    limit: int | None = None,
+    descending: bool = False,
+) -> pl.DataFrame:
+    """Return the events of a plan ordered by (ts, seq), or the first so many of them; perhaps with more columns."""
+    if limit is None and len(plan.ranges) < 2 and not snapshot.tail.height:
+        return collected(files, snapshot, plan).reverse() if descending else collected(files, snapshot, plan)
+    plan = replace(plan, columns=tuple(dict.fromkeys([*plan.columns, *_ORDER])))
+    if limit is not None:
+        return _first(files, snapshot, plan, limit, descending=descending)
+    if not (plan.conditions or plan.values):
+        _check_fits(plan.rows, len(plan.columns))
+    events = collected(files, snapshot, plan)
+    if snapshot.tail.height or any(one.max_ts_us >= other.min_ts_us for one, other in pairwise(plan.ranges)):
+        events = events.sort(_ORDER)
+    return events.reverse() if descending else events
+
+
+def _first(
+    files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, limit: int, *, descending: bool
+) -> pl.DataFrame:
+    """Read record batch by record batch from one end until no other can hold one of the first events."""
+
+    def nearest(part: BatchRange) -> int:
+        return part.max_ts_us if descending else part.min_ts_us
+
+    batches = heapq.merge(
+        *(part.singly(descending=descending) for part in plan.ranges), key=nearest, reverse=descending
+    )
+    events = tail_events(snapshot, plan).sort(_ORDER, descending=descending).head(limit)
+    at_once = 1
+    while group := list(islice(batches, at_once)):
+        if events.height >= limit:
+            if limit == 0:
+                break
+            last = int(events.get_column("ts").to_physical()[-1])
+            group = [one for one in group if (nearest(one) >= last if descending else nearest(one) <= last)]
+            if not group:
+                break
+        read = _together(execute(plan, files, group), events)
+        events = read.sort(_ORDER, descending=descending).head(limit)
+        at_once = min(2 * at_once, _MOST_AT_ONCE)
+    return events
+
+
+def tail_events(snapshot: Snapshot, plan: ScanPlan) -> pl.DataFrame:
+    """Return the events of the queue's tail that a plan wants, in the order of their seqs."""
+    tail, schema = snapshot.tail, snapshot.tail.schema
+    if not tail.height:
+        return pl.DataFrame(schema={name: plain_type(schema[name]) for name in plan.columns})
+    inside = in_range(plan.window)
+    filters = [plan.visibility.expression, *(condition.expression for condition in plan.conditions)]
+    return text_out(tail.filter(*filters, *([] if inside is None else [inside])).select(plan.columns))
+
+
+def lazy(
+    files: SegmentFiles,
+    schema: Mapping[str, pl.DataType],
+    window: TimeRange,
+    take: Callable[[], Snapshot],
+    see: Callable[[Snapshot], Visibility],
+) -> pl.LazyFrame:
+    """Return what a snapshot shows as a `LazyFrame`, planned when it is collected, for what is asked of it by then.
+
+    `take` takes the snapshot, anew where a file has gone since, and `see` says what of it is shown.  Filters on `ts`
+    and on single values choose record batches.  Text is `String`; the events are in no particular order.
+    """
+
+    def batches(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        chosen = list(schema) if columns is None else columns
+        roots = [] if predicate is None else predicate.meta.root_names()
+        needed = list(dict.fromkeys([*chosen, *roots])) or ["seq"]
+        # With a limit Polars wants the first rows, and of these the ones for which the predicate holds.
+        bounds = None if n_rows is not None or predicate is None else implied(predicate)
+        within = window if bounds is None else window.intersection(bounds.window)
+        texts = None if bounds is None else bounds.texts
+
+        def begin() -> Iterator[pl.DataFrame]:
+            snapshot = take()
+            return frames(
+                files, snapshot, plan_events(snapshot, within, see(snapshot), needed, texts=texts)
+            )
+
+        left = n_rows
+        try:
+            for frame in retrying(begin):
+                if left is not None:
+                    frame = frame.head(left)
+                    left -= frame.height
+                yield (frame if predicate is None else frame.filter(predicate)).select(chosen)
+                if left == 0:
+                    return
+        except FileNotFoundError as exc:
+            error = AuditError(f"{exc.filename}: replaced while it was being read")
+            error.add_note("collect the scan again")
+            raise error from exc
+
+    return register_io_source(batches, schema=dict(schema), is_pure=True, explain_name="auditkit")
+
+
+def _together(found: Iterator[list[Events]], others: pl.DataFrame) -> pl.DataFrame:
+    """Return all events as one frame."""
+    events = list(chain.from_iterable(found))
+    if not events:
+        return others
+    frame = frame_of(events)
+    return pl.concat([frame, others]) if others.height else frame
+
+
+def _fitting(found: Iterator[list[Events]], columns: int) -> Iterator[list[Events]]:
+    """Pass events on while all of them together fit into memory."""
+    rows = 0
+    for pieces in found:
+        rows += sum(len(events.batch) for events in pieces)
+        _check_fits(rows, columns)
+        yield pieces
+
+
+def _check_fits(rows: int, columns: int) -> None:
+    """Refuse what would take more than `MOST_SHARE` of the memory that is there."""
+    if rows < FEW_ROWS:
+        return
+    needed, available = rows * columns * _CELL_BYTES, _available_bytes()
+    if needed > available * MOST_SHARE:
+        reason = f"would take about {size(needed)} of memory, of which {size(available)} are there"
+        error = InvalidQueryError("range", f"{rows:,} events", reason)
+        error.add_note("take fewer columns, a narrower window or limit=..., or go through them with scan()")
+        raise error
+
+
+def _available_bytes() -> int:
+    """Return how much memory Linux can give without taking any from a process."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields["MemAvailable"].split()[0]) * 1024

@@ -586,7 +586,7 @@ class Trail:
         >>> trail.scan("2025-11-24").filter(pl.col("actor") == "ann").select(pl.len()).collect().item()
         2
         """
-        from auditkit.ask.range import scan as _scan
+        from auditkit.ask.scan import scan as _scan
 
         return _scan(self._view, start, end, where=where, own=own, tz=tz)
 
@@ -878,7 +878,7 @@ class Trail:
         >>> trail.sql("SELECT actor, count(*) AS n FROM events GROUP BY actor ORDER BY actor").rows()
         [('ann', 2), ('bob', 1)]
         """
-        from auditkit.ask.range import sql as _sql
+        from auditkit.ask.sql import sql as _sql
 
         return _sql(self._view, query, own=own)
 

@@ -1,81 +1,55 @@
-"""Counting: a snapshot's events per group and bucket of time, from numbers where that is enough, else from frames."""
+"""Groups: counts and measures of a view's events per key and bucket of time.
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import TypeVar
+Keys that are stored as dictionaries and measures that merge are counted on dense grids of buckets and codes, one for each
+partition: no event is looked at twice, text is looked up for groups only, and where the catalog's time index knows the
+borders of buckets, times are not read.  Everything else is `auditkit.query` on the scan, with the same answers.
+"""
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import accumulate, groupby, pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
-from auditkit.ask.grouping import grouped, plan_grouping
+from auditkit.arrow import Numbers, codes_of, to_numpy
+from auditkit.ask.scan import scanned
+from auditkit.event import DICTIONARY_COLUMNS
 from auditkit.query import UNFILLED, Aggregations, By, Fill
-from auditkit.query import downsample as downsample_frame
 from auditkit.query import group_by as group_by_frame
-from auditkit.query.answers import filled
-from auditkit.query.buckets import parse_every
+from auditkit.query.aggregates import Measures, parse_measures
+from auditkit.query.answers import filled, shown_starts
+from auditkit.query.buckets import bucket_starts, parse_every
 from auditkit.query.filling import check_fill
 from auditkit.query.keys import parse_keys
+from auditkit.store.files import SegmentFiles, held
+from auditkit.store.scan import BatchRange, Chunk, ScanPlan, plan_scan, read_chunks, side_by_side
+from auditkit.store.time_index import QUARTER_US, positions_of
 from auditkit.timerange import Duration, TimeRange, from_us
-from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.reader import SnapshotReader
-from auditkit.trail.snapshot import retrying
+from auditkit.trail.events import tail_events
+from auditkit.trail.snapshot import Snapshot, retrying
 from auditkit.trail.view import View, window_and_now
-from auditkit.trail.wanting import wanted
 from auditkit.where import Where, conditions
 
-_T = TypeVar("_T")
-
-
-class Question(Struct, frozen=True, kw_only=True):
-    """One question on its way to `auditkit.query`: the snapshot that may answer it, and the window it is about."""
-
-    source: Source
-    snapshot: Snapshot
-    window: TimeRange
-    now: datetime
-    tz: str
-    own: bool
-
-    @property
-    def schema(self) -> pl.Schema:
-        """The columns of events as they leave a trail."""
-        return pl.Schema(self.source.schema.columns)
-
-    @property
-    def within(self) -> TimeRange:
-        """Where all of the events lie, as the catalog knows it."""
-        return self.snapshot.span(self.window)
-
-    @property
-    def start(self) -> datetime | None:
-        """The first moment asked about."""
-        return None if self.window.start_us is None else from_us(self.window.start_us)
-
-    @property
-    def end(self) -> datetime | None:
-        """The moment before which is asked."""
-        return None if self.window.end_us is None else from_us(self.window.end_us)
-
-    def events(self) -> pl.LazyFrame:
-        """Return the events of the segments that may hold some of the window, with the stored schema."""
-        return self.source.frame(self.snapshot, self.window, own=self.own)
-
-
-def ask(
-    view: View, start: object, end: object, answer: Callable[[Question], _T], *, own: bool, tz: str | None
-) -> _T:
-    """Resolve a window against the view's "now", and let `answer` work on a snapshot until no file is missing."""
-    window, now = window_and_now(view, start, end, tz)
-
-    def attempt() -> _T:
-        snapshot = view.snapshot()
-        snapshot.refuse_pruned(window)
-        source = view.core.source
-        return answer(
-            Question(source=source, snapshot=snapshot, window=window, now=now, tz=tz or view.tz, own=own)
-        )
-
-    return retrying(attempt)
+_MOST_BUCKETS = 500_000
+_PIECE_ROWS = 1_000_000
+"""Segments of a partition are counted together up to so many events."""
+_SPARSE = 8
+_FEW_CELLS = 65_536
+"""A grid has at most so many cells, or `_SPARSE` for each event."""
+_BUCKET = "\0bucket"
+_STARTS: dict[str, float] = {"count": 0, "value_count": 0, "sum": 0.0, "min": np.inf, "max": -np.inf}
+_JOINS: dict[str, np.ufunc] = {
+    "count": np.add,
+    "value_count": np.add,
+    "sum": np.add,
+    "min": np.minimum,
+    "max": np.maximum,
+}
 
 
 def group_by(
@@ -91,26 +65,7 @@ def group_by(
     tz: str | None,
 ) -> pl.DataFrame:
     """See `Trail.group_by`."""
-    length = None if every is None else parse_every(every)
-
-    def answer(q: Question) -> pl.DataFrame:
-        folded = _folded(q, by, length, where, aggs)
-        if folded is not None:
-            return folded
-        return group_by_frame(
-            q.events(),
-            by,
-            every=every,
-            start=q.start,
-            end=q.end,
-            where=where,
-            aggs=aggs,
-            tz=q.tz,
-            now=q.now,
-            within=q.within,
-        )
-
-    return ask(view, start, end, answer, own=own, tz=tz)
+    return _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz)[0]
 
 
 def downsample(
@@ -128,38 +83,300 @@ def downsample(
 ) -> pl.DataFrame:
     """See `Trail.downsample`."""
     length, fill = parse_every(every), check_fill(fill)
+    found, window = _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz)
+    keys = list(parse_keys(by, pl.Schema(view.core.schema.columns)))
+    return filled(found, keys, length, window, fill, tz or view.tz)
 
-    def answer(q: Question) -> pl.DataFrame:
-        folded = _folded(q, by, length, where, aggs)
-        if folded is not None:
-            names = list(parse_keys(by, q.schema))
-            return filled(folded, names, length, q.window, fill, q.tz)
-        return downsample_frame(
-            q.events(),
-            every,
-            by=by,
-            start=q.start,
-            end=q.end,
+
+def _grouped(
+    view: View,
+    by: By,
+    every: str | None,
+    start: object,
+    end: object,
+    where: Where,
+    aggs: Aggregations,
+    *,
+    own: bool,
+    tz: str | None,
+) -> tuple[pl.DataFrame, TimeRange]:
+    """Return the groups, and the window that was meant."""
+    window, now = window_and_now(view, start, end, tz)
+    length, zone = None if every is None else parse_every(every), tz or view.tz
+    schema = pl.Schema(view.core.schema.columns)
+    times = [] if length is None else ["ts"]
+    keys = parse_keys(by, schema, taken=times)
+    measures = parse_measures(aggs, schema, taken=[*times, *keys])
+    asked = None if isinstance(where, pl.Expr) else conditions(where or {}, schema)
+    stored = all(key.meta.is_column() and name in DICTIONARY_COLUMNS for name, key in keys.items())
+
+    def attempt() -> pl.DataFrame:
+        snapshot = view.snapshot()
+        snapshot.refuse_pruned(window)
+        if asked is not None and stored and measures.merges:
+            grid = Grid.of(snapshot.span(window).intersection(window), list(keys), length, measures, zone)
+            if grid is not None:
+                shown = snapshot.visibility(own=own)
+                plan = plan_scan(snapshot.catalog.segments, window, shown, grid.columns, asked)
+                found = grid.count(view.core.source.files, snapshot, plan)
+                if found is not None:
+                    return found
+        bounds = (None if us is None else from_us(us) for us in (window.start_us, window.end_us))
+        return group_by_frame(
+            scanned(view, window, own=own),
+            by,
+            every=every,
+            **dict(zip(("start", "end"), bounds, strict=True)),
             where=where,
             aggs=aggs,
-            fill=fill,
-            tz=q.tz,
-            now=q.now,
-            within=q.within,
+            tz=zone,
+            now=now,
+            within=snapshot.span(window),
         )
 
-    return ask(view, start, end, answer, own=own, tz=tz)
+    return retrying(attempt), window
 
 
-def _folded(
-    q: Question, by: By, every: Duration | None, where: Where, aggs: Aggregations
-) -> pl.DataFrame | None:
-    """Return the groups folded from numbers, `None` where the question asks for more or there are no events."""
-    if isinstance(where, pl.Expr):
+class Grid(Struct, frozen=True, kw_only=True):
+    """What is counted: a cell for each bucket and each combination of the keys' values."""
+
+    keys: Sequence[str]
+    starts: Numbers | None
+    """Where each bucket starts, in microseconds; `None` for one bucket of all time."""
+    indexed: bool
+    """Whether the catalog's time index knows where in a segment each bucket begins."""
+    measures: Measures
+    tz: str
+
+    @classmethod
+    def of(
+        cls, span: TimeRange, keys: Sequence[str], every: Duration | None, measures: Measures, tz: str
+    ) -> "Grid | None":
+        """Return the grid over a span that is bounded; `None` where it is empty, or has too many buckets."""
+        first, end = span.start_us or 0, span.end_us or 0
+        if first >= end or (every is not None and (end - first) // every.shortest_us > _MOST_BUCKETS):
+            return None
+        starts = None if every is None else np.array(bucket_starts(every, tz, first, end - 1))
+        indexed = starts is None or not (starts % QUARTER_US).any()
+        return cls(keys=keys, starts=starts, indexed=indexed, measures=measures, tz=tz)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that have to be read."""
+        values = ["value"] if self.measures.looks_at_values else []
+        return [*self.keys, *([] if self.indexed else ["ts"]), *values]
+
+    def count(self, files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> pl.DataFrame | None:
+        """Return the finished groups, `None` where there are none, or more cells than a grid is good for."""
+        segments = held(files, [part.row for part in plan.ranges])
+        frames: list[pl.DataFrame] = []
+        for part in side_by_side(partial(self._piece, files, plan), list(_pieces(plan.ranges))):
+            if part is None:
+                return None
+            frames.append(part)
+        del segments
+        if snapshot.tail.height:
+            frames.append(self._tail(snapshot, plan))
+        frames = [frame for frame in frames if frame.height]
+        return self._finished(frames) if frames else None
+
+    def _piece(
+        self, files: SegmentFiles, plan: ScanPlan, ranges: Sequence[BatchRange]
+    ) -> pl.DataFrame | None:
+        """Return the cells of some segments that have events, in order; `None` where the grid is too large."""
+        read = [one for part in ranges if (one := self._read(files, plan, part)) is not None]
+        if not read:
+            return pl.DataFrame({"count": []})
+        low, high = min(one.low for one in read), max(one.low + len(one.lengths) for one in read)
+        numbered = [_numbered([one.texts[place] for one in read]) for place in range(len(self.keys))]
+        shape = (high - low, *(len(texts) for texts, _ in numbered))
+        rows = sum(int(one.lengths.sum()) for one in read)
+        if prod(shape) > _SPARSE * rows + _FEW_CELLS:
+            return None
+        names = ["count", *(["value_count", *self.measures.folded] if self.measures.looks_at_values else [])]
+        kinds: dict[str, Any] = {"count": np.int64, "value_count": np.int64}
+        totals = {name: np.full(shape, _STARTS[name], dtype=kinds.get(name, np.float64)) for name in names}
+        for place, one in enumerate(read):
+            buckets = np.arange(len(one.lengths)) + (one.low - low)
+            at = np.ix_(buckets, *(ranks[place] for _, ranks in numbered))
+            for name, found in one.totals(self.measures.folded).items():
+                totals[name][at] = _JOINS[name](totals[name][at], found)
+        present = np.nonzero(totals["count"])
+        texts = zip(self.keys, numbered, present[1:], strict=True)
+        columns = [texts.gather(places).alias(name) for name, (texts, _), places in texts]
+        found = pl.DataFrame({name: array[present] for name, array in totals.items()})
+        bucket = pl.Series(_BUCKET, present[0] + low, dtype=pl.Int64)
+        return pl.DataFrame([bucket, *columns]).hstack(found)
+
+    def _read(self, files: SegmentFiles, plan: ScanPlan, part: BatchRange) -> "_Counted | None":
+        """Read what of a range is counted; nothing where the catalog says it all."""
+        if not self.columns and plan.takes_all_of(part):
+            firsts = list(accumulate((batch.rows for batch in part.row.parts), initial=0))
+            low, lengths = self._lengths(part, [(firsts[n], firsts[n + 1]) for n in part.numbers], [])
+            return _Counted(low=low, lengths=lengths, mask=None, codes=[], texts=[], values=None)
+        segment = files.open(part.row)
+        chunks = list(read_chunks(plan, segment, part))
+        if not chunks:
+            return None
+        spans = [(chunk.first, chunk.first + len(chunk.batch)) for chunk in chunks]
+        low, lengths = self._lengths(part, spans, chunks)
+        first = chunks[0].batch
+        return _Counted(
+            low=low,
+            lengths=lengths,
+            mask=_joined_mask(chunks),
+            codes=[
+                np.concatenate([codes_of(chunk.batch.column(key)) for chunk in chunks]) for key in self.keys
+            ],
+            texts=[segment.text(key, first.column(key).dictionary) for key in self.keys],
+            values=[chunk.batch.column("value") for chunk in chunks] if "value" in self.columns else None,
+        )
+
+    def _lengths(
+        self, part: BatchRange, spans: Sequence[tuple[int, int]], chunks: Sequence[Chunk]
+    ) -> tuple[int, Numbers]:
+        """Return the first bucket of a range, and how many events of the spans of positions lie in it and each next one."""
+        if self.starts is None:
+            return 0, np.array([sum(end - begin for begin, end in spans)])
+        borders = np.searchsorted(self.starts, (part.row.min_ts_us, part.row.max_ts_us), side="right") - 1
+        low, high = (max(0, int(border)) for border in borders)
+        inner = self.starts[low + 1 : high + 1]
+        if self.indexed:
+            edges = np.concatenate(([0], positions_of(part.row, inner), [part.row.rows]))
+            return low, sum(np.diff(np.clip(edges, begin, end)) for begin, end in _joined_spans(spans))
+        stamps = np.concatenate([to_numpy(chunk.batch.column("ts"))[0] for chunk in chunks])
+        return low, np.diff(np.searchsorted(stamps, inner), prepend=0, append=len(stamps))
+
+    def _tail(self, snapshot: Snapshot, plan: ScanPlan) -> pl.DataFrame:
+        """Return the cells of the queue's tail."""
+        columns = dict.fromkeys([*self.columns, *([] if self.starts is None else ["ts"])])
+        tail = tail_events(snapshot, replace(plan, columns=tuple(columns) or ("seq",)))
+        buckets = np.zeros(tail.height, dtype=np.int64)
+        if self.starts is not None:
+            buckets = np.searchsorted(self.starts, tail["ts"].to_physical().to_numpy(), side="right") - 1
+        value = pl.col("value")
+        measured = {
+            "value_count": value.count().cast(pl.Int64),
+            "sum": value.sum(),
+            "min": value.min().fill_null(np.inf),
+            "max": value.max().fill_null(-np.inf),
+        }
+        wanted = ["value_count", *self.measures.folded] if self.measures.looks_at_values else []
+        return (
+            tail.with_columns(pl.Series(_BUCKET, buckets, dtype=pl.Int64))
+            .group_by(_BUCKET, *self.keys)
+            .agg(pl.len().cast(pl.Int64).alias("count"), *(measured[name].alias(name) for name in wanted))
+        )
+
+    def _finished(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Return the cells of all pieces as groups, in order; cells of several pieces are joined."""
+        found = pl.concat(frames)
+        if len(frames) > 1 and any(
+            one[_BUCKET].max() >= other[_BUCKET].min()  # type: ignore[operator]
+            for one, other in pairwise(frames)
+        ):
+            joins = {"min": pl.col("min").min(), "max": pl.col("max").max()}
+            totals = [name for name in found.columns if name in _STARTS]
+            found = found.group_by(_BUCKET, *self.keys, maintain_order=True).agg(
+                joins.get(name, pl.col(name).sum()) for name in totals
+            )
+        if len(frames) > 1 or self.starts is None:
+            found = found.sort(_BUCKET, *self.keys, nulls_last=True)
+        columns = [found[key] for key in self.keys]
+        if self.starts is not None:
+            columns.insert(0, shown_starts(pl.Series(self.starts[found[_BUCKET].to_numpy()]), self.tz))
+        measured = self.measures.of_totals(found)
+        return pl.DataFrame(columns).hstack(measured) if columns else measured
+
+
+class _Counted(Struct, frozen=True, kw_only=True):
+    """Events of one segment: how many lie in each bucket from `low` on, and for each its codes and its value."""
+
+    low: int
+    lengths: Numbers
+    mask: Numbers | None
+    """Which of them are wanted, `None` for all."""
+    codes: Sequence[Numbers]
+    texts: Sequence[pl.Series]
+    """For each key the texts of its codes, the last of them null."""
+    values: Sequence[Any] | None
+
+    def totals(self, folded: Sequence[str]) -> dict[str, Numbers]:
+        """Return how many events there are in each cell, and what is known of their values."""
+        sides = [len(texts) for texts in self.texts]
+        size, shape = prod(sides), (len(self.lengths), *sides)
+        if not self.codes and self.mask is None and self.values is None:
+            return {"count": self.lengths}
+        places = np.repeat(np.arange(len(self.lengths)) * size, self.lengths)
+        for codes, side in zip(self.codes, sides, strict=True):
+            size //= side
+            places += codes if size == 1 else codes.astype(np.int64) * size
+        if self.mask is not None:
+            places = places[self.mask]
+        cells = prod(shape)
+        totals = {"count": np.bincount(places, minlength=cells)}
+        if self.values is not None:
+            totals |= self._measured(places, cells, folded)
+        return {name: found.reshape(shape) for name, found in totals.items()}
+
+    def _measured(self, places: Numbers, cells: int, folded: Sequence[str]) -> dict[str, Numbers]:
+        arrays = [to_numpy(values) for values in self.values or ()]
+        values = np.concatenate([numbers for numbers, _ in arrays])
+        present = np.concatenate(
+            [np.ones(len(numbers), dtype=bool) if some is None else some for numbers, some in arrays]
+        )
+        if self.mask is not None:
+            values, present = values[self.mask], present[self.mask]
+        if not present.all():
+            values, places = values[present], places[present]
+        totals = {"value_count": np.bincount(places, minlength=cells)}
+        for name in folded:
+            if name == "sum":
+                totals[name] = np.bincount(places, weights=values, minlength=cells)
+            else:
+                totals[name] = np.full(cells, _STARTS[name])
+                _JOINS[name].at(totals[name], places, values)
+        return totals
+
+
+def _pieces(ranges: Sequence[BatchRange]) -> Iterator[list[BatchRange]]:
+    """Yield ranges of one partition each, with about `_PIECE_ROWS` events at most."""
+    in_order = sorted(ranges, key=lambda part: part.row.partition)
+    for _, parts in groupby(in_order, key=lambda part: part.row.partition):
+        piece, rows = list[BatchRange](), 0
+        for part in parts:
+            if piece and rows + part.rows > _PIECE_ROWS:
+                yield piece
+                piece, rows = [], 0
+            piece.append(part)
+            rows += part.rows
+        yield piece
+
+
+def _numbered(each: Sequence[pl.Series]) -> tuple[pl.Series, list[Numbers]]:
+    """Return all texts of some dictionaries in order, null last, and for each of them the places of its own."""
+    texts = pl.concat([one.head(-1) for one in each]).unique().sort()
+    places = pl.DataFrame({"text": texts, "place": np.arange(len(texts))})
+    ranks = []
+    for one in each:
+        mine = pl.DataFrame({"text": one.head(-1)}).join(places, on="text", how="left", maintain_order="left")
+        ranks.append(np.append(mine["place"].to_numpy(), len(texts)))
+    return texts.extend(pl.Series([None], dtype=pl.String)), ranks
+
+
+def _joined_mask(chunks: Sequence[Chunk]) -> Numbers | None:
+    """Return which events of chunks are wanted."""
+    if all(chunk.mask is None for chunk in chunks):
         return None
-    grouping = plan_grouping(by, every, aggs, q.schema, q.tz)
-    if grouping is None:
-        return None
-    asked = () if where is None else conditions(where, q.schema)
-    reading = wanted(q.snapshot, q.window, own=q.own, columns=grouping.columns, conditions=asked)
-    return grouped(q.source.files, grouping, reading)
+    return np.concatenate([np.ones(len(c.batch), dtype=bool) if c.mask is None else c.mask for c in chunks])
+
+
+def _joined_spans(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield spans of positions, joined where they meet."""
+    begin, reached = spans[0]
+    for first, end in spans[1:]:
+        if first != reached:
+            yield begin, reached
+            begin = first
+        reached = end
+    yield begin, reached

@@ -10,17 +10,14 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.event import OWN_SOURCE
-from auditkit.query import text_out
+from auditkit.retention.visibility import IS_OWN
 from auditkit.store.records import TombstoneRow
 from auditkit.timerange import EVERYTHING, TimeRange, from_us, resolve, to_us
-from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.snapshot import retrying
+from auditkit.trail.events import lazy
+from auditkit.trail.snapshot import Snapshot, retrying
 from auditkit.trail.view import View
 from auditkit.where import Where, compile_where
 from auditkit.write.retry import count_waiting
-
-_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,31 +127,37 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
 
 def _marked(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> pl.LazyFrame:
     """Return seq, ts and source of the stored events of a window, with a flag for what becomes of each."""
-    stored = view.core.source.stored(snapshot, window)
+    stored = _stored(view, snapshot, window)
     within = [pl.lit(value=True)]
     if window.start_us is not None:
         within.append(pl.col("ts") >= from_us(window.start_us))
     if window.end_us is not None:
         within.append(pl.col("ts") < from_us(window.end_us))
-    expired = _expired(snapshot)
+    expired = snapshot.expiry.expression
     matches = compile_where(where, view.core.schema.columns)
-    if isinstance(where, pl.Expr):
-        stored = text_out(stored)  # a caller's expression sees text, not dictionaries
     wanted = pl.lit(value=True) if matches is None else matches.fill_null(value=False)
     return stored.filter(*within).select(
         "seq",
         "ts",
         pl.col("source").cast(pl.String),
-        own=_OWN,
-        expired=~_OWN & expired,
-        filtered=~_OWN & ~expired & ~wanted,
-        shown=~_OWN & ~expired & wanted,
+        own=IS_OWN,
+        expired=expired,
+        filtered=~IS_OWN & ~expired & ~wanted,
+        shown=~IS_OWN & ~expired & wanted,
     )
 
 
-def _expired(snapshot: Snapshot) -> pl.Expr:
-    cutoff = snapshot.cutoff_us
-    return pl.lit(value=False) if cutoff is None else pl.col("ts") < from_us(cutoff)
+def _stored(view: View, snapshot: Snapshot, window: TimeRange) -> pl.LazyFrame:
+    """Return the events of a window that are on disk, expired or not."""
+    core = view.core
+    return lazy(
+        core.source.files,
+        core.schema.columns,
+        window,
+        lambda: snapshot,
+        lambda taken: taken.stored,
+        retries=False,
+    )
 
 
 def _inside(stone: TombstoneRow, window: TimeRange, as_of: int) -> bool:
@@ -170,8 +173,8 @@ def _silent(
         return ()
     before = TimeRange(start_us=None, end_us=window.start_us)
     last = (
-        view.core.source.stored(snapshot, before)
-        .filter(pl.col("ts") < from_us(window.start_us), ~_OWN, ~_expired(snapshot))
+        _stored(view, snapshot, before)
+        .filter(pl.col("ts") < from_us(window.start_us), ~IS_OWN, ~snapshot.expiry.expression)
         .group_by(pl.col("source").cast(pl.String))
         .agg(pl.col("ts").max().alias("last_ts"))
         .drop_nulls("source")
@@ -189,7 +192,7 @@ def _missing(view: View, snapshot: Snapshot) -> int | None:
         return None
     removed = sum(stone.rows for stone in catalog.tombstones if stone.last_seq < as_of)
     if any(row.first_seq < as_of <= row.last_seq for row in catalog.segments):
-        held = int(view.core.source.stored(snapshot, EVERYTHING).select(pl.len()).collect().item())
+        held = int(_stored(view, snapshot, EVERYTHING).select(pl.len()).collect().item())
     else:
         held = sum(row.rows for row in catalog.segments if row.last_seq < as_of) + snapshot.tail.height
     return as_of - held - removed

@@ -16,18 +16,18 @@ from types import TracebackType
 from typing import Any, Self
 
 import polars as pl
+from msgspec.structs import replace
 
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import OWN_SOURCE
 from auditkit.follow.delivery import Delivery, DeliveryPolicy, PendingEvent, RedeliveryState, close_released
-from auditkit.query import text_out
 from auditkit.queue.consumers import ConsumerFile, Position, check_name, read_positions
 from auditkit.timerange import EVERYTHING, from_us, parse_instant, to_us
+from auditkit.trail.events import in_order, plan_events
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.source import retrying
+from auditkit.trail.snapshot import Snapshot, retrying
 from auditkit.trail.view import View
-from auditkit.where import Where, compile_where
+from auditkit.where import Condition, Where, compile_where
 
 REREAD_S = 1.0
 CHUNK_EVENTS = 8_192
@@ -79,20 +79,17 @@ class _EventStream:
         first = self._first_live(snapshot)
         end = min(first + self._span, snapshot.as_of)
         seq = pl.col("seq")
-        source = self._view.core.source
-        events = (
-            source.frame(snapshot.of_seqs(first, end), EVERYTHING, own=True)
-            .filter((seq >= first) & (seq < end))
-            .bottom_k(CHUNK_EVENTS, by="seq")
-            .collect()
-            .sort("seq")
-        )
+        snapshot.refuse_pruned(EVERYTHING)
+        wanted = replace(snapshot.visibility(own=True), first_seq=first, as_of=end)
+        core = self._view.core
+        plan = plan_events(snapshot, EVERYTHING, wanted, core.schema.columns)
+        events = in_order(core.source.files, snapshot, plan, by=("seq",), limit=CHUNK_EVENTS)
         if events.height == CHUNK_EVENTS:
             end = events["seq"][-1] + 1
         # Where events lie far apart, more seqs are looked at in one go, never more events.
         self._span = self._span * 2 if events.height < CHUNK_EVENTS // 2 else CHUNK_EVENTS
         missed = seq.cast(pl.Int64) - pl.int_range(pl.len()) - self._read_to + self._read_missed
-        shown = text_out(events).with_columns(missed.alias(_MISSED)).filter(*self._filters())
+        shown = events.with_columns(missed.alias(_MISSED)).filter(*self._filters())
         self._rows = shown.iter_rows(named=True)
         self._read_missed += end - self._read_to - events.height
         self._read_to = end
@@ -313,10 +310,11 @@ def _first_seq(view: View, start: object, tz: str | None) -> int:
     def attempt() -> int:
         snapshot = view.snapshot()
         known = [row.end_seq for row in snapshot.catalog.flushes if row.last_recorded_us < start_us]
-        rest = snapshot.of_seqs(max(known, default=0), snapshot.as_of)
-        later = view.core.source.stored(rest, EVERYTHING).filter(pl.col("recorded") >= from_us(start_us))
-        first: int | None = later.select(pl.col("seq").min()).collect().item()
-        return snapshot.as_of if first is None else first
+        rest = replace(snapshot.stored, first_seq=max(known, default=0))
+        later = Condition(column="recorded", expression=pl.col("recorded") >= from_us(start_us))
+        plan = plan_events(snapshot, EVERYTHING, rest, ["seq"], [later])
+        first = in_order(view.core.source.files, snapshot, plan, by=("seq",), limit=1)
+        return int(first["seq"].item()) if first.height else snapshot.as_of
 
     return retrying(attempt)
 

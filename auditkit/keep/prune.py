@@ -5,33 +5,28 @@ anew without what is expired, so that no expired event stays on disk.  The trail
 is left, and the event that records the prune come into being in one transaction of the catalog.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from itertools import accumulate
 from typing import Any
 
 import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit.event import OWN_SOURCE
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.keep.summaries import PruneSummary
 from auditkit.queue.payload import as_arrow
+from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import change_catalog, refuse_unknown_features
-from auditkit.store.files import OpenSegment
-from auditkit.store.reading import whole
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
+from auditkit.store.scan import everything, execute, frame_of
 from auditkit.store.segment import as_table, encode_segment, store_segments
-from auditkit.timerange import EVERYTHING, to_us
-from auditkit.trail.decoded import Decoded, Part, frame_of
+from auditkit.timerange import to_us
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot, by_producers
 from auditkit.write.append import append_own, own_row
 from auditkit.write.flush import flush, remove_leftovers, write_directly
 from auditkit.write.retry import expire_letters
-
-_IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 
 
 class _Cut(Struct, frozen=True, kw_only=True):
@@ -128,11 +123,15 @@ def note_enforced(core: Core, horizon_us: int) -> None:
 
 def _expired_rows(core: Core, snapshot: Snapshot, path: str, cutoff: datetime) -> int:
     """Count the producers' events of one segment that are expired."""
-    rows = [row for row in snapshot.catalog.segments if row.path == path]
-    catalog = replace(snapshot.catalog, segments=rows)
-    alone = replace(snapshot, catalog=catalog, tail=snapshot.tail.clear())
-    stored = core.source.stored(alone, EVERYTHING).filter(pl.col("ts") < cutoff, ~_IS_OWN)
-    return int(stored.select(pl.len()).collect().item())
+    (row,) = [row for row in snapshot.catalog.segments if row.path == path]
+    return _read(core, row, ("ts", "source"), snapshot.stored).filter(Expiry(to_us(cutoff)).expression).height
+
+
+def _read(core: Core, row: SegmentRow, columns: Collection[str], visibility: Visibility) -> pl.DataFrame:
+    """Return columns of the events of a segment that are to be seen."""
+    plan = everything([row], columns, visibility)
+    found = [one for events in execute(plan, core.source.files, plan.ranges) for one in events]
+    return frame_of(found) if found else pl.DataFrame(schema=core.schema.columns).select(columns)
 
 
 def _cutoff(snapshot: Snapshot, plan: PrunePlan | None) -> int | None:
@@ -154,40 +153,17 @@ def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cu
     newest_us = row.producers_max_ts_us
     if row.own_rows == 0 and newest_us is not None and newest_us < cutoff_us:
         return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, None), rest=None)
-    segment = core.source.files.open(row)
-    looked_at = ("seq", "ts", "recorded", *(("source",) if row.own_rows else ()))
-    stamps = _frame(segment, range(len(row.parts)), looked_at)
-    expired = stamps.get_column("ts").to_physical() < cutoff_us
-    if row.own_rows:
-        expired &= by_producers(stamps)
-    gone = stamps.filter(expired)
+    expiry = Expiry(cutoff_us)
+    looked_at = ("seq", "ts", "recorded", "source")
+    gone = _read(core, row, looked_at, snapshot.stored).filter(expiry.expression)
     if not gone.height:
         return None
-    kept = _kept(core, segment, ~expired)
+    kept = _read(core, row, list(core.schema.columns), replace(snapshot.stored, expiry=expiry))
     rest = None
     if kept.height:
         encoded = encode_segment(core.layout, row.partition, as_table(kept, core.schema))
         (rest,) = store_segments(core.disk, core.layout, core.modes, [encoded])
     return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, gone), rest=rest)
-
-
-def _frame(segment: OpenSegment, numbers: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
-    """Return batches of a segment, text plain."""
-    read = whole(segment, numbers, columns)
-    return frame_of(Decoded(columns, [Part(numbers[0], 0, read)], segment.texts).events())
-
-
-def _kept(core: Core, segment: OpenSegment, kept: pl.Series) -> pl.DataFrame:
-    """Return the events of a segment that stay; only batches that hold some are read."""
-    rows = [part.rows for part in segment.row.parts]
-    masks = [
-        kept.slice(begin, count) for begin, count in zip(accumulate(rows, initial=0), rows, strict=False)
-    ]
-    numbers = [number for number, mask in enumerate(masks) if mask.any()]
-    if not numbers:
-        return pl.DataFrame(schema=core.schema.columns)
-    events = _frame(segment, numbers, list(core.schema.columns))
-    return events.filter(pl.concat([masks[number] for number in numbers]))
 
 
 def _tombstone(

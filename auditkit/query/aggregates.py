@@ -10,7 +10,6 @@ import polars as pl
 from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
-from auditkit.query.cells import Totals
 from auditkit.query.frames import output_name
 
 Aggregation = str | pl.Expr
@@ -55,8 +54,8 @@ class Measures(Struct, frozen=True, kw_only=True):
         asked = {_FOLDED.get(str(measure)) for measure in self.columns.values()}
         return [name for name in ("sum", "min", "max") if name in asked]
 
-    def of_totals(self, totals: Totals) -> pl.DataFrame:
-        """Return the columns as they leave, from what is known of cells."""
+    def of_totals(self, found: pl.DataFrame) -> pl.DataFrame:
+        """Return the columns as they leave, from the counts, sums, smallest and largest values of groups."""
         some = pl.col("value_count") > 0
         shown = {
             "count": pl.col("count").cast(pl.Int64),
@@ -66,7 +65,6 @@ class Measures(Struct, frozen=True, kw_only=True):
             "min": pl.when(some).then(pl.col("min")),
             "max": pl.when(some).then(pl.col("max")),
         }
-        found = pl.DataFrame(dict(totals))
         return found.select(shown[str(measure)].alias(name) for name, measure in self.columns.items())
 
     def computed(self, order: list[str]) -> list[pl.Expr]:

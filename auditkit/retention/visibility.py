@@ -63,8 +63,9 @@ class Expiry(Struct, frozen=True):
 
 
 class Visibility(Struct, frozen=True, kw_only=True):
-    """Which events a view shows: seqs before `as_of` that are not expired, the trail's own only with `own`."""
+    """Which events a view shows: seqs `[first_seq, as_of)` that are not expired, the trail's own only with `own`."""
 
+    first_seq: int = 0
     as_of: int
     expiry: Expiry
     own: bool
@@ -74,7 +75,8 @@ class Visibility(Struct, frozen=True, kw_only=True):
         expired = self.expiry.of(extent)
         producers, own = extent.rows > extent.own_rows, extent.own_rows > 0
         shows_producers = producers and expired != "all"
-        if extent.first_seq >= self.as_of or not (shows_producers or (self.own and own)):
+        outside = extent.first_seq >= self.as_of or extent.last_seq < self.first_seq
+        if outside or not (shows_producers or (self.own and own)):
             return "nothing"
         return "some" if self.columns(extent) else "all"
 
@@ -82,7 +84,7 @@ class Visibility(Struct, frozen=True, kw_only=True):
         """Return the columns that tell which of a segment's events are shown; none where all are."""
         by_expiry = self.expiry.of(extent) != "nothing"
         needed = {
-            "seq": extent.last_seq >= self.as_of,
+            "seq": extent.last_seq >= self.as_of or extent.first_seq < self.first_seq,
             "ts": by_expiry,
             "source": extent.own_rows > 0 and (by_expiry or not self.own),
         }
@@ -91,7 +93,7 @@ class Visibility(Struct, frozen=True, kw_only=True):
     @property
     def expression(self) -> pl.Expr:
         """Return whether an event is shown."""
-        shown = pl.col("seq") < self.as_of
+        shown = (pl.col("seq") >= self.first_seq) & (pl.col("seq") < self.as_of)
         if self.expiry.cutoff_us is not None:
             shown &= ~self.expiry.expression
         return shown if self.own else shown & ~IS_OWN
@@ -102,7 +104,8 @@ class Visibility(Struct, frozen=True, kw_only=True):
         shown = np.ones(len(batch), dtype=bool)
         is_own = own_mask(batch.column("source")) if "source" in names else np.zeros(len(batch), dtype=bool)
         if "seq" in names:
-            shown &= to_numpy(batch.column("seq"))[0] < self.as_of
+            seqs, _ = to_numpy(batch.column("seq"))
+            shown &= (seqs >= self.first_seq) & (seqs < self.as_of)
         if "ts" in names and self.expiry.cutoff_us is not None:
             shown &= (to_numpy(batch.column("ts"))[0] >= self.expiry.cutoff_us) | is_own
         return shown if self.own else shown & ~is_own

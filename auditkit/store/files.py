@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -62,7 +63,9 @@ class SegmentFiles(Struct, frozen=True):
             segment = self.recent.get(key)
             if segment is None:
                 flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + row.batch_count))
-                segment = OpenSegment(path=path, row=row, file=pa.OSFile(str(path)), checked=flags)
+                empty = frozenset(msgspec.json.decode(row.empty_columns, type=list[str]))
+                file = pa.OSFile(str(path))
+                segment = OpenSegment(path=path, row=row, empty=empty, file=file, checked=flags)
                 self._keep(key, segment)
             else:
                 self.recent.move_to_end(key)
@@ -121,6 +124,8 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False):
 
     path: Path
     row: SegmentRow
+    empty: frozenset[str]
+    """The columns without any value, which are not read."""
     file: Any
     """Arrow's file; guarded by `lock`, as is all that follows."""
     checked: bytearray
@@ -134,7 +139,7 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False):
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def batch(self, number: int, columns: Collection[str]) -> pa.RecordBatch:
-        """Return one record batch with these columns, in the order of the schema.
+        """Return one record batch with these columns, in any order.
 
         Raises `CorruptionError` where the bytes are not those that were written, or make no sense.
         """
@@ -142,9 +147,12 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False):
             self._check_part(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
             part = self.row.parts[number]
             self._check_part(_FIRST_BATCH + number, part.start, part.end, part.crc)
-            batch = self._reader(tuple(sorted(columns))).get_batch(number)
+            stored = [name for name in columns if name not in self.empty] or ["seq"]
+            batch = self._reader(tuple(sorted(stored))).get_batch(number)
             if len(batch) != part.rows:
                 raise ValueError(f"expected {part.rows} events in batch {number}, found {len(batch)}")
+            for name in self.empty.intersection(columns):
+                batch = batch.append_column(name, pa.nulls(part.rows, self._open_schema().field(name).type))
             return batch
 
     def text(self, column: str, dictionary: pa.Array) -> pl.Series:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,7 @@ from auditkit.arrow import Numbers, codes_of, flags, series_of, to_arrow, to_num
 from auditkit.retention.visibility import Visibility
 from auditkit.store import bloom
 from auditkit.store.files import OpenSegment, SegmentFiles
-from auditkit.store.records import SegmentRow
+from auditkit.store.records import BatchInfo, SegmentRow
 from auditkit.timerange import TimeRange
 from auditkit.where import Condition
 
@@ -59,16 +59,22 @@ class BatchRange(Struct, frozen=True, kw_only=True):
         """The latest time of an event."""
         return self.row.parts[self.numbers[-1]].max_ts_us
 
+    def bound(self, column: str, *, descending: bool) -> int:
+        """Return what no `ts` or `seq` of the events comes before, or with `descending` after."""
+        parts = [self.row.parts[number] for number in self.numbers]
+        if column == "seq":
+            return max(p.max_seq for p in parts) if descending else min(p.min_seq for p in parts)
+        return parts[-1].max_ts_us if descending else parts[0].min_ts_us
+
     @property
     def rows(self) -> int:
         """The number of events, wanted or not."""
         parts = self.row.parts
         return sum(parts[number].rows for number in self.numbers)
 
-    def singly(self, *, descending: bool = False) -> "Iterator[BatchRange]":
-        """Yield the record batches one by one, in order of time."""
-        for number in reversed(self.numbers) if descending else self.numbers:
-            yield replace(self, numbers=range(number, number + 1))
+    def singly(self) -> "list[BatchRange]":
+        """Return the record batches one by one."""
+        return [replace(self, numbers=(number,)) for number in self.numbers]
 
 
 class ScanPlan(Struct, frozen=True, kw_only=True):
@@ -131,14 +137,19 @@ def _range(row: SegmentRow, window: TimeRange, visibility: Visibility) -> BatchR
     if not window.overlaps(row.min_ts_us, row.max_ts_us) or visibility.of(row) == "nothing":
         return None
     inside = window.contains(row.min_ts_us) and window.contains(row.max_ts_us)
-    numbers = range(row.batch_count)
-    if not inside:
-        parts = row.parts
-        overlapping = [n for n in numbers if window.overlaps(parts[n].min_ts_us, parts[n].max_ts_us)]
-        if not overlapping:
-            return None
-        numbers = range(overlapping[0], overlapping[-1] + 1)  # record batches are in order of time
-    return BatchRange(row=row, numbers=numbers, inside=inside, shown_by=visibility.columns(row))
+    numbers: Sequence[int] = range(row.batch_count)
+    shown_by = visibility.columns(row)
+    if not inside or "seq" in shown_by:
+        seqs, parts = range(visibility.first_seq, visibility.as_of), row.parts
+        numbers = [n for n in numbers if _overlaps(parts[n], window, seqs)]
+    return BatchRange(row=row, numbers=numbers, inside=inside, shown_by=shown_by) if numbers else None
+
+
+def _overlaps(batch: BatchInfo, window: TimeRange, seqs: range) -> bool:
+    """Return whether a record batch may hold events of a window with these seqs."""
+    return window.overlaps(batch.min_ts_us, batch.max_ts_us) and (
+        batch.min_seq < seqs.stop and batch.max_seq >= seqs.start
+    )
 
 
 class Chunk(Struct, frozen=True):
@@ -291,5 +302,3 @@ def side_by_side(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
 def everything(segments: Sequence[SegmentRow], columns: Collection[str], visibility: Visibility) -> ScanPlan:
     """Plan to read columns of all events of segments that a view shows."""
     return plan_scan(segments, TimeRange(start_us=None, end_us=None), visibility, columns)
-
-

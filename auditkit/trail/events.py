@@ -3,7 +3,6 @@
 Files are opened before the first event is given, so that no prune and no compaction takes one from under a reader.
 """
 
-import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -13,17 +12,17 @@ from msgspec.structs import replace
 from polars.io.plugins import register_io_source
 
 from auditkit.errors import AuditError
+from auditkit.event import OWN_SOURCE
 from auditkit.query import in_range, text_out
 from auditkit.query.frames import plain_type
-from auditkit.retention.visibility import Visibility
+from auditkit.retention.visibility import IS_OWN, Visibility
 from auditkit.store.files import SegmentFiles, held
 from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of, plan_scan
 from auditkit.text import size
-from auditkit.timerange import TimeRange
+from auditkit.timerange import EVERYTHING, TimeRange
 from auditkit.trail.snapshot import Snapshot, retrying
 from auditkit.where import Condition, InvalidQueryError, implied
 
-_ORDER = ("ts", "seq")
 _MOST_AT_ONCE = 64
 FEW_ROWS = 200_000
 """So many events always fit into memory."""
@@ -70,51 +69,69 @@ def collected(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> pl.Dat
     return events
 
 
+def collected_own(files: SegmentFiles, snapshot: Snapshot) -> pl.DataFrame:
+    """Return the trail's own events, with what `own_events` reads of them."""
+    own = Condition(column="source", expression=IS_OWN, texts=[OWN_SOURCE])
+    segments = [row for row in snapshot.catalog.segments if row.own_rows]
+    columns = ("seq", "action", "source", "attrs")
+    plan = plan_scan(segments, EVERYTHING, snapshot.visibility(own=True), columns, [own])
+    return collected(files, snapshot, plan)
+
+
 def in_order(
     files: SegmentFiles,
     snapshot: Snapshot,
     plan: ScanPlan,
     *,
+    by: Sequence[str] = ("ts", "seq"),
     limit: int | None = None,
     descending: bool = False,
 ) -> pl.DataFrame:
-    """Return the events of a plan ordered by (ts, seq), or the first so many of them; perhaps with more columns."""
-    if limit is None and len(plan.ranges) < 2 and not snapshot.tail.height:
-        return collected(files, snapshot, plan).reverse() if descending else collected(files, snapshot, plan)
-    plan = replace(plan, columns=tuple(dict.fromkeys([*plan.columns, *_ORDER])))
+    """Return the events of a plan ordered by ts and seq, or by seq, or the first so many; perhaps with more columns."""
+    ordered = by[0] == "ts" and all(one.max_ts_us < other.min_ts_us for one, other in pairwise(plan.ranges))
+    if not ordered or snapshot.tail.height or limit is not None:
+        plan = replace(plan, columns=tuple(dict.fromkeys([*plan.columns, *by])))
     if limit is not None:
-        return _first(files, snapshot, plan, limit, descending=descending)
+        return _first(files, snapshot, plan, by, limit, descending=descending)
     if not (plan.conditions or plan.values):
         _check_fits(plan.rows, len(plan.columns))
     events = collected(files, snapshot, plan)
-    if snapshot.tail.height or any(one.max_ts_us >= other.min_ts_us for one, other in pairwise(plan.ranges)):
-        events = events.sort(_ORDER)
+    if not ordered or snapshot.tail.height:
+        events = events.sort(by)
     return events.reverse() if descending else events
 
 
 def _first(
-    files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, limit: int, *, descending: bool
+    files: SegmentFiles,
+    snapshot: Snapshot,
+    plan: ScanPlan,
+    by: Sequence[str],
+    limit: int,
+    *,
+    descending: bool,
 ) -> pl.DataFrame:
     """Read record batch by record batch from one end until no other can hold one of the first events."""
 
     def nearest(part: BatchRange) -> int:
-        return part.max_ts_us if descending else part.min_ts_us
+        return part.bound(by[0], descending=descending)
 
-    batches = heapq.merge(
-        *(part.singly(descending=descending) for part in plan.ranges), key=nearest, reverse=descending
+    def first(events: pl.DataFrame) -> pl.DataFrame:
+        return events.sort(by, descending=descending).head(limit)
+
+    batches = iter(
+        sorted((one for part in plan.ranges for one in part.singly()), key=nearest, reverse=descending)
     )
-    events = tail_events(snapshot, plan).sort(_ORDER, descending=descending).head(limit)
+    events = first(tail_events(snapshot, plan))
     at_once = 1
     while group := list(islice(batches, at_once)):
         if events.height >= limit:
             if limit == 0:
                 break
-            last = int(events.get_column("ts").to_physical()[-1])
+            last = int(events.get_column(by[0]).to_physical()[-1])
             group = [one for one in group if (nearest(one) >= last if descending else nearest(one) <= last)]
             if not group:
                 break
-        read = _together(execute(plan, files, group), events)
-        events = read.sort(_ORDER, descending=descending).head(limit)
+        events = first(_together(execute(plan, files, group), events))
         at_once = min(2 * at_once, _MOST_AT_ONCE)
     return events
 
@@ -135,10 +152,12 @@ def lazy(
     window: TimeRange,
     take: Callable[[], Snapshot],
     see: Callable[[Snapshot], Visibility],
+    *,
+    retries: bool = True,
 ) -> pl.LazyFrame:
     """Return what a snapshot shows as a `LazyFrame`, planned when it is collected, for what is asked of it by then.
 
-    `take` takes the snapshot, anew where a file has gone since, and `see` says what of it is shown.  Filters on `ts`
+    `take` takes the snapshot, anew where a file has gone since (with `retries`), and `see` says what of it is shown.  Filters on `ts`
     and on single values choose record batches.  Text is `String`; the events are in no particular order.
     """
 
@@ -155,13 +174,11 @@ def lazy(
 
         def begin() -> Iterator[pl.DataFrame]:
             snapshot = take()
-            return frames(
-                files, snapshot, plan_events(snapshot, within, see(snapshot), needed, texts=texts)
-            )
+            return frames(files, snapshot, plan_events(snapshot, within, see(snapshot), needed, texts=texts))
 
         left = n_rows
         try:
-            for frame in retrying(begin):
+            for frame in retrying(begin) if retries else begin():
                 if left is not None:
                     frame = frame.head(left)
                     left -= frame.height
@@ -169,6 +186,8 @@ def lazy(
                 if left == 0:
                     return
         except FileNotFoundError as exc:
+            if not retries:
+                raise
             error = AuditError(f"{exc.filename}: replaced while it was being read")
             error.add_note("collect the scan again")
             raise error from exc

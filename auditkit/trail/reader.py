@@ -12,14 +12,14 @@ from msgspec import Struct
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
+from auditkit.query import text_out
 from auditkit.queue.tail import QueueTail, TailView
 from auditkit.retention.horizon import Newest, horizon_us
-from auditkit.query import text_out
 from auditkit.retention.policy import Policy, read_policy
 from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles
-from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, SegmentRow, TombstoneRow
+from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, TombstoneRow
 from auditkit.store.scan import everything, execute, frame_of
 from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error
 

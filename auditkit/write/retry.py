@@ -12,18 +12,16 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-import polars as pl
-from msgspec.structs import replace
 
 from auditkit.disk.durable import FileLock
 from auditkit.errors import InvalidEventError, LockedError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.queue.dead_letters import DeadLetter, count_letters, expired_days, read_numbered, remove_day
 from auditkit.queue.receipts import Receipt
-from auditkit.timerange import EVERYTHING, from_us
+from auditkit.timerange import from_us
+from auditkit.trail.events import collected_own
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import own_events
-from auditkit.trail.snapshot import retrying
+from auditkit.trail.snapshot import own_events, retrying
 from auditkit.write.append import append_own
 
 RETRIED = "dead-letters.retried"
@@ -213,12 +211,8 @@ def _retried(core: Core) -> dict[str, int]:
 
     def attempt() -> dict[str, int]:
         snapshot = core.source.snapshot()
-        owned = [row for row in snapshot.catalog.segments if row.own_rows]
-        narrowed = replace(snapshot, catalog=replace(snapshot.catalog, segments=owned))
-        own = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
-        events = core.source.frame(narrowed, EVERYTHING, own=True).filter(own).collect()
         found: dict[str, int] = {}
-        for seq, action, attrs in own_events(events):
+        for seq, action, attrs in own_events(collected_own(core.source.files, snapshot)):
             letters = attrs.get("letters")
             if action == RETRIED and isinstance(letters, Sequence):
                 found |= dict.fromkeys(map(str, letters), seq)

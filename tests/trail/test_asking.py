@@ -12,10 +12,10 @@ from polars.testing import assert_frame_equal
 
 import auditkit as ak
 from auditkit.api import Trail
-from auditkit.ask import grouping
+from auditkit.ask import group
 from auditkit.ask.population import population
 from auditkit.errors import ClosedError, CorruptionError, PrunedError
-from auditkit.trail import reading
+from auditkit.trail import events
 from tests.fakes import ManualClock
 
 
@@ -60,7 +60,7 @@ def test_sums_of_fractions_are_the_same_each_time(
     trail: Trail, monkeypatch: pytest.MonkeyPatch, enough: int
 ) -> None:
     """Equal questions have equal answers to the last bit, in one piece or in many, whichever thread is faster."""
-    monkeypatch.setattr(grouping, "_ENOUGH", enough)
+    monkeypatch.setattr(group, "_PIECE_ROWS", enough)
     first = datetime(2026, 11, 20, tzinfo=UTC)
     for _ in range(3):
         rows = [
@@ -227,8 +227,8 @@ def test_a_range_that_would_not_fit_names_the_ways_that_do(
     half: Trail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More events than memory can hold are refused before they are read; `limit` and `scan` answer."""
-    monkeypatch.setattr(reading, "FEW_ROWS", 3)
-    monkeypatch.setattr(reading, "MOST_SHARE", 0.0)
+    monkeypatch.setattr(events, "FEW_ROWS", 3)
+    monkeypatch.setattr(events, "MOST_SHARE", 0.0)
     for where in (None, {"action": "*"}):
         with pytest.raises(ValueError, match="would take about") as caught:
             half.range(where=where)

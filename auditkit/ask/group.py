@@ -168,17 +168,16 @@ class Grid(Struct, frozen=True, kw_only=True):
 
     def count(self, files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> pl.DataFrame | None:
         """Return the finished groups, `None` where there are none, or more cells than a grid is good for."""
-        segments = held(files, [part.row for part in plan.ranges])
-        frames: list[pl.DataFrame] = []
-        for part in side_by_side(partial(self._piece, files, plan), list(_pieces(plan.ranges))):
-            if part is None:
-                return None
-            frames.append(part)
+        segments = held(files, [part.row for part in plan.ranges]) if self.columns else []
+        frames = list(side_by_side(partial(self._piece, files, plan), list(_pieces(plan.ranges))))
         del segments
         if snapshot.tail.height:
             frames.append(self._tail(snapshot, plan))
-        frames = [frame for frame in frames if frame.height]
-        return self._finished(frames) if frames else None
+        present = [frame for frame in frames if frame is not None]
+        if len(present) < len(frames):
+            return None
+        present = [frame for frame in present if frame.height]
+        return self._finished(present) if present else None
 
     def _piece(
         self, files: SegmentFiles, plan: ScanPlan, ranges: Sequence[BatchRange]
@@ -266,12 +265,13 @@ class Grid(Struct, frozen=True, kw_only=True):
             tail.with_columns(pl.Series(_BUCKET, buckets, dtype=pl.Int64))
             .group_by(_BUCKET, *self.keys)
             .agg(pl.len().cast(pl.Int64).alias("count"), *(measured[name].alias(name) for name in wanted))
+            .sort(_BUCKET, *self.keys, nulls_last=True)
         )
 
     def _finished(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Return the cells of all pieces as groups, in order; cells of several pieces are joined."""
         found = pl.concat(frames)
-        if len(frames) > 1 and any(
+        if any(
             one[_BUCKET].max() >= other[_BUCKET].min()  # type: ignore[operator]
             for one, other in pairwise(frames)
         ):
@@ -280,7 +280,6 @@ class Grid(Struct, frozen=True, kw_only=True):
             found = found.group_by(_BUCKET, *self.keys, maintain_order=True).agg(
                 joins.get(name, pl.col(name).sum()) for name in totals
             )
-        if len(frames) > 1 or self.starts is None:
             found = found.sort(_BUCKET, *self.keys, nulls_last=True)
         columns = [found[key] for key in self.keys]
         if self.starts is not None:

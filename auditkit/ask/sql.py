@@ -3,9 +3,9 @@
 import polars as pl
 
 from auditkit.ask.scan import scanned
+from auditkit.errors import InvalidQueryError
 from auditkit.timerange import EVERYTHING
 from auditkit.trail.view import View
-from auditkit.where import InvalidQueryError
 
 _SQL_TIMES = (
     "times: ts >= DATE '2026-11-24', ts < '2026-11-24T07:00:00Z' or '2026-11-24T07:00:00Z'::timestamptz; "

@@ -5,13 +5,13 @@ Files are opened before the first event is given, so that no prune and no compac
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice, pairwise
-from pathlib import Path
 
 import polars as pl
 from msgspec.structs import replace
 from polars.io.plugins import register_io_source
 
-from auditkit.errors import AuditError
+from auditkit.errors import AuditError, InvalidQueryError
+from auditkit.memory import available_memory
 from auditkit.event import OWN_SOURCE
 from auditkit.query import in_range, text_out
 from auditkit.query.frames import plain_type
@@ -21,7 +21,7 @@ from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of,
 from auditkit.text import size
 from auditkit.timerange import EVERYTHING, TimeRange
 from auditkit.trail.snapshot import Snapshot, retrying
-from auditkit.where import Condition, InvalidQueryError, implied
+from auditkit.where import Condition, implied
 
 _MOST_AT_ONCE = 64
 FEW_ROWS = 200_000
@@ -217,16 +217,9 @@ def _check_fits(rows: int, columns: int) -> None:
     """Refuse what would take more than `MOST_SHARE` of the memory that is there."""
     if rows < FEW_ROWS:
         return
-    needed, available = rows * columns * _CELL_BYTES, _available_bytes()
+    needed, available = rows * columns * _CELL_BYTES, available_memory()
     if needed > available * MOST_SHARE:
         reason = f"would take about {size(needed)} of memory, of which {size(available)} are there"
         error = InvalidQueryError("range", f"{rows:,} events", reason)
         error.add_note("take fewer columns, a narrower window or limit=..., or go through them with scan()")
         raise error
-
-
-def _available_bytes() -> int:
-    """Return how much memory Linux can give without taking any from a process."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    return int(fields["MemAvailable"].split()[0]) * 1024

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from auditkit.api import Trail
 from auditkit.errors import CorruptionError
 from auditkit.store import segment
 from auditkit.store.files import SegmentFiles
-from auditkit.store.reading import few, whole
 from auditkit.store.records import SegmentRow
 
 ROWS = 10
@@ -29,7 +27,7 @@ def row(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> SegmentRow:
 
 def files(trail: Trail) -> SegmentFiles:
     """Return a reader that has checked nothing yet."""
-    return SegmentFiles(trail.core.layout, list(trail.core.schema.columns))
+    return SegmentFiles(trail.core.layout)
 
 
 def flip(path: Path, at: int) -> None:
@@ -40,28 +38,39 @@ def flip(path: Path, at: int) -> None:
 
 
 def test_only_what_is_asked_for_is_read(trail: Trail, row: SegmentRow) -> None:
-    """Batches are asked for by number, events by position; columns are those named, in the order of the schema."""
-    read = whole(files(trail).open(row), [1, 3], ["actor", "seq"])
-    assert read.schema.names == ["seq", "actor"]
-    assert read["seq"].to_pylist() == [2, 3, 6, 7]
-    assert read["actor"].to_pylist() == ["u2", "u3", "u6", "u7"]
-    assert few(files(trail).open(row), np.array([0, 3, 4, 5, 9]), ["actor"])["actor"].to_pylist() == [
-        f"u{n}" for n in (0, 3, 4, 5, 9)
-    ]
+    """Record batches are asked for by number, and have the columns that were named."""
+    opened = files(trail).open(row)
+    read = [opened.batch(number, ["actor", "seq"]) for number in (1, 3)]
+    assert {name for batch in read for name in batch.schema.names} == {"seq", "actor"}
+    assert [seq for batch in read for seq in batch["seq"].to_pylist()] == [2, 3, 6, 7]
+    assert [actor for batch in read for actor in batch["actor"].to_pylist()] == ["u2", "u3", "u6", "u7"]
 
 
-def test_damage_is_told_by_whoever_reads_it(trail: Trail, row: SegmentRow) -> None:
+def test_columns_without_values_are_not_read(trail: Trail, row: SegmentRow) -> None:
+    """A column that holds no value in the whole segment comes as nulls of its type, whatever else is asked for."""
+    opened = files(trail).open(row)
+    assert {"resource", "origin", "value"} <= opened.empty
+    read = opened.batch(0, ["origin", "value"])
+    assert read["origin"].null_count == read["value"].null_count == 2
+    assert read["value"].type == "double"
+
+
+def test_a_segment_without_a_column_is_corrupt(trail: Trail, row: SegmentRow) -> None:
+    """A column that the file does not have is an error that names file and column."""
+    with pytest.raises(CorruptionError, match=r"\.arrow: .*no column 'hue'"):
+        files(trail).open(row).batch(0, ["seq", "hue"])
+
+
+def test_damage_is_an_error_to_a_question_that_reads_it(trail: Trail, row: SegmentRow) -> None:
     """A damaged batch is an error with its place, and none of a question that needs other batches."""
     path = trail.path / "segments" / row.path
     damaged = row.parts[2]
     flip(path, damaged.start + 30)
     segment_files = files(trail)
-    assert whole(segment_files.open(row), [0, 1, 3, 4], ["seq"]).num_rows == 8
+    assert sum(segment_files.open(row).batch(number, ["seq"]).num_rows for number in (0, 1, 3, 4)) == 8
     with pytest.raises(CorruptionError, match="checksum differs") as caught:
-        whole(segment_files.open(row), [2], ["seq"])
+        segment_files.open(row).batch(2, ["seq"])
     assert caught.value.offset == damaged.start
-    with pytest.raises(CorruptionError, match="checksum differs"):
-        segment_files.whole(row)
     assert trail.range("2026-11-24T03:00Z").height == 4
     with pytest.raises(CorruptionError, match="checksum differs"):
         trail.range("2026-11-24T02:00Z")
@@ -73,13 +82,13 @@ def test_what_is_parsed_with_every_batch_is_always_checked(trail: Trail, row: Se
     path = trail.path / "segments" / row.path
     flip(path, at)
     with pytest.raises(CorruptionError, match="checksum differs"):
-        whole(files(trail).open(row), [4], ["seq"])
+        files(trail).open(row).batch(4, ["seq"])
 
 
 def test_a_file_replaced_in_place_is_checked_again(trail: Trail, row: SegmentRow) -> None:
     """What was checked once is not believed of other bytes under the same name."""
     segment_files = files(trail)
-    assert segment_files.whole(row).exists()
+    assert segment_files.open(row).batch(0, ["seq"]).num_rows == 2
     flip(trail.path / "segments" / row.path, row.parts[0].start + 30)
     with pytest.raises(CorruptionError, match="checksum differs"):
-        whole(segment_files.open(row), [0], ["seq"])
+        segment_files.open(row).batch(0, ["seq"])

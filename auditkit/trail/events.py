@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from polars.io.plugins import register_io_source
 
 from auditkit.errors import AuditError, InvalidQueryError
-from auditkit.memory import available_memory
 from auditkit.event import OWN_SOURCE
+from auditkit.memory import available_memory
 from auditkit.query import in_range, text_out
 from auditkit.query.frames import plain_type
 from auditkit.retention.visibility import IS_OWN, Visibility

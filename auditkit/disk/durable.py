@@ -1,8 +1,10 @@
-"""The only place that syncs, renames, truncates, unlinks and locks.
+"""The only place that writes, syncs, renames, truncates, unlinks and locks.
 
 Everything above speaks to storage through `Disk`, so that a test can stand between auditkit and the operating
-system and fail, tear or forget any single operation.  A failed sync is reported and never retried: after it the
-kernel may have dropped the dirty pages and will call the next sync a success.
+system and fail, tear or forget any single operation.  A failed sync is raised and never retried: the kernel may have
+dropped the dirty pages, and would call the next sync a success (https://wiki.postgresql.org/wiki/Fsync_Errors).
+
+What a verb raises is the operating system's `OSError`, unless it says otherwise.
 """
 
 import errno
@@ -24,13 +26,21 @@ _LONGEST_READ = 1 << 30
 
 
 class Disk(Protocol):
-    """What auditkit asks of storage.  Positions and sizes are bytes; modes are permission bits."""
+    """What auditkit asks of storage.  Offsets and sizes are bytes; modes are permission bits.
+
+    Nothing is durable before the sync that covers it: a file's bytes by `sync_data` or `sync`, names by
+    `sync_directory`.  Until then a power cut leaves any part of it; another process sees all of it at once.
+    """
 
     def open(self, path: Path, *, write: bool = False, create_mode: int | None = None) -> int:
-        """Open `path` and return a descriptor; with `create_mode`, create it exclusively with these bits."""
+        """Open `path` and return a descriptor; with `create_mode`, create it with exactly these permission bits.
+
+        A created name is not durable yet.  Raises `FileExistsError` where `path` was to be created and is there, and
+        `FileNotFoundError` where it was to be opened and is not.  If it raises, an empty file may have been created.
+        """
 
     def close(self, fd: int) -> None:
-        """Close a descriptor."""
+        """Close a descriptor, which gives its lock back; it is closed also if this raises.  Nothing is synced."""
 
     def status(self, fd: int) -> os.stat_result:
         """Return what the operating system knows about an open file."""
@@ -38,45 +48,58 @@ class Disk(Protocol):
     def size(self, fd: int) -> int:
         """Return the size of an open file.
 
-        Who asks for `status` also asks for the time of the last write; Linux then notes that of the next one more
-        precisely, which the sync after it has to wait for.
+        Cheaper than `status`, which also asks for the time of the last write: Linux then notes that of the next one
+        more precisely, and the sync after it has to wait for that (multigrain timestamps, Linux 6.13).
         """
 
     def exists(self, path: Path) -> bool:
-        """Say whether there is a file of this name, asking for nothing else."""
+        """Return whether there is a file of this name, asking for nothing else."""
 
     def read(self, fd: int, count: int, offset: int) -> bytes:
         """Read up to `count` bytes from `offset`; fewer only at the end of the file."""
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
-        """Write all of `data` at `offset`, not yet durable."""
+        """Write all of `data` at `offset`, not yet durable.  If it raises, any first part of it may be written."""
 
     def sync_data(self, fd: int) -> None:
-        """Make the file's bytes and size durable."""
+        """Make the file's bytes and size durable.
+
+        If it raises, any part of what was written since the last sync may be lost, whatever is read now; a second
+        sync proves nothing.
+        """
 
     def sync(self, fd: int) -> None:
-        """Make the file's bytes, size and metadata durable."""
+        """Make the file's bytes, size and metadata durable.  If it raises, see `sync_data`."""
 
     def sync_directory(self, path: Path) -> None:
-        """Make the names inside a directory durable."""
+        """Make the names inside a directory durable.  If it raises, any of the changes since the last may be lost."""
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut the file to `size` bytes, not yet durable."""
+        """Cut the file to `size` bytes, not yet durable.  If it raises, the file is as it was."""
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file its final name, not yet durable."""
+        """Give a file another name, in place of a file of that name, not yet durable.
+
+        If it raises, both names are as they were.
+        """
 
     def unlink(self, path: Path) -> None:
-        """Remove a name; a name that is gone already is fine."""
+        """Remove a name, not yet durable; one that is gone already is no error.  If it raises, the name is there."""
 
     def make_directory(self, path: Path, mode: int) -> None:
-        """Create a directory with exactly these permission bits unless it is there."""
+        """Create a directory with exactly these permission bits unless it is there, not yet durable.
+
+        If it raises, the directory may be there with fewer permission bits.
+        """
 
     def remove_directory_if_empty(self, path: Path) -> None:
-        """Remove a directory that holds nothing; one that does, or is gone, stays as it is."""
+        """Remove a directory that holds nothing, not yet durable; one that holds something, or is gone, is no error."""
 
     def lock(self, fd: int, *, shared: bool = False) -> bool:
-        """Take the file's lock if that needs no waiting, and say whether it was taken."""
+        """Take the file's lock if that needs no waiting, and return whether it was taken.
+
+        It belongs to the open descriptor: a forked child has it too, and the last close gives it back.
+        """
 
     def unlock(self, fd: int) -> None:
         """Give the file's lock back."""
@@ -215,16 +238,19 @@ def _refused(error: OSError, fd: int) -> StorageError:
 
 
 class FileLock:
-    """A lock between threads and processes on a file that is never replaced; a holder's death frees it."""
+    """A lock between threads and processes on a file that is never replaced; a holder's death frees it.
+
+    One object is shared by the threads of a process.  The lock's file must be there.
+    """
 
     def __init__(self, disk: Disk, path: Path) -> None:
         self._disk = disk
         self._path = path
-        self._fd: int | None = None
+        self._fd: int | None = None  # guarded by _threads
         self._threads = threading.Lock()  # flock does not keep threads apart that share a descriptor
 
     def try_acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock if that needs no waiting, and say whether it was taken."""
+        """Take the lock if that needs no waiting, and return whether it was taken."""
         if not self._threads.acquire(blocking=False):
             return False
         taken = False
@@ -236,7 +262,7 @@ class FileLock:
         return taken
 
     def acquire(self, *, timeout_s: float) -> None:
-        """Take the lock, waiting up to `timeout_s` seconds for others; then `LockedError`."""
+        """Take the lock, waiting up to `timeout_s` seconds for its holder; then `LockedError`, and it is not taken."""
         deadline = time.monotonic() + timeout_s
         if not self._threads.acquire(timeout=timeout_s):
             raise LockedError(f"{self._path}: held by another thread for more than {timeout_s:g} s")
@@ -252,7 +278,7 @@ class FileLock:
             raise
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Give the lock back; it must be held.  If it raises, other threads have it back, other processes may not."""
         try:
             if self._fd is not None:
                 self._disk.unlock(self._fd)
@@ -261,13 +287,13 @@ class FileLock:
 
     def _try_file(self, *, shared: bool) -> bool:
         if self._fd is None:
-            # A shared lock needs no write access, so a reader of somebody else's trail can take it.
+            # A shared lock needs no write access, so a reader of another user's trail can take it.
             self._fd = self._disk.open(self._path, write=not shared)
         return self._disk.lock(self._fd, shared=shared)
 
     @contextmanager
     def held(self, *, timeout_s: float) -> Iterator[None]:
-        """Hold the lock inside the block."""
+        """Hold the lock inside the block; raises `LockedError` as `acquire` does."""
         self.acquire(timeout_s=timeout_s)
         try:
             yield
@@ -287,10 +313,10 @@ class FileLock:
 
 
 def write_temporary(disk: Disk, path: Path, data: bytes, mode: int) -> None:
-    """Write a new file and sync it.
+    """Write a new file and sync it; raises `FileExistsError` where there is one.
 
-    On return its bytes are durable under a name that nobody reads yet.  If it raises, a leftover may remain
-    under that name and nothing else has changed.
+    On return its bytes are durable, its name is not: until `publish` gives it its final name no reader opens it.  If
+    it raises, a leftover may remain under that name, and nothing else has changed.
     """
     fd = disk.open(path, write=True, create_mode=mode)
     try:
@@ -301,13 +327,21 @@ def write_temporary(disk: Disk, path: Path, data: bytes, mode: int) -> None:
 
 
 def publish(disk: Disk, source: Path, target: Path) -> None:
-    """Give a synced file its final name and make that name durable."""
+    """Give a synced file its final name and make that name durable.
+
+    On return `target` is durable and `source` is gone.  If it raises, the file may have either name, now and after a
+    power cut.
+    """
     disk.rename(source, target)
     disk.sync_directory(target.parent)
 
 
 def write_published(disk: Disk, path: Path, data: bytes, mode: int) -> None:
-    """Write a file that appears under its name whole and durable, or not at all."""
+    """Write a file that appears under its name whole.
+
+    On return it is durable, in place of a file of that name.  If it raises, `path` is as it was or has all of `data`,
+    now and after a power cut, and a leftover with the ending `.tmp` may remain.
+    """
     temporary = path.with_name(path.name + ".tmp")
     disk.unlink(temporary)
     write_temporary(disk, temporary, data, mode)

@@ -74,7 +74,7 @@ class ConsumerFile:
         self._lock = FileLock(disk, self.path)
         if not self._lock.try_acquire():
             self._lock.close()
-            error = LockedError(f"consumer {name}: followed by somebody else (expected one at a time)")
+            error = LockedError(f"consumer {name}: followed already (expected one follower at a time)")
             error.add_note("close the other one, or follow under another name: each name gets every event")
             raise error
         self._fd: int | None = None
@@ -183,11 +183,11 @@ def _create(disk: Disk, layout: Layout, modes: Modes, path: Path) -> None:
     try:
         disk.close(disk.open(path, write=True, create_mode=modes.file))
     except FileExistsError:
-        return  # somebody else was faster; who gets the lock is decided next
+        return  # created meanwhile by another process; which of them gets the lock is decided next
 
 
 def _ever_moved(data: bytes) -> bool:
-    """Say whether a position was ever synced: until then the file is short, or blank where positions are."""
+    """Return whether a position was ever synced: until then the file is short, or blank where positions are."""
     return len(data) >= FILE_BYTES and bool(data[: 2 * SLOT_BYTES].strip(b" \0"))
 
 

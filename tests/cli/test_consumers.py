@@ -62,7 +62,7 @@ def test_only_those_who_are_there_and_away_are_forgotten(filled: Run, place: Pat
     assert "bad name" in filled("consumers", "forget", "../x", code=2).stderr
     assert sorted(path.name for path in (place / "consumers").iterdir()) == ["mailer.jsonl"]
     with open_trail(place) as trail, trail.follow("mailer", timeout_s=0):
-        assert "followed by somebody else" in filled("consumers", "forget", "mailer", code=1).stderr
+        assert "followed already" in filled("consumers", "forget", "mailer", code=1).stderr
     assert follow(place, "mailer", 1) == [1]
 
 

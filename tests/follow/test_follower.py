@@ -404,7 +404,7 @@ def test_a_name_is_followed_once(trail: Trail) -> None:
     code = "import sys, auditkit as ak\ntry: ak.open(sys.argv[1]).follow('mailer')\nexcept ak.AuditError as e: print(type(e).__name__)"
     with mailer(trail) as follower:
         next(follower)
-        with pytest.raises(LockedError, match="consumer mailer: followed by somebody else"):
+        with pytest.raises(LockedError, match="consumer mailer: followed already"):
             mailer(ak.open(trail.path))
         done = subprocess.run(
             [sys.executable, "-c", code, str(trail.path)], capture_output=True, text=True, check=True

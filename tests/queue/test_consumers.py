@@ -139,7 +139,7 @@ def test_forgetting_that_fails_says_so(layout: Layout, operation: str) -> None:
 def test_one_at_a_time(layout: Layout) -> None:
     """Whoever comes second is told so at once; after the first is gone the name is free."""
     first = opened(layout)
-    with pytest.raises(LockedError, match="consumer mailer: followed by somebody else"):
+    with pytest.raises(LockedError, match="consumer mailer: followed already"):
         opened(layout)
     first.close()
     opened(layout).close()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import auditkit as ak
-from auditkit.reporting.filing import Rendered, file_rendered, file_reviewed
+from auditkit.reporting.attest import Rendered, record_rendered, record_reviewed
 from auditkit.reporting.page import make_page
 from auditkit.timerange import from_us
 from tests.fakes import ManualClock
@@ -99,8 +99,8 @@ def test_on_an_empty_trail(name: str, tmp_path: Path) -> None:
     """A trail without an event gives a whole report that says so: no error, no figure without words."""
     ak.create(tmp_path / "nothing", tz="Asia/Kolkata").close()
     page = page_of(name, tmp_path / "nothing")
-    assert page.facts.answer.startswith("No events" if name != "operations" else "0 events")
-    assert page.facts.summary == ()
+    assert page.cover.answer.startswith("No events" if name != "operations" else "0 events")
+    assert page.cover.summary == ()
     assert len(shown_of(page)) >= 5
     assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
 
@@ -108,7 +108,7 @@ def test_on_an_empty_trail(name: str, tmp_path: Path) -> None:
 def test_on_a_recording_of_seconds(name: str) -> None:
     """A trail of another kind, by one actor within seconds, gives a whole report of its events."""
     page = page_of(name, ROOT / "data" / "recording")
-    assert page.facts.as_of >= 100
+    assert page.cover.as_of >= 100
     assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
 
 
@@ -117,7 +117,7 @@ def test_on_events_that_say_little(name: str, tmp_path: Path) -> None:
     with ak.create(tmp_path / "little") as trail:
         trail.extend([{"action": "a"}] * 3).wait()
     page = page_of(name, tmp_path / "little")
-    assert page.facts.counts.shown == (0 if name == "access_review" else 3)
+    assert page.cover.counts.shown == (0 if name == "access_review" else 3)
     assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
 
 
@@ -126,32 +126,32 @@ def test_given_parameters_are_obeyed(name: str) -> None:
     page = page_of(
         name, WEEK, start="2026-10-20", end="+2d", where={"source": ["idp", "backup"]}, tz="UTC", as_of=9000
     )
-    assert (page.facts.start, page.facts.end) == ("2026-10-20T00:00:00+00:00", "2026-10-22T00:00:00+00:00")
-    assert (page.facts.zone, page.facts.as_of) == ("UTC", 9000)
-    assert page.facts.where["source"] == ["idp", "backup"]
-    assert {source.name for source in page.facts.sources} <= {"idp", "backup"}
+    assert (page.cover.start, page.cover.end) == ("2026-10-20T00:00:00+00:00", "2026-10-22T00:00:00+00:00")
+    assert (page.cover.zone, page.cover.as_of) == ("UTC", 9000)
+    assert page.cover.where["source"] == ["idp", "backup"]
+    assert {source.name for source in page.cover.sources} <= {"idp", "backup"}
 
 
 def test_an_actor_of_ones_choice() -> None:
     """The story of a named actor is about nobody else, whatever characters the name has."""
     page = page_of("actor", WEEK, actor="hedda.ekman")
     assert page.title == "The story of hedda.ekman"
-    assert page.facts.where == {"actor": ["hedda.ekman"]}
-    assert page.facts.counts.shown == 496
-    assert page_of("actor", WEEK, actor="hedda.*").facts.counts.shown == 0
+    assert page.cover.where == {"actor": ["hedda.ekman"]}
+    assert page.cover.counts.shown == 496
+    assert page_of("actor", WEEK, actor="hedda.*").model.counts.shown == 0
 
 
 def test_a_moment_of_ones_choice() -> None:
     """The incident is around the moment that was given, as long before and after as asked."""
     page = page_of("incident", WEEK, moment="2026-10-25T02:07+01:00", before="10m", after="20m")
-    assert (page.facts.start, page.facts.end) == ("2026-10-25T02:57:00+02:00", "2026-10-25T02:27:00+01:00")
-    assert any("backup.policy.update" in sentence for sentence in page.facts.summary)
+    assert (page.cover.start, page.cover.end) == ("2026-10-25T02:57:00+02:00", "2026-10-25T02:27:00+01:00")
+    assert any("backup.policy.update" in sentence for sentence in page.cover.summary)
 
 
 def test_privileges_of_ones_choice() -> None:
     """Access is reviewed for the actions whose patterns were given."""
     page = page_of("access_review", WEEK, privileged=["role.*", "customer.export"])
-    assert page.facts.where == {"action": ["customer.export", "role.grant"]}
+    assert page.cover.where == {"action": ["customer.export", "role.grant"]}
 
 
 def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
     assert len(tables["Refused inputs"].rows) == 1
     decided = tables["Changes of retention, and removals, as the trail recorded them"]
     assert [row[2] for row in decided.rows] == ["retention.pruned", "retention.set"]
-    assert page.facts.counts.pruned == page.facts.counts.dead_letters == 1
+    assert page.cover.counts.pruned == page.cover.counts.dead_letters == 1
 
 
 def test_compliance_lists_who_has_rendered_and_reviewed_which_bytes(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_compliance_lists_who_has_rendered_and_reviewed_which_bytes(tmp_path: Pa
         sha256=digest, notebook="overview", notebook_sha256="0" * 64, start=None, end=None, as_of=0, status="complete"
     )  # fmt: skip
     with ak.create(tmp_path / "reviewed", maintain=False) as trail:
-        file_rendered(trail, report, made)
-        file_reviewed(trail, report, by="Ann <b>Bell</b>")
+        record_rendered(trail, report, made)
+        record_reviewed(trail, report, by="Ann <b>Bell</b>")
     page = page_of("compliance", tmp_path / "reviewed")
     tables = {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
     rows = tables["Reports rendered and reviewed, by the digest of their file"].rows

@@ -25,7 +25,7 @@ def test_it_holds_the_package_and_the_notebooks(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = {path for path in (ROOT / "auditkit").rglob("*") if path.is_file()}
     expected = {str(path.relative_to(ROOT)) for path in package if "__pycache__" not in path.parts}
-    expected |= {f"auditkit/reporting/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    expected |= {f"auditkit/reporting/shipped/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert names == expected
 
 

@@ -19,7 +19,7 @@ _NAMED_FAILURES = 20
 def _list_notebooks(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 -- click's
     if not wanted:
         return
-    from auditkit.reporting.gallery import introductions
+    from auditkit.reporting.notebooks import introductions
 
     formatter = ctx.make_formatter()
     formatter.write_dl(list(introductions().items()))
@@ -176,9 +176,9 @@ def reviewed(file: Path, trail_path: Path | None, by: str) -> None:
     refused.
     """
     with opened(trail_path) as trail:
-        from auditkit.reporting.filing import file_reviewed
+        from auditkit.reporting.attest import record_reviewed
 
-        click.echo(f"report.reviewed, seq {file_reviewed(trail, file, by=by)}")
+        click.echo(f"report.reviewed, seq {record_reviewed(trail, file, by=by)}")
 
 
 def _json_or_text(text: str) -> Any:

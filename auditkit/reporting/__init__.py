@@ -6,9 +6,8 @@ and `ak.render` make the file.
 """
 
 from auditkit.display.tables import Table, listing, table
-from auditkit.reporting.front import Cover, cover
-from auditkit.reporting.ledger import dead_letters, pauses, removals
-from auditkit.reporting.story import around, story
+from auditkit.reporting.frames import around, dead_letters, pauses, removals, story
+from auditkit.reporting.scope import Cover, cover
 
 __all__ = [
     "Cover",

@@ -8,8 +8,9 @@ when the folder is made, so that a batch that was interrupted goes on where it s
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -17,49 +18,32 @@ from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import ReportError
 from auditkit.opening import open_trail
-from auditkit.reporting.contents import contents
-from auditkit.reporting.crew import work
-from auditkit.reporting.filing import file_rendered
-from auditkit.reporting.gallery import declared_parameters, find_notebook
-from auditkit.reporting.logic import code_digest
-from auditkit.reporting.parts import Part, plan_parts
+from auditkit.reporting.attest import record_rendered
+from auditkit.reporting.batch_plan import PLAN_FILE, Part, Plan, Question, index_page, plan_batch, read_plan
+from auditkit.reporting.notebooks import code_digest, declared_parameters, find_notebook
 from auditkit.reporting.run import failed_notebook, parameters_of, read_notebook, refuse_unknown
-from auditkit.reporting.worker import Job
+from auditkit.reporting.workers import Job, work
 
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int, str], None]]]
 
-_VERSION = 1
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
-
-
-class Question(msgspec.Struct, frozen=True):
-    """What a batch asks, as it was given."""
-
-    notebook: str
-    notebook_sha256: str
-    trail_id: str
-    each: str
-    start: str | None
-    end: str | None
-    where: dict[str, Any] | None
-    tz: str
-    as_of: int | None
-    parameters: dict[str, Any]
-    limit: int | None
-    static: bool = False
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    version: int
-    question: Question
-    as_of: int
-    found: int
-    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What is in a folder of reports: its page of contents, its parts, how many were kept, and which failed why."""
+    """What is in a folder of reports.
+
+    Attributes
+    ----------
+    index : Path
+        The page that names the reports.
+    parts : tuple of Part
+        What each report is about, in order.
+    kept : int
+        How many were whole before.
+    failures : mapping of str to str
+        Why a report failed, by its file.
+    """
 
     index: Path
     parts: tuple[Part, ...]
@@ -73,8 +57,8 @@ def report_each(
     output: str | Path,
     *,
     trail: Trail | str | Path | None = None,
-    start: object = None,
-    end: object = None,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
     where: Mapping[str, object] | None = None,
     tz: str | None = None,
     as_of: int | None = None,
@@ -87,16 +71,42 @@ def report_each(
     static: bool = False,
     progress: Progress = lambda _total: nullcontext(lambda _done, _beside: None),
 ) -> Batch:
-    """Write one report for each value of a column, or for each stretch of time, into the folder `output`.
+    """Write one report for each value of a column, or for each stretch of time.
 
-    `each` is a column ("actor"), whose values in the window are taken by their number of events; or a duration
-    ("1d"), which divides the window; `limit` takes the first of them.  The other arguments are those of `ak.report`.
-    `workers` processes work at the same time (default: one for each core, at most eight).  `progress` is called with
-    the number of reports to make; what it returns is entered and hears how many are done, and which was the last.
+    A folder that holds this batch already is completed: whole reports are kept, missing and FAILED ones are made, as
+    of the same seq.  A report that fails stops no other.  An interrupt leaves whole reports, and an index of them.
 
-    A folder that holds this batch already is completed: whole reports are kept, missing and FAILED ones are made,
-    as of the same seq; `force` makes all anew, as of now.  A report that fails stops no other.  Raises `ReportError`
-    before anything is run for a folder that holds something else, and what `ak.report` raises.
+    Parameters
+    ----------
+    notebook : str or Path
+        A path, or the name of one of ours.
+    each : str
+        A column ("actor"), whose values in the window are taken by their number of events; or a duration ("1d"), which
+        divides the window.
+    output : str or Path
+        The folder; made where it is missing.
+    trail, start, end, where, tz, as_of, parameters, timeout_s, record, static
+        As in `ak.report`.
+    limit : int, optional
+        Take so many of the first; default: all.
+    workers : int, optional
+        So many processes work at the same time; default: one for each core, at most eight.
+    force : bool, default False
+        Make all anew, as of now.
+    progress : callable, optional
+        Called with the number of reports to make; what it returns is entered, and called with how many are done and
+        the name of the last.
+
+    Returns
+    -------
+    Batch
+
+    Raises
+    ------
+    ReportError
+        Before anything is run, for a folder that holds something else, and as `ak.report` does.
+    ValueError
+        If `each` is neither a column with values to tell apart nor a duration.
     """
     if not isinstance(trail, Trail):
         with open_trail(trail, tz=tz, maintain=False) as opened:
@@ -110,7 +120,7 @@ def report_each(
     given = parameters_of(trail, start, end, where, tz, as_of, parameters or {})
     question = Question(
         notebook=str(notebook),
-        notebook_sha256=code_digest(document),
+        notebook_sha256=code_digest(document.cells),
         trail_id=trail.trail_id,
         each=each,
         start=given.get("start"),
@@ -138,7 +148,7 @@ def report_each(
 
 
 def _make(
-    plan: _Plan,
+    plan: Plan,
     jobs: Mapping[str, Job],
     trail: Trail,
     *,
@@ -146,22 +156,22 @@ def _make(
     record: bool,
     progress: Progress,
 ) -> dict[str, str]:
-    """Do the jobs, tell how far they are and, where asked, the trail; return by file why one failed."""
+    """Do the jobs, report progress, record each in the trail where asked; return by file why one failed."""
     names = {part.file: part.name for part in plan.parts}
     failures: dict[str, str] = {}
-    with progress(len(jobs)) as tell, closing(work(jobs, workers)) as results:
+    with progress(len(jobs)) as report_progress, closing(work(jobs, workers)) as results:
         for done, (file, result) in enumerate(results, 1):
             if result.failure is not None:
                 failures[file] = result.failure
             if record and result.rendered is not None:
-                file_rendered(trail, Path(jobs[file].target), result.rendered)
-            tell(done, names[file])
+                record_rendered(trail, Path(jobs[file].target), result.rendered)
+            report_progress(done, names[file])
     return failures
 
 
-def _plan(folder: Path, trail: Trail, question: Question, *, force: bool) -> _Plan:
+def _plan(folder: Path, trail: Trail, question: Question, *, force: bool) -> Plan:
     """Return what the folder is about, or what it will be; changes nothing."""
-    known = _read_plan(folder)
+    known = read_plan(folder)
     if known is None and folder.is_dir() and any(folder.iterdir()):
         raise ReportError(f"{folder}: holds something else than a batch of reports")
     if known is not None and not force:
@@ -172,30 +182,10 @@ def _plan(folder: Path, trail: Trail, question: Question, *, force: bool) -> _Pl
         return known
     if not folder.is_dir() and (folder.exists() or not folder.parent.is_dir()):
         raise ReportError(f"{folder}: cannot be a folder for reports")
-    pinned = trail.at(trail.end_seq if question.as_of is None else question.as_of)
-    parts = plan_parts(pinned, question.each, question.start, question.end, question.where)
-    return _Plan(
-        version=_VERSION,
-        question=question,
-        as_of=pinned.end_seq,
-        found=len(parts),
-        parts=parts[: question.limit],
-    )
+    return plan_batch(trail, question)
 
 
-def _read_plan(folder: Path) -> _Plan | None:
-    try:
-        plan = msgspec.json.decode((folder / "batch.json").read_bytes(), type=_Plan)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as exc:
-        raise ReportError(f"{folder / 'batch.json'}: is not what a batch of reports writes") from exc
-    if plan.version != _VERSION:
-        raise ReportError(f"{folder}: written by another version (expected {_VERSION}, found {plan.version})")
-    return plan
-
-
-def _settle(folder: Path, plan: _Plan, *, force: bool) -> None:
+def _settle(folder: Path, plan: Plan, *, force: bool) -> None:
     """Make the folder the batch's own: the plan is in it, and no report of another plan."""
     disk = PosixDisk()
     disk.make_directory(folder, _FOLDER_MODE)
@@ -203,11 +193,11 @@ def _settle(folder: Path, plan: _Plan, *, force: bool) -> None:
         for path in folder.glob("[0-9]*.html"):
             disk.unlink(path)
             disk.unlink(failed_notebook(path))
-    write_published(disk, folder.absolute() / "batch.json", msgspec.json.encode(plan), _FILE_MODE)
+    write_published(disk, folder.absolute() / PLAN_FILE, msgspec.json.encode(plan), _FILE_MODE)
 
 
 def _job(
-    plan: _Plan, part: Part, trail: Trail, folder: Path, declared: frozenset[str], timeout_s: float | None
+    plan: Plan, part: Part, trail: Trail, folder: Path, declared: frozenset[str], timeout_s: float | None
 ) -> Job:
     """Return the order for one report: the question, narrowed to the part."""
     question = plan.question
@@ -231,19 +221,8 @@ def _state(path: Path) -> str:
     return "failed" if failed_notebook(path).exists() else "complete"
 
 
-def _write_index(folder: Path, plan: _Plan, trail: str) -> Path:
+def _write_index(folder: Path, plan: Plan, trail: str) -> Path:
     states = {part.file: _state(folder / part.file) for part in plan.parts}
-    question = plan.question
-    page = contents(
-        plan.parts,
-        states,
-        found=plan.found,
-        where=question.where,
-        zone=question.tz,
-        notebook=Path(question.notebook).stem,
-        trail=trail,
-        each=question.each,
-        as_of=plan.as_of,
-    )
+    page = index_page(plan, states, trail)
     write_published(PosixDisk(), folder.absolute() / "index.html", page.encode(), _FILE_MODE)
     return folder / "index.html"

@@ -1,27 +1,20 @@
 """Notebooks run cell by cell, each in a kernel of its own that costs a fork instead of a start.
 
-The first notebook of a process starts a nursery, which the following ones share; kernels of other languages or
+The first notebook of a process starts a fork server, which the following ones share; kernels of other languages or
 interpreters are started as their kernel specification says.  No kernel outlives the notebook that it was for, nor
 this process.
 """
 
 import asyncio
 import atexit
-import os
 import queue
-import select
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Coroutine
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
@@ -31,14 +24,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat.v4 import new_output
 
 from auditkit.errors import ReportError
-from auditkit.reporting.nursery import Order
+from auditkit.reporting.fork_server import Order, fork_kernel
 
 _PATIENCE_S = 0.2
-_PROGRAM = """
-import importlib, sys
-sys.path[:] = filter(None, sys.path)
-importlib.import_module(sys.argv[1]).main(*sys.argv[2:])
-"""
 
 
 def run_cells(document: Any, folder: Path, *, timeout_s: float | None) -> None:
@@ -157,106 +145,7 @@ class _Provisioner(LocalProvisioner):
             folder=str(self.cwd),
             environment=dict(kwargs["env"]),
         )
-        forked = _fork(order)
+        forked = fork_kernel(order)
         self.process = forked  # type: ignore[assignment]  # which is all that is asked of a Popen
         self.pid = self.pgid = forked.pid
         return self.connection_info
-
-
-class _Forked:
-    """A kernel's process, in the way of `subprocess.Popen`; it is another process's child."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._descriptor = os.pidfd_open(pid)
-
-    def poll(self) -> int | None:
-        """Return None while it runs, then 0: what it ended with is not known here."""
-        ready, _, _ = select.select([self._descriptor], [], [], 0)
-        return 0 if ready else None
-
-    def wait(self) -> int:
-        """Wait for its end."""
-        select.select([self._descriptor], [], [])
-        os.close(self._descriptor)
-        return 0
-
-    def send_signal(self, number: int) -> None:
-        """Send it a signal."""
-        signal.pidfd_send_signal(self._descriptor, number)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.send_signal(signal.SIGKILL)
-
-
-def program(module: str, *arguments: str) -> list[str]:
-    """Return the command that calls a module's `main` with these arguments in a process of its own.
-
-    It imports nothing from the folder that it is started in.
-    """
-    return [sys.executable, "-Xfrozen_modules=off", "-c", _PROGRAM, module, *arguments]
-
-
-class _Nursery:
-    """The process that forks kernels, and the connection to it."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            descriptor = theirs.fileno()
-            self._process = subprocess.Popen(  # noqa: S603 -- our own module
-                program("auditkit.reporting.nursery", str(descriptor)),
-                stdin=subprocess.DEVNULL,
-                pass_fds=[descriptor],
-                start_new_session=True,  # a terminal's Ctrl-C is not for kernels
-            )
-        self.connection = Connection(ours.detach())
-        self.owner = os.getpid()
-
-    def fork(self, order: Order) -> int:
-        """Have a kernel forked and return its pid; raises what a connection does whose other end is gone."""
-        self.connection.send_bytes(msgspec.json.encode(order))
-        return int(self.connection.recv_bytes())
-
-    def close(self) -> None:
-        """Let the process and its kernels end, and wait for that."""
-        self.connection.close()
-        if self.owner == os.getpid():
-            self._process.wait()
-
-
-_lock = threading.Lock()
-_nursery: _Nursery | None = None
-
-
-def _fork(order: Order) -> _Forked:
-    """Have the nursery fork a kernel; one that is gone, or is the parent process's, is replaced."""
-    global _nursery
-    with _lock:
-        if _nursery is not None and _nursery.owner == os.getpid():
-            try:
-                return _Forked(_nursery.fork(order))
-            except (EOFError, OSError):
-                _nursery.close()
-        else:
-            atexit.register(close_kernels)
-        _nursery = _Nursery()
-        try:
-            return _Forked(_nursery.fork(order))
-        except (EOFError, OSError) as exc:
-            raise ReportError("kernel: the process that forks it ended") from exc
-
-
-def close_kernels() -> None:
-    """End the nursery and whatever kernels it still has; the next notebook starts another.
-
-    Called by itself when the interpreter ends.
-    """
-    global _nursery
-    with _lock:
-        if _nursery is not None:
-            _nursery.close()
-            _nursery = None

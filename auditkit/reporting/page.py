@@ -1,23 +1,22 @@
 """An executed notebook as the page that the template lays out: first screen, steps, provenance.
 
-Everything here comes out of a notebook and is untrusted; it becomes text, or HTML by way of `prose` and `drawing`.
+Everything here comes out of a notebook and is untrusted; it becomes text, or HTML by way of `markdown` and `chart`.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from auditkit import __version__
-from auditkit.reporting.blocks import Block, CoverBlock, blocks
-from auditkit.reporting.facts import Facts, Prepared
-from auditkit.reporting.figures import FigureBlock
-from auditkit.reporting.logic import Logic, has_tag, logic_of
-from auditkit.reporting.prose import anchored, highlighted, written
-from auditkit.reporting.screen import Check, checks, moment_words
+from auditkit.reporting.chart import FigureBlock
+from auditkit.reporting.cover import Check, CoverModel, Prepared, checks, moment_words
+from auditkit.reporting.markdown import anchored, highlighted, written
+from auditkit.reporting.notebooks import describe_code, has_tag
+from auditkit.reporting.outputs import Block, CoverBlock, blocks
 from auditkit.text import visible
 
 Status = Literal["complete", "failed", "unfinished"]
@@ -28,8 +27,7 @@ STANDARD = frozenset({"trail", "start", "end", "where", "tz", "as_of"})
 _TITLE = re.compile(r"\A\s*#[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
+class Code(Struct, frozen=True, kw_only=True):
     """The source of one code cell; `number` is its execution count, None if it was not run."""
 
     number: int | None
@@ -37,8 +35,7 @@ class Code:
     note: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """A stretch of the notebook: prose, or outputs and the code that led to them.
 
     `headings` are identifiers and texts of what the prose is divided by.
@@ -51,8 +48,7 @@ class Step:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Which cell raised what."""
 
     number: int | None
@@ -60,16 +56,16 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Everything that a report shows."""
+class Page(Struct, frozen=True, kw_only=True):
+    """Everything that a report shows; `logic` and `digest` are the notebook's code in words and its SHA-256."""
 
     title: str
     status: Status
     failure: Failure | None
-    facts: Facts | None
+    cover: CoverModel | None
     prepared: Prepared | None
-    logic: Logic
+    logic: str
+    digest: str
     checks: tuple[Check, ...]
     steps: tuple[Step, ...]
     parameters: tuple[tuple[str, str], ...]
@@ -78,7 +74,7 @@ class Page:
     @property
     def contents(self) -> tuple[tuple[str, str], ...]:
         """Identifiers and texts of the parts that the table of contents names."""
-        summary = (("summary", "Summary"),) if self.facts and self.facts.summary else ()
+        summary = (("summary", "Summary"),) if self.cover and self.cover.summary else ()
         parts = (heading for step in self.steps for heading in step.headings)
         return (("first-screen", "First screen"), *summary, *parts, ("provenance", "Provenance"))
 
@@ -96,19 +92,21 @@ def make_page(notebook: Any, *, name: str, static: bool = False) -> Page:
         tuple(blocks(cell.get("outputs", []), prefix=f"c{at}", static=static))
         for at, cell in enumerate(cells)
     ]
-    front = next((block for found in made for block in found if isinstance(block, CoverBlock)), None)
-    title = _title(cells, front, name)
+    shown_cover = next((block for found in made for block in found if isinstance(block, CoverBlock)), None)
+    title = _title(cells, shown_cover, name)
     failure = find_failure(notebook)
     parameters = _mapping(_mapping(notebook.metadata.get("papermill")).get("parameters"))
     source = _source_name(notebook, name)
+    logic, digest = describe_code(notebook.cells, source)
     return Page(
         title=title,
         status="failed" if failure else "unfinished" if unfinished(notebook) else "complete",
         failure=failure,
-        facts=front.facts if front else None,
-        prepared=front.prepared if front else None,
-        logic=logic_of(notebook, source),
-        checks=_checks(front, source, parameters),
+        cover=shown_cover.model if shown_cover else None,
+        prepared=shown_cover.prepared if shown_cover else None,
+        logic=logic,
+        digest=digest,
+        checks=_checks(shown_cover, source, parameters),
         steps=tuple(_steps(cells, made, title, _language(notebook))),
         parameters=tuple(
             (visible(key), visible(json.dumps(value, ensure_ascii=False)))
@@ -124,7 +122,7 @@ def find_failure(notebook: Any) -> Failure | None:
 
 
 def unfinished(notebook: Any) -> bool:
-    """Whether a cell with code was not run."""
+    """Return whether a cell with code was not run."""
     return any(_not_run(cell) for cell in notebook.cells)
 
 
@@ -144,9 +142,9 @@ def _failure(cell: Any) -> Failure | None:
     return Failure(number=cell.get("execution_count"), name=name, message=message)
 
 
-def _title(cells: Sequence[Any], front: CoverBlock | None, name: str) -> str:
-    if front is not None:
-        return visible(front.facts.title)
+def _title(cells: Sequence[Any], shown_cover: CoverBlock | None, name: str) -> str:
+    if shown_cover is not None:
+        return visible(shown_cover.model.title)
     first = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
     heading = _TITLE.match(first)
     return visible(heading[1] if heading else name)
@@ -159,11 +157,11 @@ def _source_name(notebook: Any, name: str) -> str:
     return str(given)
 
 
-def _checks(front: CoverBlock | None, source: str, parameters: Mapping[str, Any]) -> tuple[Check, ...]:
-    if front is None or front.prepared is None:
+def _checks(shown_cover: CoverBlock | None, source: str, parameters: Mapping[str, Any]) -> tuple[Check, ...]:
+    if shown_cover is None or shown_cover.prepared is None:
         return ()
     others = {key: value for key, value in parameters.items() if key not in STANDARD}
-    return checks(front.facts, path=front.prepared.path, notebook=source, parameters=others)
+    return checks(shown_cover.model, path=shown_cover.prepared.path, notebook=source, parameters=others)
 
 
 def _language(notebook: Any) -> str:

@@ -7,25 +7,25 @@ at its head.  The notebook that was run is never changed.
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from msgspec import Struct
 from papermill.parameterize import parameterize_notebook
 
 from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import ReportError
 from auditkit.opening import open_trail
+from auditkit.reporting.attest import Rendered, describe, record_rendered
 from auditkit.reporting.exporter import AuditReportExporter
-from auditkit.reporting.filing import Rendered, describe, file_rendered
-from auditkit.reporting.gallery import declared_parameters, find_notebook
 from auditkit.reporting.kernels import run_cells
+from auditkit.reporting.notebooks import declared_parameters, find_notebook
 from auditkit.reporting.page import Failure, find_failure, unfinished
-from auditkit.reporting.paper import find_chromium, print_pdf
+from auditkit.reporting.pdf import find_chromium, print_pdf
 from auditkit.text import visible
 from auditkit.timerange import SystemClock, from_us, resolve
 
@@ -37,8 +37,8 @@ def report(
     notebook: str | Path,
     *,
     trail: Trail | str | Path | None = None,
-    start: object = None,
-    end: object = None,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
     where: Mapping[str, object] | None = None,
     tz: str | None = None,
     as_of: int | None = None,
@@ -114,7 +114,7 @@ def report(
         print_pdf(target, target.with_suffix(".pdf"))
     if record:
         with nullcontext(trail) if isinstance(trail, Trail) else open_trail(trail, maintain=False) as opened:
-            file_rendered(opened, target, made.rendered)
+            record_rendered(opened, target, made.rendered)
     if made.failure is not None:
         raise made.failure
     return target
@@ -162,8 +162,7 @@ def render(
     return target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """A report that lies at its path; `failure` says why it is not complete, if it is not."""
 
     rendered: Rendered

@@ -1,39 +1,153 @@
-"""A window in a few sentences, made from counts by fixed rules.
+"""A window in a few sentences, made by fixed rules from a few small frames that are asked of the trail.
 
-Each sentence states what its frames hold and no more: no cause, no intent, no probability.  The rules look for
-what stands out of the window itself, with the thresholds below and in `observing`; what no rule finds may still matter, and what one
-finds may be harmless.
+Each sentence states what its frames hold and no more: no cause, no intent, no probability.  The rules look for what
+stands out of the window itself, with the thresholds below; what no rule finds may still matter, and what one finds may
+be harmless.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import polars as pl
 
-from auditkit.reporting.observing import MOST, Observed
+from auditkit.api import Trail
 from auditkit.text import counted, label
-from auditkit.timerange import check_zone
+from auditkit.timerange import US_PER_SECOND, check_zone, from_us, to_us
+from auditkit.where import Where
 
-FAILED_DAY = 20
-FAILED_DAY_TIMES = 3
+BURST, BURST_TIMES, BURST_HOURS = 10, 4, 36
+"""An hour of an action stands out with so many events, if they are so many times those of every other hour but its
+neighbours, in a window with events in at least so many hours: in a shorter one a daily job would stand out."""
+FAILED_DAY, FAILED_DAY_TIMES = 20, 3
 """A day stands out with so many failures, if they are so many times the median of at least three other days."""
-ORIGIN_FAILURES = 10
-ORIGIN_ACTORS = 5
+ORIGIN_FAILURES, ORIGIN_ACTORS = 10, 5
 """An origin stands out with so many failures in the name of so many actors, if most of its events failed."""
 RHYTHM_HOURS = 12
 """The busiest hour is named where so many hours have events."""
 HISTORY = timedelta(days=1)
 """A first use is named only so long after the first event that the trail keeps: before, everything is new."""
+MOST = 5
+"""How many sentences one rule gives, and how many names one sentence; the others are counted."""
+
 _NAME_LENGTH = 60
+_HOUR_US = 3600 * US_PER_SECOND
+_FIRST = pl.col("ts").min()
 
 
-def summarise(observed: Observed) -> tuple[str, ...]:
-    """Return the sentences, none for a window without events."""
-    if observed.hours.is_empty():
-        return tuple(_silence(observed))
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """A window in frames; times are UTC but for starts of buckets, which are in `zone`.
+
+    `hours`: ts, action, count of what is shown.  `bursts`: ts, action, count, other of the hours that stand out.  `doers`: action,
+    actor, count, within the hour of each of the first bursts.  `days`: ts, outcome, count.  `origins`: origin,
+    outcome, actors (how many), count, first, last.  `uses`: action, actor, origin, first.  About all that the trail
+    keeps up to the window's end, whatever the filter: `actions`: action, first; `addresses`: origin, first.  `before`:
+    outcome, count in the window of equal length before, None where the trail does not reach back so far.  `silent` are
+    the sources known from before the window that have no event in it.
+    """
+
+    zone: str
+    hours: pl.DataFrame
+    bursts: pl.DataFrame
+    doers: pl.DataFrame
+    days: pl.DataFrame
+    origins: pl.DataFrame
+    uses: pl.DataFrame
+    actions: pl.DataFrame
+    addresses: pl.DataFrame
+    before: pl.DataFrame | None
+    silent: tuple[str, ...]
+
+
+def summary(
+    trail: Trail, start: datetime | None, end: datetime | None, *, where: Where, silent: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return a window in sentences; of one without events only that sources known from before are `silent`."""
+    observed = _observe(trail, start, end, where=where, silent=silent)
     rules = (_change, _rhythm, _failing_days, _failing_origins, _bursts, _first_uses, _silence)
-    return tuple(sentence for rule in rules for sentence in rule(observed))
+    used = (_silence,) if observed.hours.is_empty() else rules
+    return tuple(sentence for rule in used for sentence in rule(observed))
+
+
+def _observe(
+    trail: Trail, start: datetime | None, end: datetime | None, *, where: Where, silent: tuple[str, ...]
+) -> Observed:
+    """Ask a trail for what the summary of a window is made from."""
+    asked: dict[str, Any] = {"start": start, "end": end, "where": where}
+    hours = trail.group_by("action", every="1h", **asked, aggs="count")
+    found = _find_bursts(hours)
+    actions = trail.group_by("action", end=end, aggs={"first": _FIRST})
+    per_origin = {
+        "actors": pl.col("actor").drop_nulls().n_unique(),
+        "count": pl.len().cast(pl.Int64),
+        "first": _FIRST,
+        "last": pl.col("ts").max(),
+    }
+    return Observed(
+        zone=trail.tz,
+        hours=hours,
+        bursts=found,
+        doers=_doers(trail, found.head(MOST), start, end, where),
+        days=trail.group_by("outcome", every="1d", **asked, aggs="count"),
+        origins=trail.group_by(["origin", "outcome"], **asked, aggs=per_origin),
+        uses=trail.group_by(["action", "actor", "origin"], **asked, aggs={"first": _FIRST}),
+        actions=actions,
+        addresses=trail.group_by("origin", end=end, aggs={"first": _FIRST}),
+        before=_before(trail, start, end, actions["first"].min(), where),
+        silent=silent,
+    )
+
+
+def _find_bursts(hours: pl.DataFrame) -> pl.DataFrame:
+    """Return the hours that stand out: ts, action, count, other; `other` is the most in an hour not next to it."""
+    counted = {"ts": hours.schema["ts"], "action": pl.String(), "count": pl.Int64(), "other": pl.Int64()}
+    if hours["ts"].n_unique() < BURST_HOURS:
+        return pl.DataFrame(schema=counted)
+    peaks = (
+        hours.sort("count", "ts", descending=[True, False]).group_by("action", maintain_order=True).first()
+    )
+    hour = pl.duration(hours=1)
+    elsewhere = (
+        hours.join(peaks.select("action", peak="ts"), on="action")
+        .filter((pl.col("ts") < pl.col("peak") - hour) | (pl.col("ts") > pl.col("peak") + hour))
+        .group_by("action")
+        .agg(other=pl.col("count").max())
+    )
+    return (
+        peaks.join(elsewhere, on="action", how="left")
+        .with_columns(pl.col("other").fill_null(0))
+        .filter(pl.col("count") >= BURST, pl.col("count") >= BURST_TIMES * pl.col("other"))
+        .sort("count", "action", descending=[True, False])
+        .select(*counted)
+    )
+
+
+def _before(
+    trail: Trail, start: datetime | None, end: datetime | None, beginning: object, where: Where
+) -> pl.DataFrame | None:
+    """Count the window of equal length before this one, if events are kept from its first hour on."""
+    if start is None or not isinstance(beginning, datetime):
+        return None
+    first, last = to_us(start), to_us(end or trail.now())
+    before_us = 2 * first - last
+    if to_us(beginning) > before_us + _HOUR_US or last <= first:
+        return None
+    return trail.group_by("outcome", start=from_us(before_us), end=start, where=where, aggs="count")
+
+
+def _doers(
+    trail: Trail, found: pl.DataFrame, start: datetime | None, end: datetime | None, where: Where
+) -> pl.DataFrame:
+    """Return who acted in each of a few bursts, and how often, as far as it lies in the window."""
+    columns = {"action": pl.String(), "actor": pl.String(), "count": pl.Int64()}
+    parts = []
+    for at, action in found.select("ts", "action").iter_rows():
+        first, last = from_us(to_us(at)), from_us(to_us(at) + _HOUR_US)
+        first, last = max(first, start or first), min(last, end or last)
+        groups = trail.group_by(["action", "actor"], start=first, end=last, where=where, aggs="count")
+        parts.append(groups.filter(pl.col("action") == action))
+    return pl.concat([pl.DataFrame(schema=columns), *parts])
 
 
 def _change(observed: Observed) -> Iterator[str]:
@@ -63,7 +177,7 @@ def _against(now: int, then: int) -> str:
 
 
 def _rhythm(observed: Observed) -> Iterator[str]:
-    """Say which hour was the busiest."""
+    """Yield which hour was the busiest."""
     hours = (
         observed.hours.group_by("ts").agg(pl.col("count").sum()).sort("count", "ts", descending=[True, False])
     )
@@ -165,7 +279,7 @@ def _first_uses(observed: Observed) -> Iterator[str]:
 
 
 def _new_origin(observed: Observed, origin: str | None, at: datetime) -> str:
-    """Say that an origin was new as well, if it had not been seen a day before."""
+    """Return that an origin was new as well, if it had not been seen a day before."""
     if origin is None:
         return ""
     seen = observed.addresses.filter(pl.col("origin") == origin)["first"].item()

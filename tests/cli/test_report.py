@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.reporting.gallery import find_notebook, shipped
+from auditkit.reporting.notebooks import find_notebook, shipped
 from tests.cli.conftest import Run, rows
 
 

@@ -12,7 +12,7 @@ import pytest
 import auditkit as ak
 from auditkit.errors import ReportError
 from auditkit.reporting.batch import Batch, report_each
-from auditkit.reporting.parts import plan_parts
+from auditkit.reporting.batch_plan import plan_parts
 from tests.reporting.material import PAYLOADS, code, elements, notebook, text_of
 
 PARAMETERS = "trail = start = end = where = tz = as_of = None\nbroken = None"

@@ -14,8 +14,7 @@ from nbconvert.exporters import get_exporter
 from auditkit import Trail, charts
 from auditkit.charts.figure import LEVELS, PALETTE, REST, VERMILLION
 from auditkit.reporting import cover, table
-from auditkit.reporting.bundle import vega_bundle
-from auditkit.reporting.exporter import AuditReportExporter
+from auditkit.reporting.exporter import AuditReportExporter, vega_bundle
 from tests.reporting.material import (
     PAYLOADS,
     Rendered,

@@ -15,7 +15,8 @@ import pytest
 
 import auditkit as ak
 from auditkit.errors import ReportError
-from auditkit.reporting.kernels import close_kernels, run_cells
+from auditkit.reporting.fork_server import close_kernels
+from auditkit.reporting.kernels import run_cells
 from tests.reporting.material import code, notebook
 
 

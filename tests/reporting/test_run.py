@@ -15,8 +15,8 @@ import pytest
 
 import auditkit as ak
 from auditkit.errors import InvalidTimeError, ReportError, TrailNotFoundError
-from auditkit.reporting.gallery import declared_parameters, find_notebook, shipped
-from auditkit.reporting.paper import print_pdf
+from auditkit.reporting.notebooks import declared_parameters, find_notebook, shipped
+from auditkit.reporting.pdf import print_pdf
 from tests.reporting.material import PAYLOADS, ROOT, Rendered, code, elements, notebook, prose, text_of
 from tests.reporting.test_exporter import assert_inert
 

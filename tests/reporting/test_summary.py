@@ -8,8 +8,7 @@ import pytest
 
 import auditkit as ak
 from auditkit import Trail
-from auditkit.reporting.observing import observe
-from auditkit.reporting.summary import summarise
+from auditkit.reporting.summary import summary
 from tests.reporting.material import PAYLOADS, ROOT
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
@@ -20,7 +19,7 @@ Make = Callable[..., Trail]
 def sentences(trail: Trail, start: Any = None, end: Any = None, **options: Any) -> tuple[str, ...]:
     """Return the summary of a window."""
     options = {"where": None, "silent": (), **options}
-    return summarise(observe(trail, start, end, **options))
+    return summary(trail, start, end, **options)
 
 
 def filled(make_trail: Make, events: list[dict[str, Any]], **options: Any) -> Trail:

@@ -1,4 +1,4 @@
-"""What the outputs of a notebook become in a report, one value for each kind.
+"""What the outputs of a notebook become in a report, one value for each kind, and the rows of its tables as HTML.
 
 An output is taken in the richest form that is safe; what has no safe form is named and left out.
 """
@@ -6,28 +6,30 @@ An output is taken in the richest form that is safe; what has no safe form is na
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from msgspec import Struct
 from nbconvert.filters import strip_ansi
 
 from auditkit.charts import figure
 from auditkit.charts.figure import ChartMetadata, read_metadata
 from auditkit.display import cards, tables
 from auditkit.errors import ReportError
-from auditkit.reporting import facts
-from auditkit.reporting.facts import Facts, Prepared
-from auditkit.reporting.figures import FigureBlock, foreign_figure, our_figure
-from auditkit.reporting.prose import clean, emitted
-from auditkit.text import visible, visible_lines
+from auditkit.reporting.chart import FigureBlock, foreign_figure, our_figure
+from auditkit.reporting.cover import MIME as COVER_MIME
+from auditkit.reporting.cover import CoverModel, Prepared, read_cover, read_prepared
+from auditkit.reporting.markdown import clean, emitted
+from auditkit.text import label, visible, visible_lines
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_LONG = 400
+"""A value of more characters scrolls inside its cell."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableBlock:
+class TableBlock(Struct, frozen=True, kw_only=True):
     """A table of ours."""
 
     kind: ClassVar[str] = "table"
@@ -35,8 +37,7 @@ class TableBlock:
     table: tables.Table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardBlock:
+class CardBlock(Struct, frozen=True, kw_only=True):
     """A few figures in words, with their spark line."""
 
     kind: ClassVar[str] = "card"
@@ -44,16 +45,14 @@ class CardBlock:
     spark: Markup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HtmlBlock:
+class HtmlBlock(Struct, frozen=True, kw_only=True):
     """Cleaned HTML."""
 
     kind: ClassVar[str] = "html"
     html: Markup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextBlock:
+class TextBlock(Struct, frozen=True, kw_only=True):
     """Text as it was printed; `stream` is "stdout" or "stderr"."""
 
     kind: ClassVar[str] = "text"
@@ -61,8 +60,7 @@ class TextBlock:
     stream: str = "stdout"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBlock:
+class ImageBlock(Struct, frozen=True, kw_only=True):
     """A picture inside the page."""
 
     kind: ClassVar[str] = "image"
@@ -70,8 +68,7 @@ class ImageBlock:
     alt: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorBlock:
+class ErrorBlock(Struct, frozen=True, kw_only=True):
     """An exception that ended a cell."""
 
     kind: ClassVar[str] = "error"
@@ -80,20 +77,18 @@ class ErrorBlock:
     traceback: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteBlock:
+class NoteBlock(Struct, frozen=True, kw_only=True):
     """What this report says about something it does not show."""
 
     kind: ClassVar[str] = "note"
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoverBlock:
+class CoverBlock(Struct, frozen=True, kw_only=True):
     """The first screen; the page shows it once, at its head."""
 
     kind: ClassVar[str] = "cover"
-    facts: Facts
+    model: CoverModel
     prepared: Prepared | None
 
 
@@ -126,34 +121,34 @@ def blocks(outputs: list[Any], *, prefix: str, static: bool) -> Iterator[Block]:
                     traceback=_text("\n".join(output.traceback)),
                 )
             case "display_data" | "execute_result":
-                told = output.get("metadata", {})
-                yield _shown(output.data, told, prefix=f"{prefix}-{number}", static=static)
+                metadata = output.get("metadata", {})
+                yield _shown(output.data, metadata, prefix=f"{prefix}-{number}", static=static)
 
 
 def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str, static: bool) -> Block:
     """Return the richest safe form of one output."""
-    if facts.MIME in data and (read := facts.read_facts(data[facts.MIME])) is not None:
-        return CoverBlock(facts=read, prepared=facts.read_prepared(metadata.get(facts.MIME)))
+    if COVER_MIME in data and (model := read_cover(data[COVER_MIME])) is not None:
+        return CoverBlock(model=model, prepared=read_prepared(metadata.get(COVER_MIME)))
     if tables.MIME in data and (table := tables.read_table(data[tables.MIME])) is not None:
         return TableBlock(name=prefix, table=table)
     if cards.MIME in data and (card := cards.read_card(data[cards.MIME])) is not None:
         return CardBlock(card=card, spark=Markup(cards.spark_svg(card.spark)))  # noqa: S704 -- made of numbers
     for mime, value in data.items():
         if (found := _VEGA_LITE.fullmatch(mime)) and isinstance(value, Mapping):
-            told = read_metadata(data.get(figure.MIME))
-            return _figure(value, told, major=int(found[1]), prefix=prefix, static=static)
+            ours = read_metadata(data.get(figure.MIME))
+            return _figure(value, ours, major=int(found[1]), prefix=prefix, static=static)
     if "text/html" in data and (html := clean(str(data["text/html"]), links=False)).strip():
         return HtmlBlock(html=html)
     return _picture(data) or _plain(data)
 
 
 def _figure(
-    spec: Mapping[str, Any], told: ChartMetadata | None, *, major: int, prefix: str, static: bool
+    spec: Mapping[str, Any], metadata: ChartMetadata | None, *, major: int, prefix: str, static: bool
 ) -> Block:
     try:
-        if told is None:
+        if metadata is None:
             return foreign_figure(spec, major=major, prefix=prefix, static=static)
-        return our_figure(spec, told, major=major, prefix=prefix, static=static)
+        return our_figure(spec, metadata, major=major, prefix=prefix, static=static)
     except ReportError as exc:
         return NoteBlock(text=str(exc))
 
@@ -187,3 +182,34 @@ def _plain(data: Mapping[str, Any]) -> Block:
 def _text(text: str) -> str:
     stripped: str = strip_ansi(text)  # type: ignore[no-untyped-call]
     return visible_lines(stripped)
+
+
+def table_rows(shown: tables.Table) -> Markup:
+    """Return the `<tr>` elements of a table; one whose instant is known has it in `data-at`.
+
+    In one text: a template that goes from cell to cell takes longer than a chart.
+
+    >>> from auditkit.display.tables import Column, Table
+    >>> columns = Column(name="actor", kind="text"), Column(name="count", kind="number")
+    >>> table_rows(Table(version=1, title="", columns=columns, rows=(("<b>", None),), total=1))
+    Markup('<tr><td>&lt;b&gt;</td><td class="number none">(none)</td></tr>\\n')
+    """
+    cell = cache(_cell)  # values repeat down a column
+    kinds = [column.kind for column in shown.columns]
+    rows = ("".join(map(cell, row, kinds)) for row in shown.rows)
+    instants = shown.instants or [None] * len(shown.rows)
+    made = (f"{_opening(at)}{cells}</tr>\n" for at, cells in zip(instants, rows, strict=True))
+    return Markup("".join(made))  # noqa: S704 -- instants are numbers, and each cell is escaped
+
+
+def _opening(instant: int | None) -> str:
+    return "<tr>" if instant is None else f'<tr data-at="{instant}">'
+
+
+def _cell(value: str | None, kind: tables.Kind) -> str:
+    classes = [name for name, holds in ((kind, kind != "text"), ("none", value is None)) if holds]
+    opening = f'<td class="{" ".join(classes)}">' if classes else "<td>"
+    words = escape(label(value))
+    if value is not None and len(value) > _LONG:
+        return f'{opening}<div class="long" tabindex="0">{words}</div></td>'
+    return f"{opening}{words}</td>"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from auditkit.reporting.bundle import cache_folder, vega_bundle
+from auditkit.reporting.exporter import cache_folder, vega_bundle
 
 
 @pytest.fixture

@@ -13,12 +13,15 @@ import pytest
 
 from auditkit import Trail
 from auditkit.reporting import Cover, cover
-from auditkit.reporting.facts import MIME, Facts, read_facts, read_prepared
-from auditkit.reporting.screen import (
+from auditkit.reporting.cover import (
+    MIME,
+    CoverModel,
     checks,
     integrity_rows,
     moment_words,
     population_rows,
+    read_cover,
+    read_prepared,
     scope_rows,
     source_rows,
 )
@@ -50,7 +53,7 @@ def busy(make_trail: Callable[..., Trail]) -> Trail:
 
 def counted(page: Cover) -> dict[str, int]:
     """Return the parts of the population that must add up, and what lies beside them."""
-    counts = page.facts.counts
+    counts = page.model.counts
     names = ("accepted", "shown", "filtered", "expired", "own", "pruned", "queued", "dead_letters")
     return {name: getattr(counts, name) for name in names}
 
@@ -63,13 +66,13 @@ def test_the_population_adds_up(busy: Trail) -> None:
         "dead_letters": 1,
     }  # fmt: skip
     assert page.trail.range(**page.scope).height == 3
-    assert (page.facts.counts.first_seq, page.facts.counts.last_seq) == (1, 6)
+    assert (page.model.counts.first_seq, page.model.counts.last_seq) == (1, 6)
 
 
 def test_every_count_is_on_the_screen(busy: Trail) -> None:
     """The words of the first screen hold each number with its reason."""
     rows = {
-        row.name: row.count for row in population_rows(cover(busy, where={"actor": "ann"}, title="T").facts)
+        row.name: row.count for row in population_rows(cover(busy, where={"actor": "ann"}, title="T").model)
     }
     assert rows == {
         "Accepted into this window": "10",
@@ -87,16 +90,16 @@ def test_later_events_stay_out(busy: Trail) -> None:
     """A cell that asks after somebody appended sees what the first screen counted."""
     page = cover(busy, title="T")
     busy.append(action="late", ts=START).wait()
-    assert page.trail.range(**page.scope).height == page.facts.counts.shown
-    assert page.facts.as_of == 10
+    assert page.trail.range(**page.scope).height == page.model.counts.shown
+    assert page.model.as_of == 10
 
 
 def test_as_of_goes_back(busy: Trail) -> None:
     """With `as_of` the report is about the trail as it was."""
     page = cover(busy, as_of=2, title="T")
-    assert page.facts.as_of == 2
+    assert page.model.as_of == 2
     assert page.trail.end_seq == 2
-    assert page.facts.counts.accepted == 2
+    assert page.model.counts.accepted == 2
 
 
 def test_a_relative_window_is_resolved_once(busy: Trail) -> None:
@@ -104,7 +107,7 @@ def test_a_relative_window_is_resolved_once(busy: Trail) -> None:
     page = cover(busy, "-8d", "+1d", title="T")
     assert page.start == datetime(2026, 11, 16, 8, tzinfo=UTC)
     assert page.end == datetime(2026, 11, 17, 8, tzinfo=UTC)
-    assert page.facts.start == "2026-11-16T08:00:00+00:00"
+    assert page.model.start == "2026-11-16T08:00:00+00:00"
     assert page.window == {"start": page.start, "end": page.end}
 
 
@@ -140,22 +143,22 @@ def test_buckets_suit_the_window(trail: Trail, days: float, every: str) -> None:
 def test_an_empty_trail_has_a_first_screen(trail: Trail) -> None:
     """Without an event the answer says so, and nothing is divided by zero."""
     page = cover(trail, title="T")
-    assert page.facts.answer == "No events in this window."
-    assert page.facts.as_of == 0
+    assert page.model.answer == "No events in this window."
+    assert page.model.as_of == 0
     assert "an empty trail" in repr(page)
     assert page.trail.group_by("actor", every=page.every, **page.scope).is_empty()
 
 
 def test_the_answer_counts_what_is_left_out(busy: Trail) -> None:
     """Where nothing is shown the answer says how much is left out."""
-    assert cover(busy, where={"actor": "nobody"}, title="T").facts.answer == (
+    assert cover(busy, where={"actor": "nobody"}, title="T").model.answer == (
         "No events to show: 10 in this window are left out."
     )
 
 
 def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
     """The sentence counts events, actors, sources and failures, and names the most frequent failure."""
-    answer = cover(busy, title="T").facts.answer
+    answer = cover(busy, title="T").model.answer
     assert answer == (
         "8 events by 2 actors from 2 sources; 2 (25.0 %) failed, most often doc.read (2 times)."
     )
@@ -172,7 +175,7 @@ def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
 def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: str) -> None:
     """No failure and no stated outcome are different answers."""
     trail.append(action="a", outcome=outcome).wait()
-    assert cover(trail, title="T").facts.answer.endswith(words)
+    assert cover(trail, title="T").model.answer.endswith(words)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +195,7 @@ def test_who_failed_is_named_only_where_one_stands_out(
     """A failure spread over many actors is not put down to one of them."""
     for actor in actors:
         trail.append(action="a", actor=actor, outcome="failure").wait()
-    assert cover(trail, title="T").facts.answer.endswith(words)
+    assert cover(trail, title="T").model.answer.endswith(words)
 
 
 def test_the_same_question_gives_the_same_facts(busy: Trail, clock: ManualClock) -> None:
@@ -200,7 +203,7 @@ def test_the_same_question_gives_the_same_facts(busy: Trail, clock: ManualClock)
     first = cover(busy, START, where={"actor": "ann"}, title="T")
     clock.advance(days=1)
     again = cover(busy, START, where={"actor": "ann"}, title="T")
-    assert first.facts == again.facts
+    assert first.model == again.model
     data, metadata = first._repr_mimebundle_()
     assert first.prepared.host not in json.dumps(data)
     assert read_prepared(metadata[MIME]) == first.prepared
@@ -208,27 +211,27 @@ def test_the_same_question_gives_the_same_facts(busy: Trail, clock: ManualClock)
 
 def test_facts_survive_the_notebook(busy: Trail) -> None:
     """What is read back from JSON is what was written; what has other types is refused."""
-    facts = cover(busy, where={"actor": ["ann", None]}, title="T").facts
+    model = cover(busy, where={"actor": ["ann", None]}, title="T").model
     data = json.loads(
         json.dumps(cover(busy, where={"actor": ["ann", None]}, title="T")._repr_mimebundle_()[0][MIME])
     )
-    assert read_facts(data) == facts
+    assert read_cover(data) == model
     for broken in ({**data, "version": 9}, {**data, "as_of": "10"}, {"title": "T"}, "T", None):
-        assert read_facts(broken) is None
+        assert read_cover(broken) is None
 
 
 def test_a_filter_that_is_an_expression_cannot_be_repeated(busy: Trail) -> None:
     """An expression is described in words, and the report says that no command repeats it."""
-    facts = cover(busy, where=pl.col("actor") == "ann", title="T").facts
-    assert facts.where is None
-    assert not facts.repeatable
-    assert facts.filter.startswith("the expression")
+    model = cover(busy, where=pl.col("actor") == "ann", title="T").model
+    assert model.where is None
+    assert not model.repeatable
+    assert model.filter.startswith("the expression")
 
 
-def hostile_facts(facts: Facts) -> Facts:
-    """Return facts in which every text is hostile."""
+def hostile_model(model: CoverModel) -> CoverModel:
+    """Return model in which every text is hostile."""
     text = "'; $(touch x) `id` \n\x1b]0;<script>\u202e"
-    return replace(facts, trail=text, start=text, end=text, zone=text, where={text: text})
+    return replace(model, trail=text, start=text, end=text, zone=text, where={text: text})
 
 
 def words_of(command: str) -> list[str]:
@@ -238,8 +241,8 @@ def words_of(command: str) -> list[str]:
 
 def test_the_lines_to_copy_are_quoted(busy: Trail) -> None:
     """Whatever trail, notebook, filter and parameters are called, a shell reads them back as single words."""
-    facts = replace(cover(busy, START, title="T").facts, where={"attrs.a b": ["it's", None, "\u202e"]})
-    count, again = checks(facts, path="/srv/it's here", notebook="my report.ipynb", parameters={"n": 1})
+    model = replace(cover(busy, START, title="T").model, where={"attrs.a b": ["it's", None, "\u202e"]})
+    count, again = checks(model, path="/srv/it's here", notebook="my report.ipynb", parameters={"n": 1})
     asked = [
         "--trail", "/srv/it's here", "--start", "2026-11-16T00:00:00+00:00",
         "--tz", "UTC", "--where", 'attrs.a b=["it\'s", null, "\\u202e"]', "--at", "10",
@@ -252,49 +255,49 @@ def test_the_lines_to_copy_are_quoted(busy: Trail) -> None:
 def test_the_first_line_to_copy_counts_the_events_shown(busy: Trail) -> None:
     """Run as it stands, it prints the number of the first screen."""
     page = cover(busy, START, where={"actor": "ann"}, title="T")
-    count, _ = checks(page.facts, path=str(busy.path), notebook="overview", parameters={})
+    count, _ = checks(page.model, path=str(busy.path), notebook="overview", parameters={})
     line = count.command.replace("auditkit", f"{sys.executable} -m auditkit", 1)
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 -- the point
-    assert int(done.stdout) == page.facts.counts.shown == 3
+    assert int(done.stdout) == page.model.counts.shown == 3
     assert count.gives.startswith("3,")
 
 
-def test_hostile_facts_cannot_act_on_a_terminal(busy: Trail) -> None:
+def test_hostile_model_cannot_act_on_a_terminal(busy: Trail) -> None:
     """Neither the lines to copy nor the plain form holds a control or direction character."""
-    facts = hostile_facts(cover(busy, title="T").facts)
-    lines = checks(facts, path=facts.trail, notebook=facts.trail, parameters={facts.trail: facts.trail})
+    model = hostile_model(cover(busy, title="T").model)
+    lines = checks(model, path=model.trail, notebook=model.trail, parameters={model.trail: model.trail})
     commands = "".join(line.command for line in lines)
     assert not {"\x1b", "\u202e", "\n"} & {*commands}
-    assert not {"\x1b", "\u202e"} & {*repr(replace(cover(busy, title="T"), facts=facts))}
+    assert not {"\x1b", "\u202e"} & {*repr(replace(cover(busy, title="T"), model=model))}
 
 
 def test_silent_sources_are_named(busy: Trail) -> None:
     """A source known from before the window is named with its last moment, unless only the filter hides it."""
     page = cover(busy, START + timedelta(hours=5), title="T")
-    assert [(row.name, row.events, row.silent) for row in source_rows(page.facts)] == [
+    assert [(row.name, row.events, row.silent) for row in source_rows(page.model)] == [
         ("(none)", "3", False),
         ("app", "silent", True),
     ]
-    assert "before the window: Mon 16 Nov 2026 03:00:00 UTC" in [row.last for row in source_rows(page.facts)]
-    assert "No event came from app, known from before the window." in page.facts.summary
+    assert "before the window: Mon 16 Nov 2026 03:00:00 UTC" in [row.last for row in source_rows(page.model)]
+    assert "No event came from app, known from before the window." in page.model.summary
     filtered = cover(busy, START, where={"source": None}, title="T")
-    assert [row.name for row in source_rows(filtered.facts)] == ["(none)"]
+    assert [row.name for row in source_rows(filtered.model)] == ["(none)"]
 
 
 def test_gaps_are_stated(busy: Trail) -> None:
     """The sequence is said to be whole where everything adds up, and otherwise how much is missing."""
-    facts = cover(busy, title="T").facts
-    assert dict(integrity_rows(facts))["Sequence"].startswith("0 to 9, without a gap")
-    broken = replace(facts, counts=replace(facts.counts, missing=3))
+    model = cover(busy, title="T").model
+    assert dict(integrity_rows(model))["Sequence"].startswith("0 to 9, without a gap")
+    broken = replace(model, counts=replace(model.counts, missing=3))
     assert "of which 3 are neither stored nor recorded as removed" in dict(integrity_rows(broken))["Sequence"]
-    unknown = replace(facts, counts=replace(facts.counts, missing=None))
+    unknown = replace(model, counts=replace(model.counts, missing=None))
     assert dict(integrity_rows(unknown))["Sequence"].startswith("gaps not known")
 
 
 def test_an_upper_bound_says_so(busy: Trail) -> None:
     """Where a removal is known by its bounds only, the counts that rest on it are said to be at most."""
-    facts = cover(busy, title="T").facts
-    rows = population_rows(replace(facts, counts=replace(facts.counts, pruned=4, exact=False)))
+    model = cover(busy, title="T").model
+    rows = population_rows(replace(model, counts=replace(model.counts, pruned=4, exact=False)))
     assert {row.name: row.count for row in rows if "at most" in row.count} == {
         "Accepted into this window": "at most 10",
         "Removed": "at most \u22124",
@@ -304,10 +307,10 @@ def test_an_upper_bound_says_so(busy: Trail) -> None:
 
 def test_scope_names_the_window(busy: Trail) -> None:
     """Both bounds are given in the zone, and a bound left out in words."""
-    rows = dict(scope_rows(cover(busy, START, title="T").facts))
+    rows = dict(scope_rows(cover(busy, START, title="T").model))
     assert rows["From"] == "Mon 16 Nov 2026 00:00:00 UTC"
     assert rows["Up to"] == "and with the latest event"
-    ended = dict(scope_rows(cover(busy, START, "+1d", title="T").facts))
+    ended = dict(scope_rows(cover(busy, START, "+1d", title="T").model))
     assert ended["Up to, not including"] == "Tue 17 Nov 2026 00:00:00 UTC"
 
 

@@ -1,4 +1,4 @@
-"""What a trail is told about its reports: that one was rendered, and who has reviewed it, each an event of its own.
+"""Reports as events of the trail's own: that one was rendered, and who has reviewed it.
 
 A report is named by the SHA-256 of its file, so that what was reviewed is known to the byte.  Nothing is appended
 unless the caller asks for it.
@@ -6,23 +6,24 @@ unless the caller asks for it.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from auditkit.api import Trail
 from auditkit.errors import ReportError
-from auditkit.reporting.facts import MIME, Facts, read_facts
-from auditkit.reporting.front import user
-from auditkit.reporting.logic import code_digest
+from auditkit.reporting.cover import MIME, CoverModel, read_cover
+from auditkit.reporting.notebooks import code_digest
+from auditkit.reporting.scope import user
 from auditkit.write.append import append_own
 
 RENDERED = "report.rendered"
 REVIEWED = "report.reviewed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
+class Rendered(Struct, frozen=True, kw_only=True):
     """A report on disk and what was asked for it: ISO bounds and `as_of`, None where it has no first screen."""
 
     sha256: str
@@ -36,29 +37,28 @@ class Rendered:
 
 def describe(document: Any, path: Path, *, notebook: str, status: str) -> Rendered:
     """Return what is to be known about the report of an executed notebook, whose file is final."""
-    facts = next(_facts(document), None)
+    cover = next(_covers(document), None)
     return Rendered(
         sha256=_digest(path),
         notebook=notebook,
-        notebook_sha256=code_digest(document),
-        start=facts.start if facts else None,
-        end=facts.end if facts else None,
-        as_of=facts.as_of if facts else None,
+        notebook_sha256=code_digest(document.cells),
+        start=cover.start if cover else None,
+        end=cover.end if cover else None,
+        as_of=cover.as_of if cover else None,
         status=status,
     )
 
 
-def file_rendered(trail: Trail, path: Path, rendered: Rendered) -> int:
+def record_rendered(trail: Trail, path: Path, rendered: Rendered) -> int:
     """Append `report.rendered`, by this user, on the file's name; return its seq once it is durable."""
-    attrs = {name: getattr(rendered, name) for name in Rendered.__dataclass_fields__}
-    return append_own(trail.core, RENDERED, attrs, actor=user(), resource=path.name)
+    return append_own(trail.core, RENDERED, asdict(rendered), actor=user(), resource=path.name)
 
 
-def file_reviewed(trail: Trail, path: Path, *, by: str) -> int:
-    """Append `report.reviewed` by somebody, on the report whose bytes are in a file; return its seq once durable.
+def record_reviewed(trail: Trail, path: Path, *, by: str) -> int:
+    """Append `report.reviewed` by a person, on the report whose bytes are in a file; return its seq once durable.
 
-    Raises `ReportError` where this trail has no `report.rendered` of these very bytes: who reviewed a file that was
-    changed, or that comes from elsewhere, has not reviewed a report of this trail.
+    Raises `ReportError` where this trail has no `report.rendered` of these very bytes: a review of a file that was
+    changed, or that comes from elsewhere, is no review of a report of this trail.
     """
     if not by.strip():
         raise ValueError("by: is empty (expected the name of who has reviewed the report)")
@@ -78,10 +78,10 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _facts(document: Any) -> Iterator[Facts]:
+def _covers(document: Any) -> Iterator[CoverModel]:
     """Yield the first screens in a notebook's outputs."""
     for cell in document.cells:
         for output in cell.get("outputs", []):
-            facts = read_facts(output.get("data", {}).get(MIME))
-            if facts is not None:
-                yield facts
+            cover = read_cover(output.get("data", {}).get(MIME))
+            if cover is not None:
+                yield cover

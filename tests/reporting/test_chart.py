@@ -11,7 +11,7 @@ import pytest
 
 from auditkit import charts
 from auditkit.errors import ReportError
-from auditkit.reporting.drawing import draw
+from auditkit.reporting.chart import draw
 from tests.reporting.material import PAYLOADS, elements, text_of
 
 ALLOWED = set(
@@ -100,7 +100,7 @@ def test_the_renderers_zone_does_not_matter() -> None:
     """The same chart is drawn byte for byte the same on a machine in Tokyo."""
     code = (
         "import polars as pl; from datetime import datetime, UTC; from auditkit import charts\n"
-        "from auditkit.reporting.drawing import draw\n"
+        "from auditkit.reporting.chart import draw\n"
         "ts = pl.Series('ts', [datetime(2026, 11, 16, hour, tzinfo=UTC) for hour in range(5)])\n"
         "figure = charts.over_time(pl.DataFrame([ts, pl.Series('count', [1, 2, 3, 4, 5])]), every='1h')\n"
         "print(draw(figure.to_dict(), prefix='p-', label='x'))"

@@ -83,13 +83,13 @@ def test_dead_letters_say_what_became_of_them(trail: Trail, clock: ManualClock) 
         [{"action": ""}, {"action": "late", "ts": NOW + timedelta(days=9)}], on_invalid="dead-letter"
     ).wait()
     assert dead_letters(trail)["became"].to_list() == ["nothing", "nothing"]
-    assert cover(trail, title="T").facts.counts.dead_letters == 2
+    assert cover(trail, title="T").model.counts.dead_letters == 2
     clock.advance(days=9)
     retry_letters(trail.core, as_given, names=None)
     found = dead_letters(trail)
     assert found["became"].to_list() == ["nothing", "an event by a retry (seq 1)"]
     assert found["field"].to_list() == ["action", "ts"]
-    assert cover(trail, title="T").facts.counts.dead_letters == 1
+    assert cover(trail, title="T").model.counts.dead_letters == 1
 
 
 def test_pauses_are_the_longest_of_each_source(trail: Trail) -> None:

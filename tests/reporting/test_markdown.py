@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from auditkit.reporting.prose import clean, emitted, highlighted, written
+from auditkit.reporting.markdown import clean, emitted, highlighted, written
 from tests.reporting.material import PAYLOADS, elements
 
 READABLE = {

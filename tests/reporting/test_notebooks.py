@@ -8,8 +8,7 @@ import nbformat
 import pytest
 from papermill.parameterize import parameterize_notebook
 
-from auditkit.reporting.gallery import shipped
-from auditkit.reporting.logic import code_digest, logic_of
+from auditkit.reporting.notebooks import code_digest, describe_code, shipped
 from tests.reporting.material import code, notebook, prose
 
 
@@ -30,7 +29,7 @@ def run_with(parameters: dict[str, Any]) -> Any:
 def test_the_digest_is_of_the_code() -> None:
     """It is the SHA-256 of the JSON array of the code cells' sources."""
     document = notebook(prose("# T"), code("a = 1", tags=["parameters"]), code(""), code("print('\u00e9')"))
-    assert code_digest(document) == hashlib.sha256(b'["a = 1", "print(\'\\u00e9\')"]').hexdigest()
+    assert code_digest(document.cells) == hashlib.sha256(b'["a = 1", "print(\'\\u00e9\')"]').hexdigest()
 
 
 def test_parameters_and_prose_leave_it_ours() -> None:
@@ -39,9 +38,9 @@ def test_parameters_and_prose_leave_it_ours() -> None:
     run = run_with(given)
     run.cells[0].source = "# Vem gjorde vad"
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in run.cells)
-    assert code_digest(run) == code_digest(ours())
-    assert logic_of(run, "copy.ipynb").words.startswith("overview, as shipped with auditkit")
-    assert logic_of(run, "copy.ipynb").words.endswith("unmodified")
+    assert code_digest(run.cells) == code_digest(ours().cells)
+    assert describe_code(run.cells, "copy.ipynb")[0].startswith("overview, as shipped with auditkit")
+    assert describe_code(run.cells, "copy.ipynb")[0].endswith("unmodified")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_code_that_calls_itself_parameters_is_code(source: str) -> None:
     run = run_with({"start": "-7d"})
     injected = next(cell for cell in run.cells if "injected-parameters" in cell.metadata.get("tags", []))
     injected.source = source
-    assert logic_of(run, "overview.ipynb").words == "overview.ipynb, a custom notebook"
+    assert describe_code(run.cells, "overview.ipynb")[0] == "overview.ipynb, a custom notebook"
 
 
 def test_parameters_elsewhere_are_code() -> None:
@@ -70,12 +69,12 @@ def test_parameters_elsewhere_are_code() -> None:
     document = json.loads(json.dumps(ours()))
     document["cells"].append(code("start = '2026-01-01'", tags=["injected-parameters"]))
     changed = nbformat.from_dict(document)  # type: ignore[no-untyped-call]
-    assert code_digest(changed) != code_digest(ours())
+    assert code_digest(changed.cells) != code_digest(ours().cells)
 
 
 def test_any_other_change_makes_it_custom() -> None:
     """One character of code is enough, and the name does not help."""
     document = ours()
     document.cells[-1].source += "#"
-    assert logic_of(document, "overview").words == "overview, a custom notebook"
-    assert "<U+202E>" in logic_of(document, "a\u202eb.ipynb").words
+    assert describe_code(document.cells, "overview")[0] == "overview, a custom notebook"
+    assert "<U+202E>" in describe_code(document.cells, "a\u202eb.ipynb")[0]

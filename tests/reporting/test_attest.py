@@ -9,7 +9,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.errors import ReportError
-from auditkit.reporting.filing import file_reviewed
+from auditkit.reporting.attest import record_reviewed
 from tests.reporting.material import code, notebook
 
 SHOW = """
@@ -72,15 +72,15 @@ def test_who_has_reviewed_which_bytes(own: Path, tmp_path: Path) -> None:
     with ak.create(tmp_path / "audit") as trail:
         output = ak.report(own, trail=trail, output=tmp_path / "o.html", record=True)
         moved = output.rename(tmp_path / "moved.html")
-        seq = file_reviewed(trail, moved, by="Ann Bell")
+        seq = record_reviewed(trail, moved, by="Ann Bell")
         event = trail.tail(1).row(0, named=True)
         assert (event["seq"], event["action"], event["actor"]) == (seq, "report.reviewed", "Ann Bell")
         assert event["resource"] == "o.html"
         digest = hashlib.sha256(moved.read_bytes()).hexdigest()
         assert json.loads(event["attrs"]) == {"sha256": digest, "rendered_seq": seq - 1}
         with pytest.raises(ValueError, match="by: is empty"):
-            file_reviewed(trail, moved, by=" ")
+            record_reviewed(trail, moved, by=" ")
         moved.write_text(moved.read_text() + " ")
         with pytest.raises(ReportError, match=r"has no report\.rendered of these bytes"):
-            file_reviewed(trail, moved, by="Ann Bell")
+            record_reviewed(trail, moved, by="Ann Bell")
         assert trail.end_seq == seq + 1

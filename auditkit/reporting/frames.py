@@ -1,0 +1,195 @@
+"""Frames and figures that notebooks show about a report's scope and about what its trail keeps."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
+import polars as pl
+
+from auditkit.api import Trail
+from auditkit.charts import Figure, timeline
+from auditkit.charts.swimlanes import MOST_MARKS
+from auditkit.reporting.scope import Cover
+from auditkit.text import visible
+from auditkit.timerange import check_zone, from_us, parse_duration, parse_instant, to_us
+from auditkit.write.retry import KeptLetter, kept_letters
+
+_INPUT_LENGTH = 200
+"""So many characters of a refused input are shown."""
+
+
+def around(
+    trail: Trail, moment: datetime | date | str | None = None, *, before: str = "30m", after: str = "1h"
+) -> dict[str, datetime | None]:
+    """Return the window around a moment, as keyword arguments of the trail's queries.
+
+    Parameters
+    ----------
+    trail : Trail
+    moment : datetime, date or str, optional
+        A time as in the queries, read in the trail's zone.  Left out, it is the start of the hour with the most
+        failures, or without any failure the last event; an empty trail has no window.
+    before, after : str
+        Durations; default "30m" and "1h".
+
+    Returns
+    -------
+    dict
+        `start` and `end`, aware datetimes in the trail's zone, or None.
+    """
+    found = _worst_hour(trail) if moment is None else moment
+    if found is None:
+        return {"start": None, "end": None}
+    us = parse_instant(found, name="moment", tz=trail.tz, now_us=to_us(trail.now()))
+    start_us = parse_duration(before, name="before").before(us, trail.tz)
+    end_us = parse_duration(after, name="after").after(us, trail.tz)
+    return {"start": _local(start_us, trail.tz), "end": _local(end_us, trail.tz)}
+
+
+def _worst_hour(trail: Trail) -> datetime | None:
+    hours = trail.downsample("1h", where={"outcome": "failure"}, aggs="count")
+    found = hours.sort("count", "ts", descending=[True, False])["ts"]
+    if found.is_empty():
+        found = trail.range(columns=["ts"], limit=1, descending=True)["ts"]
+    first: datetime | None = next(iter(found), None)
+    return first
+
+
+def story(
+    page: Cover,
+    by: str,
+    *,
+    split: str = "outcome",
+    detail: Sequence[str] = ("action", "resource", "origin"),
+    where: Mapping[str, object] | None = None,
+    title: str = "Timeline",
+    n: int = 12,
+) -> Figure:
+    """Return the timeline of a report's events: few are drawn one by one, many are counted in buckets, all of them.
+
+    Parameters
+    ----------
+    page : Cover
+        Gives trail, window and filter, and the buckets' width.
+    by : str
+        The column whose values are the lanes.
+    split : str, default "outcome"
+        The column that colours.
+    detail : sequence of str, default ("action", "resource", "origin")
+        Columns that the tooltips of single events show.
+    where : mapping, optional
+        Conditions that hold beside the report's filter.
+    title : str, default "Timeline"
+    n : int, default 12
+        How many lanes are drawn, the most frequent value first.
+
+    Returns
+    -------
+    Figure
+    """
+    asked = page.scope if where is None else page.only(where)
+    shown = [column for column in detail if column not in (by, split)]
+    events = page.trail.range(**asked, columns=["ts", by, split, *shown], limit=MOST_MARKS + 1)
+    every = None
+    if events.height > MOST_MARKS:
+        every, events = page.every, page.trail.group_by([by, split], every=page.every, **asked)
+    return timeline(
+        events,
+        by,
+        split=split,
+        detail=shown,
+        every=every,
+        start=page.start,
+        end=page.end,
+        tz=page.trail.tz,
+        title=title,
+        n=n,
+    )
+
+
+def pauses(page: Cover) -> pl.DataFrame:
+    """Return the longest pause of each source in a report's window, the longest first.
+
+    Returns
+    -------
+    polars.DataFrame
+        `source` (String), `events` (Int64), `longest` (Duration between two events next to each other), `since`
+        (Datetime, when it began); the last two null where a source has one event.
+    """
+    between = pl.col("ts").diff().over("source")
+    return (
+        page.trail.scan(**page.scope)
+        .select("source", "ts")
+        .sort("ts")
+        .with_columns(longest=between, since=pl.col("ts").shift().over("source"))
+        .group_by("source")
+        .agg(
+            pl.len().cast(pl.Int64).alias("events"),
+            pl.col("longest").max(),
+            pl.col("since").sort_by("longest", nulls_last=False).last(),
+        )
+        .sort("longest", "source", descending=[True, False], nulls_last=True)
+        .collect()
+    )
+
+
+def dead_letters(trail: Trail) -> pl.DataFrame:
+    """Return every input that was refused, oldest first.
+
+    Returns
+    -------
+    polars.DataFrame
+        `kept` (Datetime in the trail's zone, when it was refused), `letter` (its name), `field`, `reason`, `became`
+        (in words), `input` (its first 200 characters, made visible); all String but the first.
+    """
+    rows = [
+        {
+            "kept": _local(kept.letter.recorded_us, trail.tz),
+            "letter": kept.name,
+            "field": kept.letter.field,
+            "reason": kept.letter.reason,
+            "became": _became(kept),
+            "input": visible(kept.letter.input)[:_INPUT_LENGTH],
+        }
+        for kept in kept_letters(trail.core)
+    ]
+    text = dict.fromkeys(("letter", "field", "reason", "became", "input"), pl.String())
+    return pl.DataFrame(rows, schema={"kept": pl.Datetime("us", trail.tz), **text})
+
+
+def _local(us: int, zone: str) -> datetime:
+    return from_us(us).astimezone(check_zone(zone))
+
+
+def _became(kept: KeptLetter) -> str:
+    if kept.retried is not None:
+        return f"an event by a retry (seq {kept.retried:,})"
+    return "nothing" if kept.waits else "an event that a consumer gave up on"
+
+
+def removals(trail: Trail) -> pl.DataFrame:
+    """Return every removal that a view of the trail knows of, oldest first.
+
+    Returns
+    -------
+    polars.DataFrame
+        `removed` (Datetime in the trail's zone), `events` (Int64), `first` and `last` (Datetime, bounds of their
+        times), `first_seq` and `last_seq` (Int64), `policy` (String).
+    """
+    snapshot = trail.view.snapshot()
+    rows = [
+        {
+            "removed": _local(record.pruned_us, trail.tz),
+            "events": record.rows,
+            "first": _local(record.min_ts_us, trail.tz),
+            "last": _local(record.max_ts_us, trail.tz),
+            "first_seq": record.first_seq,
+            "last_seq": record.last_seq,
+            "policy": record.policy,
+        }
+        for record in snapshot.catalog.tombstones
+        if record.end_seq < snapshot.as_of
+    ]
+    moment = pl.Datetime("us", trail.tz)
+    kinds = {"removed": moment, "events": pl.Int64(), "first": moment, "last": moment}
+    more = {"first_seq": pl.Int64(), "last_seq": pl.Int64(), "policy": pl.String()}
+    return pl.DataFrame(rows, schema={**kinds, **more}).sort("removed", "first_seq")

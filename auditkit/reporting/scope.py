@@ -1,0 +1,231 @@
+"""The scope of a report, resolved once by `cover` and asked with by every cell.
+
+A notebook calls `cover` once.  It resolves the window, so that `"-1h"` means the same in every cell, and pins the
+trail to a seq, so that every cell sees the same events while others append.
+"""
+
+import getpass
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+import polars as pl
+
+import auditkit
+from auditkit.api import Trail
+from auditkit.ask.population import Population, population
+from auditkit.reporting.cover import (
+    MIME,
+    VERSION,
+    Counts,
+    CoverModel,
+    Prepared,
+    Silent,
+    Source,
+    answer_sentence,
+    card_html,
+    plain_text,
+)
+from auditkit.reporting.summary import summary
+from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
+from auditkit.where import Where, compile_where, describe_where
+
+_MOST_BUCKETS = 200
+_WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}
+_LONGEST = "1w"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cover:
+    """The first screen; shows itself in a notebook, and holds what the following cells ask with.
+
+    Attributes
+    ----------
+    model : CoverModel
+        What the first screen says.
+    prepared : Prepared
+        Who made it, when and where.
+    trail : Trail
+        The trail, pinned to the seq that the report is as of.
+    start, end : datetime or None
+        The resolved bounds in the trail's zone; None is unbounded.
+    where : mapping, polars.Expr or None
+        The filter.
+    every : str
+        A bucket width that gives a readable chart of the window.
+    """
+
+    model: CoverModel
+    prepared: Prepared
+    trail: Trail
+    start: datetime | None
+    end: datetime | None
+    where: Where
+    every: str
+
+    @property
+    def shown(self) -> int:
+        """How many events the scope holds."""
+        return self.model.counts.shown
+
+    @property
+    def window(self) -> dict[str, datetime | None]:
+        """The bounds as keyword arguments."""
+        return {"start": self.start, "end": self.end}
+
+    @property
+    def previous(self) -> dict[str, Any]:
+        """The bounds of the window of equal length before this one; one without events where a bound is missing."""
+        if self.start is None or self.end is None:
+            return {"start": from_us(0), "end": from_us(0)}
+        first, end = to_us(self.start), to_us(self.end)
+        return {"start": from_us(2 * first - end), "end": from_us(first)}
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """Window and filter as the keyword arguments that the trail's queries take."""
+        return {**self.window, "where": self.where}
+
+    def only(self, conditions: Mapping[str, object]) -> dict[str, Any]:
+        """The scope narrowed by further conditions, which hold beside the filter and never in its place."""
+        if self.where is None:
+            return {**self.window, "where": conditions}
+        both = [compile_where(where, self.trail.schema) for where in (self.where, conditions)]
+        return {**self.window, "where": pl.all_horizontal([one for one in both if one is not None])}
+
+    def __repr__(self) -> str:
+        return plain_text(self.model)
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the model, what JupyterLab shows of it, and beside them who prepared this."""
+        shown = {
+            MIME: msgspec.to_builtins(self.model),
+            "text/html": card_html(self.model),
+            "text/plain": repr(self),
+        }
+        return shown, {MIME: msgspec.to_builtins(self.prepared)}
+
+
+def cover(
+    trail: Trail,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
+    *,
+    title: str,
+    where: Where = None,
+    as_of: int | None = None,
+    answer: str | None = None,
+) -> Cover:
+    """Return the first screen of a report about the events of a window.
+
+    Parameters
+    ----------
+    trail : Trail
+    start, end : datetime, date or str, optional
+        Bounds as in every query of the trail, `[start, end)`, read in its zone; durations count from the trail's now.
+        Left out, the window is unbounded.
+    title : str
+    where : mapping or polars.Expr, optional
+        The filter, as in every query.
+    as_of : int, optional
+        Shows the trail as it was at that seq; left out, as it is now.  Later events stay out of every cell.
+    answer : str, optional
+        The sentence under the title; left out, one is made from the events.
+
+    Returns
+    -------
+    Cover
+
+    Raises
+    ------
+    InvalidTimeError, InvalidQueryError
+        As the trail's queries do.
+    """
+    viewed = trail if as_of is None else trail.at(as_of)
+    window = resolve(start, end, now_us=to_us(viewed.now()), tz=trail.tz)
+    pinned = viewed.at(viewed.end_seq)
+    first, last = _moment(window.start_us, trail.tz), _moment(window.end_us, trail.tz)
+    asked: dict[str, Any] = {"start": first, "end": last, "where": where}
+    found = population(pinned.view, **asked, tz=trail.tz)
+    counts = Counts(**{name: getattr(found, name) for name in Counts.__struct_fields__})
+    if answer is None:
+        groups = pinned.group_by(["actor", "action", "outcome"], **asked)
+        answer = answer_sentence(counts, len(found.sources), groups)
+    zone = check_zone(trail.tz)
+    mapping = _json_mapping(where)
+    model = CoverModel(
+        version=VERSION,
+        title=title,
+        answer=answer,
+        summary=summary(pinned, **asked, silent=tuple(span.source for span in found.silent)),
+        trail=trail.name,
+        trail_id=trail.trail_id,
+        zone=trail.tz,
+        start=None if first is None else first.isoformat(),
+        end=None if last is None else last.isoformat(),
+        where=mapping,
+        repeatable=where is None or mapping is not None,
+        filter=describe_where(where),
+        retention=found.policy,
+        as_of=found.as_of,
+        as_of_time=pinned.now().astimezone(zone).isoformat() if found.as_of else None,
+        counts=counts,
+        sources=tuple(
+            Source(
+                name=span.source,
+                events=span.events,
+                first=span.first_ts.astimezone(zone).isoformat(),
+                last=span.last_ts.astimezone(zone).isoformat(),
+            )
+            for span in found.sources
+        ),
+        silent=tuple(
+            Silent(name=span.source, last=span.last_ts.astimezone(zone).isoformat()) for span in found.silent
+        ),
+    )
+    prepared = Prepared(
+        by=user(),
+        at=from_us(SystemClock().now_us() // US_PER_SECOND * US_PER_SECOND).isoformat(),
+        host=platform.node(),
+        version=auditkit.__version__,
+        path=str(trail.path),
+    )
+    every = _bucket_width(first, last, found)
+    return Cover(
+        model=model, prepared=prepared, trail=pinned, start=first, end=last, where=where, every=every
+    )
+
+
+def user() -> str:
+    """Return the name of the account that runs this."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name, as in some containers
+        return "unknown"
+
+
+def _moment(us: int | None, zone: str) -> datetime | None:
+    return None if us is None else from_us(us).astimezone(check_zone(zone))
+
+
+def _json_mapping(where: Where) -> dict[str, Any] | None:
+    """Return a filter as JSON holds it, or None where it is an expression or holds what JSON does not."""
+    if not isinstance(where, Mapping):
+        return None
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(where), allow_nan=False))
+    except (TypeError, ValueError):
+        return None
+    return copied
+
+
+def _bucket_width(start: datetime | None, end: datetime | None, found: Population) -> str:
+    """Return the finest width that divides the window, as far as events fill it, into few enough buckets."""
+    first = start or min((span.first_ts for span in found.sources), default=None)
+    last = end or max((span.last_ts for span in found.sources), default=None)
+    span_s = (last - first).total_seconds() if first is not None and last is not None else 0
+    return next((name for name, width in _WIDTHS_S.items() if span_s / width <= _MOST_BUCKETS), _LONGEST)

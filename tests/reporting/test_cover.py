@@ -1,15 +1,16 @@
 """The first screen: every event of the window counted once, one window for all cells, nothing later slips in."""
 
+import dataclasses
 import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from msgspec.structs import replace
 
 from auditkit import Trail
 from auditkit.reporting import Cover, cover
@@ -268,7 +269,7 @@ def test_hostile_model_cannot_act_on_a_terminal(busy: Trail) -> None:
     lines = checks(model, path=model.trail, notebook=model.trail, parameters={model.trail: model.trail})
     commands = "".join(line.command for line in lines)
     assert not {"\x1b", "\u202e", "\n"} & {*commands}
-    assert not {"\x1b", "\u202e"} & {*repr(replace(cover(busy, title="T"), model=model))}
+    assert not {"\x1b", "\u202e"} & {*repr(dataclasses.replace(cover(busy, title="T"), model=model))}
 
 
 def test_silent_sources_are_named(busy: Trail) -> None:

@@ -7,25 +7,28 @@ then it takes on an identity of its own, so that two histories never pass as one
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from auditkit.api import Trail
-from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
+from auditkit.disk.durable import publish, write_temporary
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.opening import open_trail
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
+from auditkit.store.files import check_presence
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted
 from auditkit.trail.handle import Core, open_core
 from auditkit.trail.snapshot import retrying
 
+_PIECE_BYTES = 1 << 20
 Progress = Callable[[int, int], None]
 """Called with (bytes copied, bytes in all)."""
 
@@ -115,7 +118,7 @@ class _Copy:
         self._core = core
         self._layout = layout
         self._progress = progress
-        self._disk: Disk = PosixDisk()
+        self._disk = core.disk
         self._modes: Modes = core.modes
         self._catalog = layout.catalog.with_suffix(TEMPORARY_SUFFIX)
         self._branch_id = secrets.token_hex(16)
@@ -148,13 +151,7 @@ class _Copy:
         ):
             write_temporary(self._disk, lock, content, self._modes.file)
         for letters in sorted(self._core.layout.dead_letters.glob("*.jsonl")):
-            whole = letters.read_bytes()
-            write_temporary(
-                self._disk,
-                self._layout.dead_letters / letters.name,
-                whole[: whole.rfind(b"\n") + 1],
-                self._modes.file,
-            )
+            self._copy_lines(letters, self._layout.dead_letters / letters.name)
         if self._consumers:
             self._disk.make_directory(self._layout.consumers, self._modes.directory)
             for name, content in self._consumers.items():
@@ -163,11 +160,6 @@ class _Copy:
         for folder in (*self._layout.directories(), *self._layout.segments.iterdir()):
             self._disk.sync_directory(folder)
         self._catalog.chmod(self._modes.file)
-        fd = self._disk.open(self._catalog)
-        try:
-            self._disk.sync(fd)
-        finally:
-            self._disk.close(fd)
         publish(self._disk, self._catalog, self._layout.catalog)
         self._disk.sync_directory(self._layout.root.parent)
         copy = open_core(
@@ -221,19 +213,52 @@ class _Copy:
         target = self._layout.segments / row.path
         if target.exists():
             return  # whole: it was written before a later one vanished
-        source = self._core.layout.segments / row.path
-        data = source.read_bytes()
-        if hashlib.sha256(data).digest() != row.sha256:
-            raise CorruptionError(
-                source,
-                offset=None,
-                reason=f"digest differs from the catalog's (seqs {row.first_seq} to {row.last_seq})",
-            )
+        source = check_presence(self._core.layout, row)
         self._disk.make_directory(target.parent, self._modes.directory)
         temporary = target.with_suffix(TEMPORARY_SUFFIX)
         self._disk.unlink(temporary)
-        write_temporary(self._disk, temporary, data, self._modes.file)
+        digest = hashlib.sha256()
+        with self._written(temporary) as fd:
+            for offset, piece in self._pieces(source):
+                digest.update(piece)
+                self._disk.write(fd, piece, offset)
+            if digest.digest() != row.sha256:
+                raise CorruptionError(
+                    source,
+                    offset=None,
+                    reason=f"digest differs from the catalog's (seqs {row.first_seq} to {row.last_seq})",
+                )
         self._disk.rename(temporary, target)
+
+    def _copy_lines(self, source: Path, target: Path) -> None:
+        """Copy a file up to the end of its last whole line: more may be written to it meanwhile."""
+        end = 0
+        with self._written(target) as fd:
+            for offset, piece in self._pieces(source):
+                self._disk.write(fd, piece, offset)
+                end = offset + piece.rfind(b"\n") + 1 if b"\n" in piece else end
+            self._disk.truncate(fd, end)
+
+    @contextmanager
+    def _written(self, path: Path) -> Iterator[int]:
+        """Create a file and give its descriptor; durable once the block ends."""
+        fd = self._disk.open(path, write=True, create_mode=self._modes.file)
+        try:
+            yield fd
+            self._disk.sync(fd)
+        finally:
+            self._disk.close(fd)
+
+    def _pieces(self, path: Path) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, bytes) of a file that may be larger than memory."""
+        fd = self._disk.open(path)
+        try:
+            offset = 0
+            while piece := self._disk.read(fd, _PIECE_BYTES, offset):
+                yield offset, piece
+                offset += len(piece)
+        finally:
+            self._disk.close(fd)
 
 
 def _end_seq(data: bytes, first_seq: int) -> int:

@@ -284,8 +284,10 @@ class SimulatedDisk(PosixDisk):
         target.mkdir()
         chance = random.Random(keep)
         self._write(self._folders[self.root], target, keep, chance)
-        for path in self.root.glob("catalog.*"):
-            shutil.copyfile(path, target / path.name)
+        for path in self.root.rglob("catalog.*"):
+            copy = target / path.relative_to(self.root)
+            if copy.parent.is_dir():
+                shutil.copyfile(path, copy)
 
     def _write(self, folder: Folder, target: Path, keep: Keep, chance: random.Random) -> None:
         for name, node in survived(folder, keep, chance).items():

@@ -1,15 +1,33 @@
 """Backups: consistent, verified, and another history once somebody appends to them."""
 
+import errno
+import itertools
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import auditkit as ak
 from auditkit.api import Trail
+from auditkit.disk.durable import PosixDisk
+from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError, TrailExistsError
+from auditkit.opening import open_trail
 from auditkit.queue.dead_letters import read_letters
+from auditkit.store.catalog import copy_catalog, read_catalog
 from auditkit.write import extend
+from tests.oracle import read_trail
+from tests.simulated_disk import Crash, Fault, Keep, Kind, SimulatedDisk
+
+IMAGES: tuple[Keep, ...] = ("lost", "kept", "mixed 0")
 
 
 @pytest.fixture
@@ -118,3 +136,115 @@ def test_copies_of_a_busy_trail_are_whole(trail: Trail, tmp_path: Path) -> None:
         assert sorted(copy.range()["seq"]) == list(range(copy.end_seq))
         with copy:
             assert copy.append(action="next").wait() == copy.end_seq - 1
+
+
+def test_a_writer_that_died_leaves_a_trail_that_can_be_copied(used: Trail, tmp_path: Path) -> None:
+    """Where a process died inside a transaction, its journal beside the catalog is no damage: the copy is of before it."""
+    died = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE large (data BLOB)")
+for _ in range(50):
+    database.execute("INSERT INTO large VALUES (zeroblob(9000))")
+os._exit(9)
+"""
+    opened, catalog = ak.open(used.path), used.core.layout.catalog
+    expected = opened.range()
+
+    def die() -> None:
+        subprocess.run([sys.executable, "-c", died, str(catalog)], check=False)
+        assert catalog.with_name("catalog.sqlite-journal").stat().st_size
+
+    die()
+    copy_catalog(catalog, tmp_path / "catalog.sqlite")
+    assert read_catalog(tmp_path / "catalog.sqlite") == read_catalog(catalog)
+    die()
+    ak.backup(opened, tmp_path / "copy")
+    assert ak.open(tmp_path / "copy").range().equals(expected)
+
+
+class WatchedDisk(PosixDisk):
+    """A disk that notes what was created on it, and the largest piece that was read or written at once."""
+
+    def __init__(self) -> None:
+        self.created: set[Path] = set()
+        self.largest = 0
+
+    def open(self, path: Path, *, write: bool = False, create_mode: int | None = None) -> int:
+        """Note what is created."""
+        if create_mode is not None:
+            self.created.add(path)
+        return super().open(path, write=write, create_mode=create_mode)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Note the new name."""
+        self.created.add(target)
+        super().rename(source, target)
+
+    def read(self, fd: int, count: int, offset: int) -> bytes:
+        """Note how much is read."""
+        found = super().read(fd, count, offset)
+        self.largest = max(self.largest, len(found))
+        return found
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        """Note how much is written."""
+        self.largest = max(self.largest, len(data))
+        super().write(fd, data, offset)
+
+
+def test_files_are_copied_in_bounded_pieces_through_the_trails_disk(trail: Trail, tmp_path: Path) -> None:
+    """However large a segment or a file of dead letters is, a piece of it is in memory; and nothing goes round the disk."""
+    noise = random.Random(7)
+    trail.extend([{"action": "a", "attrs": {"x": noise.randbytes(400_000).hex()}} for _ in range(8)]).wait()
+    trail.extend([{"bad": "x" * 900_000}] * 3, on_invalid="dead-letter").wait()
+    trail.flush()
+    (row,) = trail.view.snapshot().catalog.segments
+    assert row.size_bytes > 3 << 20
+    disk = WatchedDisk()
+    with ak.open(trail.path) as reader:
+        reader.core.disk = disk
+        ak.backup(reader, tmp_path / "copy")
+    assert disk.largest <= 1 << 20
+    assert {path for path in (tmp_path / "copy").rglob("*") if path.is_file()} <= disk.created
+    assert ak.open(tmp_path / "copy").range().equals(trail.range())
+    assert list(read_letters(Layout(tmp_path / "copy"))) == list(read_letters(trail.core.layout))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in memory, where there is one."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize("kind", ["before", "torn", "failed"])
+def test_a_copy_that_dies_anywhere_is_no_trail_or_a_whole_one(used: Trail, folder: Path, kind: Kind) -> None:
+    """Whatever operation of a copy is its last, torn or failed: what a crash leaves opens whole, or not at all."""
+    used.core.active_queue().rotate()
+    expected = used.range().rows()
+    begun, copies = folder / "begun", iter(range(1 << 30))
+    outcomes = set()
+    for at in itertools.count():
+        shutil.copytree(used.path, begun / "audit")
+        disk = SimulatedDisk(begun, Fault(at, kind, errno.EIO))
+        trail = open_trail(begun / "audit", disk=disk, maintain=False)
+        with suppress(Crash, OSError):
+            ak.backup(trail, begun / "copy")
+        reached = len(disk.log) > at
+        for keep in IMAGES:
+            image = folder / f"image{next(copies)}"
+            disk.image(image, keep)
+            if (image / "copy" / "catalog.sqlite").exists():
+                read_trail(image / "copy")
+                assert ak.open(image / "copy").range().rows() == expected
+            outcomes.add((image / "copy" / "catalog.sqlite").exists())
+            shutil.rmtree(image)
+        shutil.rmtree(begun)
+        if not reached:
+            break
+    assert at > 40
+    assert outcomes == {False, True}

@@ -18,7 +18,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -66,6 +66,7 @@ _TICK_NS = 2_500_000_000
 
 _Stamp = tuple[int, int, int, int, int]
 _T = TypeVar("_T", bound=Struct)
+_Read = TypeVar("_Read")
 
 
 class CurrentCatalog:
@@ -120,23 +121,15 @@ def read_catalog(path: Path) -> CatalogView:
     back if this process may write, and a private copy is read if not.  Raises `CorruptionError`, `FormatError`
     or `LockedError`.
     """
-    try:
-        with _explained(path, reading=True):
-            return _view(path, f"{path.absolute().as_uri()}?mode=ro")
-    except _HotJournalError:
-        pass
-    try:
-        with _explained(path, reading=True):
-            return _view(path, f"{path.absolute().as_uri()}?mode=rw")
-    except _HotJournalError:
-        pass
-    with tempfile.TemporaryDirectory(prefix="auditkit-") as folder:
-        copy = Path(folder) / path.name
-        for name in (path.name, path.name + "-journal"):
-            if (path.parent / name).exists():
-                shutil.copyfile(path.parent / name, copy.with_name(name))
-        with _explained(path):
-            return _view(path, f"{copy.as_uri()}?mode=rw")
+    return _reading(path, lambda uri: _view(path, uri))
+
+
+def copy_catalog(source: Path, target: Path) -> None:
+    """Copy the database as of one moment, while other processes may write to it; the copy is durable on return.
+
+    Reads as `read_catalog` does.
+    """
+    _reading(source, lambda uri: _copy(uri, target))
 
 
 def change_catalog(path: Path, change: CatalogChange) -> None:
@@ -215,16 +208,30 @@ def refuse_unknown_features(path: Path, catalog: CatalogView) -> None:
         raise error
 
 
-def copy_catalog(source: Path, target: Path) -> None:
-    """Copy the database as of one moment, while others may write to it; the copy is not synced."""
-    with _explained(source):
-        reader = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        writer = sqlite3.connect(target)
+def _reading(path: Path, read: Callable[[str], _Read]) -> _Read:
+    """Call `read` with the address of a database that reads: this one, or a private copy of it and its journal."""
+    for mode in ("ro", "rw"):
         try:
-            reader.backup(writer)
-        finally:
-            reader.close()
-            writer.close()
+            with _explained(path, reading=True):
+                return read(f"{path.absolute().as_uri()}?mode={mode}")
+        except _HotJournalError:
+            continue
+    with tempfile.TemporaryDirectory(prefix="auditkit-") as folder:
+        copy = Path(folder) / path.name
+        for name in (path.name, path.name + "-journal"):
+            if (path.parent / name).exists():
+                shutil.copyfile(path.parent / name, copy.with_name(name))
+        with _explained(path):
+            return read(f"{copy.as_uri()}?mode=rw")
+
+
+def _copy(uri: str, target: Path) -> None:
+    with (
+        closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as reader,
+        closing(sqlite3.connect(target)) as writer,
+    ):
+        writer.execute("PRAGMA synchronous = EXTRA")
+        reader.backup(writer)
 
 
 class _HotJournalError(Exception):

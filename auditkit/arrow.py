@@ -53,7 +53,7 @@ def text_of(texts: pa.Array) -> tuple[Numbers, pa.Buffer | None]:
 
 
 def is_ascii(texts: pa.Array) -> bool:
-    """Say whether some strings are ASCII throughout, from one look at all their bytes."""
+    """Return whether some strings are ASCII throughout, from one look at all their bytes."""
     if not len(texts):
         return True
     ends, data = text_of(texts)

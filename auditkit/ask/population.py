@@ -100,21 +100,21 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
         ]
     )
     counted = counts.row(0, named=True)
-    stones = [
-        stone
-        for stone in snapshot.catalog.tombstones
-        if stone.first_seq < snapshot.as_of and window.overlaps(stone.min_ts_us, stone.max_ts_us)
+    tombstones = [
+        tombstone
+        for tombstone in snapshot.catalog.tombstones
+        if tombstone.first_seq < snapshot.as_of and window.overlaps(tombstone.min_ts_us, tombstone.max_ts_us)
     ]
     # A prune notes itself as an event; a view that ends before that event is of the time before it.
-    pruned = sum(stone.rows for stone in stones if stone.end_seq < snapshot.as_of)
-    expired = counted.pop("expired") + sum(stone.rows for stone in stones) - pruned
+    pruned = sum(tombstone.rows for tombstone in tombstones if tombstone.end_seq < snapshot.as_of)
+    expired = counted.pop("expired") + sum(tombstone.rows for tombstone in tombstones) - pruned
     return Population(
         window=window,
         as_of=snapshot.as_of,
         accepted=counted["shown"] + counted["filtered"] + expired + counted["own"] + pruned,
         expired=expired,
         pruned=pruned,
-        exact=all(_inside(stone, window, snapshot.as_of) for stone in stones),
+        exact=all(_inside(tombstone, window, snapshot.as_of) for tombstone in tombstones),
         dead_letters=count_waiting(view.core),
         missing=_missing(view, snapshot),
         horizon=None if snapshot.horizon_us is None else from_us(snapshot.horizon_us),
@@ -160,9 +160,13 @@ def _stored(view: View, snapshot: Snapshot, window: TimeRange) -> pl.LazyFrame:
     )
 
 
-def _inside(stone: TombstoneRow, window: TimeRange, as_of: int) -> bool:
+def _inside(tombstone: TombstoneRow, window: TimeRange, as_of: int) -> bool:
     """Say whether all events of a tombstone are events of the window before `as_of`."""
-    return window.contains(stone.min_ts_us) and window.contains(stone.max_ts_us) and stone.last_seq < as_of
+    return (
+        window.contains(tombstone.min_ts_us)
+        and window.contains(tombstone.max_ts_us)
+        and tombstone.last_seq < as_of
+    )
 
 
 def _silent(
@@ -188,9 +192,9 @@ def _silent(
 def _missing(view: View, snapshot: Snapshot) -> int | None:
     """Count the seqs before `as_of` that nothing accounts for; segments are read only where they reach beyond it."""
     as_of, catalog = snapshot.as_of, snapshot.catalog
-    if any(stone.first_seq < as_of <= stone.last_seq for stone in catalog.tombstones):
+    if any(tombstone.first_seq < as_of <= tombstone.last_seq for tombstone in catalog.tombstones):
         return None
-    removed = sum(stone.rows for stone in catalog.tombstones if stone.last_seq < as_of)
+    removed = sum(tombstone.rows for tombstone in catalog.tombstones if tombstone.last_seq < as_of)
     if any(row.first_seq < as_of <= row.last_seq for row in catalog.segments):
         held = int(_stored(view, snapshot, EVERYTHING).select(pl.len()).collect().item())
     else:

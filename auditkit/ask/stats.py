@@ -75,16 +75,16 @@ def _segments(snapshot: Snapshot, width: Width) -> SegmentStats:
 
 def _retention(snapshot: Snapshot) -> RetentionStats:
     plan = plan_whole(snapshot)
-    stones = snapshot.catalog.tombstones
+    tombstones = snapshot.catalog.tombstones
     return RetentionStats(
         policy=plan.policy,
         horizon=plan.horizon,
         cutoff=plan.cutoff,
         prunable=sum(segment.expired for segment in plan.segments),
         waits_for_hand=waits_for_hand(snapshot),
-        pruned=sum(stone.rows for stone in stones),
-        tombstones=len(stones),
-        last_prune=from_us(max(stone.pruned_us for stone in stones)) if stones else None,
+        pruned=sum(tombstone.rows for tombstone in tombstones),
+        tombstones=len(tombstones),
+        last_prune=from_us(max(tombstone.pruned_us for tombstone in tombstones)) if tombstones else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Empty buckets: rows for the stretches of time in which nothing happened."""
+"""Empty buckets: rows for the times in which nothing happened."""
 
 from collections.abc import Sequence
 from enum import Enum

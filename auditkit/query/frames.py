@@ -152,7 +152,9 @@ def range_columns(schema: pl.Schema, columns: str | Sequence[str] | None, limit:
     """Return the expressions of a range's columns; refuse names that do not exist, and a limit that is none."""
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidQueryError("limit", limit, "is not a number of events")
-    names = [columns] if isinstance(columns, str) else schema.names() if columns is None else list(columns)
+    if columns is None:
+        return [pl.col(name) for name in schema]
+    names = [columns] if isinstance(columns, str) else columns
     return [column(name, schema, argument="columns") for name in names]
 
 

@@ -1,4 +1,4 @@
-"""Filters: for each record batch of a segment and a few columns of text, which values are certainly not in it.
+"""Bloom filters: for each record batch of a segment and a few columns of text, which values are certainly not in it.
 
 Bloom filters of eight bits per distinct value, of which about two in a hundred answer "perhaps" for a value that is not
 there.  They lie in the segment's footer, as ASCII: seven bits to a byte.  The hash is part of the format: it looks at the

@@ -235,7 +235,7 @@ def _copy(uri: str, target: Path) -> None:
 
 
 class _HotJournalError(Exception):
-    """A dead writer's transaction waits for somebody who may write."""
+    """A dead writer's transaction waits to be rolled back by a process that may write."""
 
 
 @contextmanager

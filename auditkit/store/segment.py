@@ -28,7 +28,7 @@ from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.bloom import pack_filters
 from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
 from auditkit.store.records import BATCH, MOST_COMBINATIONS, MOST_COMBINATIONS_CHARACTERS, SegmentRow
-from auditkit.store.time_index import pack_marks
+from auditkit.store.time_index import pack_time_index
 from auditkit.timerange import Width, partition_name, partition_start
 
 BATCH_ROWS = 4_096
@@ -38,7 +38,7 @@ _MAGIC_BYTES = 8
 _OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
 _AHEAD = 2
 _TEMPORARY = f"new{TEMPORARY_SUFFIX}"
-"""Whoever writes into a partition holds the maintenance lock."""
+"""One writer at a time: the maintenance lock is held."""
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
 
@@ -78,7 +78,7 @@ def as_table(events: pl.DataFrame, schema: EventSchema) -> pa.Table:
 def encode_segments(layout: Layout, events: pa.Table, width: Width) -> Iterator[Encoded]:
     """Yield the segments of a table (text of any layout, in the order of seq), one per partition, oldest first.
 
-    Encoding runs ahead of whoever takes them, on threads of its own and by `_AHEAD` segments at most; few events are
+    Encoding runs ahead of the consumer, on threads of its own and by `_AHEAD` segments at most; few events are
     encoded when they are asked for, sooner than threads start.
     """
     with ThreadPoolExecutor(_AHEAD, thread_name_prefix="auditkit-encode") as pool:
@@ -102,7 +102,7 @@ def encode_segment(layout: Layout, partition: str, events: pa.Table) -> Encoded:
 def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[Encoded]) -> list[SegmentRow]:
     """Write segments to disk and return the rows that will name them.
 
-    On return each file is durable under its final name and counts for nobody until the catalog names it.  If it
+    On return each file is durable under its final name, and does not count until the catalog names it.  If it
     raises, leftovers may remain that the next holder of the maintenance lock removes.
     """
     rows = []
@@ -248,7 +248,7 @@ def _row(layout: Layout, partition: str, columns: _Columns, file: _File) -> Segm
         producers_max_recorded_us=int(recorded[others].max()) if len(others) else None,
         size_bytes=len(file.data),
         sha256=digest,
-        time_index=pack_marks(stamps),
+        time_index=pack_time_index(stamps),
         empty_columns=_empty_columns(columns),
         combinations=_combinations([columns[name] for name in ("action", "source", "outcome")]),
         **_parts(file, stamps, seqs),

@@ -61,7 +61,7 @@ class SnapshotReader(Struct, frozen=True):
             newest=newest,
             policy=policy,
             expiry=Expiry(policy.cutoff_us(horizon_us(newest))),
-            doubt=_doubt(catalog, as_of, newest, policy),
+            uncertain=_uncertain(catalog, as_of, newest, policy),
             policies=policies,
             moments=moments,
             allow_pruned=allow_pruned,
@@ -94,30 +94,28 @@ class SnapshotReader(Struct, frozen=True):
             if flush is None
             else Newest(ts_us=flush.newest_ts_us, recorded_us=flush.newest_recorded_us)
         )
-        for stone in catalog.tombstones:
-            if known <= stone.last_seq < as_of:
-                newest = newest.joined(_newest_pruned(stone))
+        for tombstone in catalog.tombstones:
+            if known <= tombstone.last_seq < as_of:
+                newest = newest.joined(_newest_pruned(tombstone))
         if known == as_of:
             return newest
         return newest.joined(
-            newest_of(self._seqs(catalog, tail, known, as_of, ("seq", "ts", "recorded", "source")))
+            newest_of(self._stored(catalog, tail, known, as_of, ("seq", "ts", "recorded", "source")))
         )
 
-    def _seqs(
+    def _stored(
         self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int, columns: Sequence[str]
     ) -> pl.DataFrame:
-        """Return columns of the events with seqs `[first, end)` that are on disk, whatever retention says of them.
+        """Return columns of the events with seqs `[first, end)` that are on disk, expired or not.
 
         The tail, which ends with them, is all there is where no segment has any.
         """
-        rows = [row for row in catalog.segments if row.last_seq >= first and row.first_seq < end]
-        if not rows:
+        seen = Visibility(first_seq=first, as_of=end, expiry=Expiry(None), own=True)
+        plan = everything(catalog.segments, columns, seen)
+        if not plan.ranges:
             return tail
-        seen = Visibility(as_of=end, expiry=Expiry(None), own=True)
-        plan = everything(rows, columns, seen)
         found = [one for events in execute(plan, self.files, plan.ranges) for one in events]
-        frames = [frame_of(found)] if found else []
-        return pl.concat([*frames, text_out(tail.select(columns))]).filter(pl.col("seq") >= first)
+        return pl.concat([*([frame_of(found)] if found else []), text_out(tail.select(columns))])
 
     def accepted_us(self, snapshot: Snapshot) -> int | None:
         """Return when the last event of a snapshot was accepted, `None` where there is none.
@@ -129,12 +127,12 @@ class SnapshotReader(Struct, frozen=True):
         first = 0 if flush is None else flush.end_seq
         if flush is not None and first == snapshot.as_of:
             return flush.last_recorded_us
-        recent = self._seqs(snapshot.catalog, snapshot.tail, first, snapshot.as_of, ("seq", "recorded"))
+        recent = self._stored(snapshot.catalog, snapshot.tail, first, snapshot.as_of, ("seq", "recorded"))
         newest, last = recent.select(pl.col("recorded").to_physical().max(), pl.col("seq").max()).row(0)
         if last != snapshot.as_of - 1 and not snapshot.allow_pruned:
-            for stone in snapshot.catalog.tombstones:
-                if stone.first_seq < snapshot.as_of <= stone.last_seq:
-                    raise pruned_error(stone, snapshot.as_of)
+            for tombstone in snapshot.catalog.tombstones:
+                if tombstone.first_seq < snapshot.as_of <= tombstone.last_seq:
+                    raise pruned_error(tombstone, snapshot.as_of)
         return newest if newest is not None or flush is None else flush.last_recorded_us
 
 
@@ -148,21 +146,21 @@ def _control_events(
     )
 
 
-def _newest_pruned(stone: TombstoneRow) -> Newest:
-    return Newest(ts_us=stone.max_ts_us, recorded_us=stone.max_recorded_us)
+def _newest_pruned(tombstone: TombstoneRow) -> Newest:
+    return Newest(ts_us=tombstone.max_ts_us, recorded_us=tombstone.max_recorded_us)
 
 
-def _doubt(catalog: CatalogView, as_of: int, newest: Newest, policy: Policy) -> TombstoneRow | None:
+def _uncertain(catalog: CatalogView, as_of: int, newest: Newest, policy: Policy) -> TombstoneRow | None:
     """Return a record of pruned events, some of them before `as_of`, that may have expired others; `None` if none.
 
     Which of them were before it is not known any more; the newest of them may have been, or not.
     """
     least = policy.cutoff_us(horizon_us(newest))
-    for stone in catalog.tombstones:
-        if stone.first_seq < as_of <= stone.last_seq:
-            most = policy.cutoff_us(horizon_us(newest.joined(_newest_pruned(stone))))
+    for tombstone in catalog.tombstones:
+        if tombstone.first_seq < as_of <= tombstone.last_seq:
+            most = policy.cutoff_us(horizon_us(newest.joined(_newest_pruned(tombstone))))
             if most != least:
-                return stone
+                return tombstone
     return None
 
 

@@ -11,14 +11,13 @@ from typing import TypeVar
 import msgspec
 import polars as pl
 from msgspec import Struct
-from msgspec.structs import replace
 
 from auditkit.errors import AuditError, CorruptionError, PrunedError
 from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
 from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
-from auditkit.store.records import CatalogView, MomentRow, PolicyRow, SegmentRow, TombstoneRow
+from auditkit.store.records import CatalogView, MomentRow, PolicyRow, TombstoneRow
 from auditkit.timerange import TimeRange, from_us
 
 POLICY_SET = "retention.set"
@@ -44,7 +43,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """Which events the policy no longer keeps at the horizon."""
     policies: Sequence[PolicyRow]
     moments: Sequence[MomentRow]
-    doubt: TombstoneRow | None
+    uncertain: TombstoneRow | None
     """Pruned events because of which it is not known any more what had expired by then."""
     allow_pruned: bool
 
@@ -63,23 +62,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         """The exclusive end of the committed seqs, whatever `as_of` is."""
         return max(self.queue.end_seq, self.catalog.flushed_seq)
 
-    def segments(self, window: TimeRange) -> list[SegmentRow]:
-        """Return the live segments that may hold visible events of `window`."""
-        return [
-            row
+    def span(self, window: TimeRange) -> TimeRange:
+        """Return where all events lie that `window` may show: a range that the catalog and the tail know of."""
+        bounds = [
+            (row.min_ts_us, row.max_ts_us)
             for row in self.catalog.segments
             if row.first_seq < self.as_of and window.overlaps(row.min_ts_us, row.max_ts_us)
         ]
-
-    def of_seqs(self, first: int, end: int) -> "Snapshot":
-        """Return the snapshot with those segments only that may hold seqs of `[first, end)`."""
-        rows = [row for row in self.catalog.segments if row.last_seq >= first and row.first_seq < end]
-        return replace(self, catalog=replace(self.catalog, segments=rows))
-
-    def span(self, window: TimeRange) -> TimeRange:
-        """Return where all events lie that `window` may show: a range that the catalog and the tail know of."""
-        rows = self.segments(window)
-        bounds = [(row.min_ts_us, row.max_ts_us) for row in rows]
         if self.tail.height:
             stamps = self.tail.get_column("ts").to_physical()
             bounds.append((stamps.min(), stamps.max()))  # type: ignore[arg-type]
@@ -100,17 +89,17 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         """Raise `PrunedError` where events that this view would show were pruned after it."""
         if self.allow_pruned:
             return
-        if self.doubt is not None:
-            raise pruned_error(self.doubt, self.as_of)
+        if self.uncertain is not None:
+            raise pruned_error(self.uncertain, self.as_of)
         cutoff = self.cutoff_us
-        for stone in self.catalog.tombstones:
-            oldest_us = stone.min_ts_us if cutoff is None else max(stone.min_ts_us, cutoff)
+        for tombstone in self.catalog.tombstones:
+            oldest_us = tombstone.min_ts_us if cutoff is None else max(tombstone.min_ts_us, cutoff)
             if (
-                stone.end_seq > self.as_of > stone.first_seq
-                and oldest_us <= stone.max_ts_us
-                and window.overlaps(oldest_us, stone.max_ts_us)
+                tombstone.end_seq > self.as_of > tombstone.first_seq
+                and oldest_us <= tombstone.max_ts_us
+                and window.overlaps(oldest_us, tombstone.max_ts_us)
             ):
-                raise pruned_error(stone, self.as_of)
+                raise pruned_error(tombstone, self.as_of)
 
 
 def retrying(ask: Callable[[], _T]) -> _T:
@@ -165,12 +154,12 @@ def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]
     return policies, moments
 
 
-def pruned_error(stone: TombstoneRow, as_of: int) -> PrunedError:
+def pruned_error(tombstone: TombstoneRow, as_of: int) -> PrunedError:
     """Return the error that names what a view of `as_of` would need."""
     error = PrunedError(
-        f"seqs {stone.first_seq} to {stone.last_seq} were pruned after seq {as_of} "
-        f"({stone.rows} events, {stone.policy}, on {from_us(stone.pruned_us):%Y-%m-%d})",
-        tombstone=stone.path,
+        f"seqs {tombstone.first_seq} to {tombstone.last_seq} were pruned after seq {as_of} "
+        f"({tombstone.rows} events, {tombstone.policy}, on {from_us(tombstone.pruned_us):%Y-%m-%d})",
+        tombstone=tombstone.path,
     )
     error.add_note("ask for a window without them, or pass allow_pruned=True to see what is left")
     return error

@@ -62,7 +62,7 @@ class RetentionStats:
     prunable: int
     """Events in segments that `prune()` would remove now."""
     waits_for_hand: bool
-    """True where they stay until somebody prunes by hand, because the horizon jumped."""
+    """True where they stay until a prune by hand, because the horizon jumped."""
     pruned: int
     tombstones: int
     last_prune: datetime | None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditkit.api import Trail
-from auditkit.store.time_index import QUARTER_US, pack_marks, positions_of
+from auditkit.store.time_index import QUARTER_US, pack_time_index, positions_of
 
 INSTANTS = st.lists(st.integers(-3 * QUARTER_US, 300 * QUARTER_US), min_size=1, max_size=50)
 
@@ -23,9 +23,9 @@ def filled(trail: Trail, instants: list[datetime]) -> Trail:
 
 
 @given(instants=INSTANTS)
-def test_marks_take_six_bytes_for_each_quarter_with_events(instants: list[int]) -> None:
+def test_the_index_takes_six_bytes_for_each_quarter_with_events(instants: list[int]) -> None:
     """As many marks are kept as there are different quarters, before 1970 too."""
-    packed = pack_marks(np.sort(np.array(instants)))
+    packed = pack_time_index(np.sort(np.array(instants)))
     assert len(packed) == 6 * len({instant // QUARTER_US for instant in instants})
 
 

@@ -32,6 +32,8 @@ from tests.fakes import ManualClock
 from tests.oracle import Stored, read_trail
 from tests.simulated_disk import MUTATING, Fault, Keep, Kind, SimulatedDisk
 
+pytestmark = pytest.mark.timeout(900)  # seconds: each test is a table of its own
+
 IMAGES: dict[Kind, tuple[Keep, ...]] = {
     "before": ("lost", "kept", "first"),
     "applied": ("lost", "kept"),

@@ -36,6 +36,8 @@ from auditkit.write import extend
 from tests.fakes import FailingDisk, ManualClock
 from tests.oracle import read_trail
 
+pytestmark = pytest.mark.timeout(900)  # seconds: each test is a table of its own
+
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 KEEP_US = 2 * DAY_US

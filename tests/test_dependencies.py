@@ -1,0 +1,72 @@
+"""What `pyproject.toml` says the package needs is what its modules import."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "auditkit"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OWN = {
+    "auditkit",
+    "_auditkit_hook",
+    "sitecustomize",
+}  # the last two are the recorder's, in the recorded program
+REPORT = ("charts", "reporting")
+"""The folders that need the extra `report`."""
+
+
+def normal(requirement: str) -> str:
+    """Return the name of a requirement or distribution as PyPI compares names."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[ \[<>=!~;]", requirement)[0]).lower()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the top-level packages that a module imports by name, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+BASE = {normal(each) for each in PROJECT["dependencies"]}
+EXTRAS = {
+    name: {normal(each) for each in needed} for name, needed in PROJECT["optional-dependencies"].items()
+}
+KNOWN = packages_distributions()
+FOUND = {
+    path: {name for name in imported(path) if name not in sys.stdlib_module_names and name not in OWN}
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def distributions(names: set[str]) -> set[str]:
+    """Return the distributions that bring these top-level packages."""
+    return {normal(each) for name in names for each in KNOWN.get(name, [name])}
+
+
+def test_every_import_is_declared() -> None:
+    """A module imports only packages that its extra, or the base, names itself."""
+    undeclared = {}
+    for path, names in FOUND.items():
+        declared = BASE | (EXTRAS["report"] if path.relative_to(PACKAGE).parts[0] in REPORT else set())
+        if missing := {name for name in names if not distributions({name}) & declared}:
+            undeclared[str(path.relative_to(PACKAGE))] = missing
+    assert undeclared == {}
+
+
+def test_every_dependency_of_the_base_is_imported() -> None:
+    """The base names nothing that no module imports."""
+    assert distributions({name for names in FOUND.values() for name in names}) >= BASE
+
+
+def test_tools_of_the_checks_are_declared() -> None:
+    """What `.ci/run` calls is in the extra `test`."""
+    tools = set(re.findall(r"\.venv/bin/(\w+)", (ROOT / ".ci" / "run").read_text())) - {"pip"}
+    assert {"ruff", "mypy"} <= tools <= EXTRAS["test"] | {"pytest"}
+    assert "pytest-timeout" in EXTRAS["test"]

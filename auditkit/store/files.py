@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -48,16 +49,25 @@ class SegmentFiles(Struct, frozen=True):
     checked: dict[_Key, bytearray] = field(default_factory=dict)
     """A flag for each part of a file; guarded by `lock`, as are the next two."""
     recent: OrderedDict[_Key, "OpenSegment"] = field(default_factory=OrderedDict)
+    opened: WeakValueDictionary[str, "OpenSegment"] = field(default_factory=WeakValueDictionary)
+    """All that are open by path, kept by this object or by their readers alone; guarded by `lock`."""
     misses: Iterator[int] = field(default_factory=count)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, row: SegmentRow) -> "OpenSegment":
         """Open a segment, which stays readable for as long as it is held, removed or not.
 
-        Raises `FileNotFoundError` where it is gone and `CorruptionError` where its size is wrong.
+        Raises `FileNotFoundError` where it is gone and not held, and `CorruptionError` where its size is wrong.
         """
-        path = check_presence(self.layout, row)
-        status = path.stat()
+        try:
+            path = check_presence(self.layout, row)
+            status = path.stat()
+        except FileNotFoundError:
+            with self.lock:
+                open_still = self.opened.get(row.path)
+            if open_still is None:
+                raise
+            return open_still
         key = (row.path, status.st_ino, status.st_mtime_ns)
         with self.lock:
             segment = self.recent.get(key)
@@ -66,6 +76,7 @@ class SegmentFiles(Struct, frozen=True):
                 empty = frozenset(msgspec.json.decode(row.empty_columns, type=list[str]))
                 file = pa.OSFile(str(path))
                 segment = OpenSegment(path=path, row=row, empty=empty, file=file, checked=flags)
+                self.opened[row.path] = segment
                 self._keep(key, segment)
             else:
                 self.recent.move_to_end(key)
@@ -119,7 +130,7 @@ def check_presence(layout: Layout, row: SegmentRow) -> Path:
     return path
 
 
-class OpenSegment(Struct, frozen=True, kw_only=True, eq=False):
+class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     """An open segment file; what it returns was checked."""
 
     path: Path

@@ -5,12 +5,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 
+import polars as pl
 import pytest
 
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import ClosedError
+from auditkit.timerange import EVERYTHING
+from auditkit.trail.events import frames, plan_events
+from tests.fakes import ManualClock
 
 
 def held(root: Path) -> list[str]:
@@ -68,3 +73,33 @@ def test_a_closed_trail_holds_no_file(make_trail: Callable[..., Trail], writes: 
     assert held(made.path) == []
     with pytest.raises(ClosedError):
         view.range()
+
+
+def test_a_prune_takes_no_file_from_a_reader(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """Events that are being read when another process prunes them are read to the end, by every way of reading."""
+    trail = make_trail(retention="30d")
+    for day in range(1, 21):
+        trail.extend([{"action": "a", "ts": datetime(2026, 11, day, tzinfo=UTC)}] * 3_000)
+        trail.flush()
+    reader = ak.open(trail.path)
+    snapshot, files = reader.view.snapshot(), reader.core.source.files
+    plan = plan_events(snapshot, EVERYTHING, snapshot.visibility(own=False), ["seq", "ts"])
+    reading = frames(files, snapshot, plan)
+    rows = next(reading).height
+    frame = reader.scan()
+    pruned, lock = list[int](), Lock()
+
+    def prune(events: pl.DataFrame) -> pl.DataFrame:
+        with lock:  # Polars may call this in several threads
+            if pruned:
+                return events
+            clock.advance(days=300)
+            trail.append(action="later").wait()
+            pruned.append(trail.prune().events)
+        return events
+
+    assert frame.map_batches(prune, streamable=True).collect().height == 60_000
+    assert pruned == [60_000]
+    assert rows + sum(one.height for one in reading) == 60_000
+    with pytest.raises(FileNotFoundError):
+        list(frames(ak.open(trail.path).core.source.files, snapshot, plan))

@@ -424,7 +424,8 @@ class Trail:
     def maintain(self, *, now: datetime | None = None, compact: bool = False) -> MaintainSummary:
         """Do what is due: flush what is queued, prune what is expired, and merge small segments.
 
-        Segments are merged in partitions that have eight small ones or more.
+        Small segments are merged in a partition that has eight or more of them, and once the horizon has left a partition
+        behind, into as few files as it fills.
 
         Parameters
         ----------

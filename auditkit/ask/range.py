@@ -6,7 +6,7 @@ import polars as pl
 
 from auditkit import query as questions
 from auditkit.ask.scan import scanned
-from auditkit.query import range_columns
+from auditkit.query.frames import range_columns
 from auditkit.timerange import EVERYTHING
 from auditkit.trail.events import in_order, plan_events
 from auditkit.trail.snapshot import retrying

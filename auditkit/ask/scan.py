@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from auditkit.query import kept
+from auditkit.query.frames import kept
 from auditkit.timerange import TimeRange
 from auditkit.trail.events import lazy
 from auditkit.trail.snapshot import Snapshot

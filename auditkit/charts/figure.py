@@ -151,6 +151,12 @@ class Figure:
         -------
         dict
             Title and theme included, as version 5 of Vega-Lite reads it.
+
+        Examples
+        --------
+        >>> from auditkit import charts
+        >>> charts.top(pl.DataFrame({"actor": ["ann"], "count": [3]}), "actor").to_dict()["description"]
+        'Top actor: ann 3.'
         """
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v5.json",

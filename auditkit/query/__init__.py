@@ -8,7 +8,6 @@ from auditkit.query.aggregates import Aggregations
 from auditkit.query.answers import downsample, group_by, range  # noqa: A004 -- the question's name, here and on a trail
 from auditkit.query.comparison import compare
 from auditkit.query.filling import UNFILLED, Fill
-from auditkit.query.frames import in_range, kept, limited, range_columns, text_out
 from auditkit.query.keys import By
 from auditkit.query.session import sessions
 from auditkit.query.sightings import first_seen
@@ -23,12 +22,7 @@ __all__ = [
     "downsample",
     "first_seen",
     "group_by",
-    "in_range",
-    "kept",
-    "limited",
     "range",
-    "range_columns",
     "sessions",
-    "text_out",
     "to_csv",
 ]

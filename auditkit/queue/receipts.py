@@ -95,6 +95,14 @@ class Receipt:
             The events could not be written.
         TimeoutError
             It took longer than `timeout_s`; the receipt stays open.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.append(action="doc.read").wait(timeout_s=10)
+        0
         """
         if not self.done:
             self._committer.settle(self, timeout_s)
@@ -108,13 +116,41 @@ class Receipt:
         return asyncio.to_thread(self.wait).__await__()
 
     def resolve(self, first: int | None, *, duplicates: int = 0) -> None:
-        """Note that the events are durable, the first one at seq `first` (for committers)."""
+        """Note that the events are durable (for committers).
+
+        Parameters
+        ----------
+        first : int or None
+            Seq of the first one; None for an empty input.
+        duplicates : int, default 0
+            How many of the events repeat earlier ones and were not stored again.
+
+        Examples
+        --------
+        >>> receipt = Receipt(None, 2)
+        >>> receipt.resolve(7)
+        >>> receipt
+        <Receipt 2 events, first=7>
+        """
         self._first = first
         self.duplicates = duplicates
         self.done = True
 
     def fail(self, error: BaseException) -> None:
-        """Note that the events are not known to be durable (for committers)."""
+        """Note that the events are not known to be durable (for committers).
+
+        Parameters
+        ----------
+        error : BaseException
+            What `wait` raises from now on.
+
+        Examples
+        --------
+        >>> receipt = Receipt(None, 2)
+        >>> receipt.fail(OSError("no space left on device"))
+        >>> receipt
+        <Receipt 2 events, failed: no space left on device>
+        """
         self._error = error
         self.done = True
 

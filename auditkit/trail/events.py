@@ -13,8 +13,7 @@ from polars.io.plugins import register_io_source
 from auditkit.errors import AuditError, InvalidQueryError
 from auditkit.event import OWN_SOURCE
 from auditkit.memory import available_memory
-from auditkit.query import in_range, text_out
-from auditkit.query.frames import plain_type
+from auditkit.query.frames import in_range, plain_type, text_out
 from auditkit.retention.visibility import IS_OWN, Visibility
 from auditkit.store.files import SegmentFiles, held
 from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of, plan_scan

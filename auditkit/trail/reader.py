@@ -12,7 +12,7 @@ from msgspec import Struct
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
-from auditkit.query import text_out
+from auditkit.query.frames import text_out
 from auditkit.queue.tail import QueueTail, TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy, read_policy

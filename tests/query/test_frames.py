@@ -4,7 +4,7 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 
-from auditkit.query import in_range, kept, limited, text_out
+from auditkit.query.frames import in_range, kept, limited, text_out
 from auditkit.timerange import TimeRange
 
 UTC = pl.Datetime("us", "UTC")

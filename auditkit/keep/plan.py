@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from auditkit.retention.policy import Policy
+from auditkit.retention.visibility import Expiry
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted, size
 from auditkit.timerange import from_us
@@ -107,19 +108,14 @@ def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: in
     The bound is exclusive: an event exactly at the cutoff is kept.  Segments with none but the trail's own events
     are never planned.  The catalog does not tell how many events of a boundary segment are expired: none may be.
     """
-    cutoff = policy.cutoff_us(horizon_us)
-    whole: list[SegmentRow] = []
-    boundary: list[SegmentRow] = []
-    for row in segments:
-        if cutoff is None or row.producers_max_ts_us is None or row.min_ts_us >= cutoff:
-            continue
-        (whole if row.producers_max_ts_us < cutoff else boundary).append(row)
+    expiry = Expiry(policy.cutoff_us(horizon_us))
+    expired = [(expiry.of(row), row) for row in sorted(segments, key=lambda row: row.first_seq)]
     return PrunePlan(
         policy=str(policy),
         horizon=None if horizon_us is None else from_us(horizon_us),
-        cutoff=None if cutoff is None else from_us(cutoff),
-        segments=tuple(_planned(row) for row in sorted(whole, key=lambda row: row.first_seq)),
-        boundary=tuple(_planned(row) for row in sorted(boundary, key=lambda row: row.first_seq)),
+        cutoff=None if expiry.cutoff_us is None else from_us(expiry.cutoff_us),
+        segments=tuple(_planned(row) for part, row in expired if part == "all"),
+        boundary=tuple(_planned(row) for part, row in expired if part == "some"),
     )
 
 

@@ -29,22 +29,22 @@ from auditkit.write.flush import flush, remove_leftovers, write_directly
 from auditkit.write.retry import expire_letters
 
 
-class _Cut(Struct, frozen=True, kw_only=True):
-    """One segment without its expired events: the tombstone for these, and the segment that holds the rest."""
+class _Rewrite(Struct, frozen=True, kw_only=True):
+    """One segment without its expired events: the tombstone of these, and the segment of those that remain, if any do."""
 
     row: SegmentRow
-    stone: TombstoneRow
-    rest: SegmentRow | None
+    tombstone: TombstoneRow
+    remainder: SegmentRow | None
 
     @property
-    def whole(self) -> bool:
-        """Whether no producer's event is left."""
-        return self.rest is None or self.rest.own_rows == self.rest.rows
+    def is_whole(self) -> bool:
+        """Whether no producer's event remains."""
+        return self.remainder is None or self.remainder.own_rows == self.remainder.rows
 
     @property
     def freed_bytes(self) -> int:
         """How many bytes of segments the disk holds less."""
-        return self.row.size_bytes - (0 if self.rest is None else self.rest.size_bytes)
+        return self.row.size_bytes - (0 if self.remainder is None else self.remainder.size_bytes)
 
 
 def record_now(core: Core, now: datetime) -> None:
@@ -67,7 +67,7 @@ def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
 
 
 def plan_prune(core: Core, snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
-    """Say what `prune` would remove, counting what is expired in segments that do not go whole; writes nothing."""
+    """Return what `prune` would remove, counting what is expired in segments that do not go whole; writes nothing."""
     plan = plan_whole(snapshot, now=now)
     if plan.cutoff is None or not plan.boundary:
         return plan
@@ -95,24 +95,27 @@ def prune(
         snapshot = core.source.snapshot()
         remove_leftovers(core, snapshot.catalog)
         current = plan_whole(snapshot)
-        cutoff_us = _cutoff(snapshot, plan)
-        cuts = []
-        if cutoff_us is not None:
+        expiry = _expiry(snapshot, plan)
+        rewrites = []
+        if expiry.cutoff_us is not None:
             rows = _chosen(snapshot, plan or current, exact=exact)
-            cuts = [cut for row in rows if (cut := _cut(core, snapshot, row, cutoff_us)) is not None]
-            replaced = [row.path for row in snapshot.catalog.replaced if exact and row.min_ts_us < cutoff_us]
-            _commit(core, snapshot, cuts, replaced)
-            _remove_files(core, [cut.row.path for cut in cuts], replaced)
+            rewrites = [done for row in rows if (done := _rewrite(core, snapshot, row, expiry)) is not None]
+            replaced = [
+                row.path for row in snapshot.catalog.replaced if exact and not expiry.spares(row.min_ts_us)
+            ]
+            _commit(core, snapshot, rewrites, replaced)
+            pruned = [done.row.path for done in rewrites]
+            _remove_files(core, pruned, replaced)
             core.source.files.forget_others(
-                {row.path for row in snapshot.catalog.segments}.difference(cut.row.path for cut in cuts)
+                {row.path for row in snapshot.catalog.segments}.difference(pruned)
             )
-            expire_letters(core, cutoff_us)
+            expire_letters(core, expiry.cutoff_us)
     return PruneSummary(
         plan=current,
-        events=sum(cut.stone.rows for cut in cuts),
-        segments=sum(cut.whole for cut in cuts),
-        rewritten=sum(not cut.whole for cut in cuts),
-        bytes=sum(cut.freed_bytes for cut in cuts),
+        events=sum(done.tombstone.rows for done in rewrites),
+        segments=sum(done.is_whole for done in rewrites),
+        rewritten=sum(not done.is_whole for done in rewrites),
+        bytes=sum(done.freed_bytes for done in rewrites),
     )
 
 
@@ -134,12 +137,11 @@ def _read(core: Core, row: SegmentRow, columns: Collection[str], visibility: Vis
     return frame_of(found) if found else pl.DataFrame(schema=core.schema.columns).select(columns)
 
 
-def _cutoff(snapshot: Snapshot, plan: PrunePlan | None) -> int | None:
-    """Return the moment before which events go: the earlier one of now's and the plan's."""
-    cutoff = snapshot.cutoff_us
-    if plan is None or cutoff is None:
-        return cutoff
-    return None if plan.cutoff is None else min(cutoff, to_us(plan.cutoff))
+def _expiry(snapshot: Snapshot, plan: PrunePlan | None) -> Expiry:
+    """Return what goes: what is expired now, and with a plan no more than that one says."""
+    if plan is None or snapshot.expiry.cutoff_us is None:
+        return snapshot.expiry
+    return Expiry(None if plan.cutoff is None else min(snapshot.expiry.cutoff_us, to_us(plan.cutoff)))
 
 
 def _chosen(snapshot: Snapshot, plan: PrunePlan, *, exact: bool) -> list[SegmentRow]:
@@ -148,29 +150,28 @@ def _chosen(snapshot: Snapshot, plan: PrunePlan, *, exact: bool) -> list[Segment
     return [row for row in snapshot.catalog.segments if row.path in names]
 
 
-def _cut(core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int) -> _Cut | None:
+def _rewrite(core: Core, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) -> _Rewrite | None:
     """Write a segment anew without its expired events; `None` where there are none."""
-    newest_us = row.producers_max_ts_us
-    if row.own_rows == 0 and newest_us is not None and newest_us < cutoff_us:
-        return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, None), rest=None)
-    expiry = Expiry(cutoff_us)
+    if row.own_rows == 0 and expiry.of(row) == "all":
+        return _Rewrite(row=row, tombstone=_tombstone(core, snapshot, row, expiry, None), remainder=None)
     looked_at = ("seq", "ts", "recorded", "source")
     gone = _read(core, row, looked_at, snapshot.stored).filter(expiry.expression)
     if not gone.height:
         return None
     kept = _read(core, row, list(core.schema.columns), replace(snapshot.stored, expiry=expiry))
-    rest = None
+    remainder = None
     if kept.height:
         encoded = encode_segment(core.layout, row.partition, as_table(kept, core.schema))
-        (rest,) = store_segments(core.disk, core.layout, core.modes, [encoded])
-    return _Cut(row=row, stone=_tombstone(core, snapshot, row, cutoff_us, gone), rest=rest)
+        (remainder,) = store_segments(core.disk, core.layout, core.modes, [encoded])
+    return _Rewrite(row=row, tombstone=_tombstone(core, snapshot, row, expiry, gone), remainder=remainder)
 
 
 def _tombstone(
-    core: Core, snapshot: Snapshot, row: SegmentRow, cutoff_us: int, gone: pl.DataFrame | None
+    core: Core, snapshot: Snapshot, row: SegmentRow, expiry: Expiry, gone: pl.DataFrame | None
 ) -> TombstoneRow:
     """Return the record of the events `gone` from a segment, `None` for all there were."""
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
+    assert expiry.cutoff_us is not None  # noqa: S101 -- nor without a cutoff
     bounds: tuple[Any, ...] = (row.first_seq, row.last_seq, row.rows, row.min_ts_us)
     newest: tuple[Any, ...] = (row.producers_max_ts_us, row.producers_max_recorded_us)
     if gone is not None:
@@ -190,42 +191,42 @@ def _tombstone(
         sha256=row.sha256,
         policy=str(snapshot.policy),
         horizon_us=snapshot.horizon_us,
-        cutoff_us=cutoff_us,
+        cutoff_us=expiry.cutoff_us,
         pruned_us=core.clock.now_us(),
         end_seq=snapshot.as_of,
     )
 
 
-def _commit(core: Core, snapshot: Snapshot, cuts: Sequence[_Cut], replaced: Sequence[str]) -> None:
-    """Let the cuts count, and record them as an event, in one transaction."""
+def _commit(core: Core, snapshot: Snapshot, rewrites: Sequence[_Rewrite], replaced: Sequence[str]) -> None:
+    """Let the rewrites count, and record them as an event, in one transaction."""
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
     change = CatalogChange(
-        add_segments=[cut.rest for cut in cuts if cut.rest is not None],
-        remove_segments=[cut.row.path for cut in cuts],
+        add_segments=[done.remainder for done in rewrites if done.remainder is not None],
+        remove_segments=[done.row.path for done in rewrites],
         forget_replaced=replaced,
         prune_state=PruneStateRow(horizon_us=snapshot.horizon_us),
     )
-    if not cuts:
+    if not rewrites:
         change_catalog(core.layout.catalog, change)
         return
-    stones = [cut.stone for cut in cuts]
+    tombstones = [done.tombstone for done in rewrites]
     attrs = {
-        "events": sum(stone.rows for stone in stones),
-        "segments": sum(cut.whole for cut in cuts),
-        "rewritten": sum(not cut.whole for cut in cuts),
-        "bytes": sum(cut.freed_bytes for cut in cuts),
-        "min_ts_us": min(stone.min_ts_us for stone in stones),
-        "max_ts_us": max(stone.max_ts_us for stone in stones),
+        "events": sum(tombstone.rows for tombstone in tombstones),
+        "segments": sum(done.is_whole for done in rewrites),
+        "rewritten": sum(not done.is_whole for done in rewrites),
+        "bytes": sum(done.freed_bytes for done in rewrites),
+        "min_ts_us": min(tombstone.min_ts_us for tombstone in tombstones),
+        "max_ts_us": max(tombstone.max_ts_us for tombstone in tombstones),
         "policy": str(snapshot.policy),
         "horizon_us": snapshot.horizon_us,
-        "cutoff_us": stones[0].cutoff_us,
+        "cutoff_us": tombstones[0].cutoff_us,
     }
     queue = core.active_queue()
     with queue.locked():
         # Views that end before the record of the prune may be asked for what it removed.
-        stones = [replace(stone, end_seq=queue.next_seq) for stone in stones]
+        tombstones = [replace(tombstone, end_seq=queue.next_seq) for tombstone in tombstones]
         event = as_arrow([own_row(core, PRUNED, attrs)], core.schema)
-        write_directly(core, event, replace(change, tombstones=stones))
+        write_directly(core, event, replace(change, tombstones=tombstones))
 
 
 def _remove_files(core: Core, pruned: Sequence[str], replaced: Sequence[str]) -> None:

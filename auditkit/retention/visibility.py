@@ -47,10 +47,14 @@ class Expiry(Struct, frozen=True):
 
     cutoff_us: int | None
 
+    def spares(self, min_ts_us: int) -> bool:
+        """Return whether nothing is expired among events of which `min_ts_us` is the earliest time."""
+        return self.cutoff_us is None or min_ts_us >= self.cutoff_us
+
     def of(self, extent: Extent) -> Part:
         """Return how many of a segment's producers' events are expired."""
         newest, cutoff = extent.producers_max_ts_us, self.cutoff_us
-        if cutoff is None or newest is None or extent.min_ts_us >= cutoff:
+        if cutoff is None or newest is None or self.spares(extent.min_ts_us):
             return "nothing"
         return "all" if newest < cutoff else "some"
 

@@ -12,6 +12,8 @@ import pytest
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import PrunedError
+from auditkit.store.catalog import change_catalog
+from auditkit.store.records import CatalogChange, ReplacedRow
 from auditkit.timerange import from_us
 from auditkit.write import extend
 from tests.fakes import ManualClock
@@ -188,25 +190,28 @@ def test_replaced_files_go_with_what_is_pruned_from_them(make_trail: Callable[..
     assert from_us(left["min_ts_us"]) == CUTOFF
 
 
-def test_what_is_left_may_be_what_was_merged(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
-    """A prune that brings back, byte for byte and name for name, a file that a compaction replaced does not remove it."""
+def test_a_segment_named_as_a_replaced_one_stays(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """What a prune leaves may be, name for name, a file that a compaction replaced: neither prune nor time removes it."""
     trail = make_trail(maintain=False)
     trail.set_retention("1h")
     trail.append(action="kept", ts=NOW + timedelta(minutes=110)).wait()
     trail.flush()
-    (first,) = (row.path for row in trail.view.snapshot().catalog.segments)
+    (row,) = trail.view.snapshot().catalog.segments
     trail.append(action="expired", ts=NOW + timedelta(minutes=5)).wait()
-    clock.advance(minutes=65)
-    trail.maintain(compact=True)
-    clock.advance(minutes=5)
-    trail.append(action="now").wait()
-    assert trail.prune().events == 1
-    assert first in {row.path for row in trail.view.snapshot().catalog.segments}
-    for _ in range(2):
-        assert trail.range(columns=["action"])["action"].to_list() == ["now", "kept"]
-        clock.advance(minutes=16)
-        trail.maintain()
-        assert expired(stored(trail), NOW + timedelta(minutes=10)).height == 0
+    clock.advance(minutes=70)
+    replaced = ReplacedRow(path=row.path, min_ts_us=row.min_ts_us, replaced_us=clock.us)
+    change_catalog(trail.core.layout.catalog, CatalogChange(replaced=[replaced]))
+    for removed in (1, 0):
+        trail.append(action="now").wait()
+        assert trail.prune().events == removed
+        change_catalog(trail.core.layout.catalog, CatalogChange(replaced=[replaced]))
+    clock.advance(minutes=1)
+    trail.maintain()
+    assert trail.range(columns=["action"])["action"].to_list() == ["now", "now", "kept"]
+    assert row.path in {row.path for row in trail.view.snapshot().catalog.segments}
+    assert expired(stored(trail), NOW + timedelta(minutes=10)).height == 0
 
 
 def test_a_prune_records_itself_in_the_same_transaction(crossed: Trail) -> None:

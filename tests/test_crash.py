@@ -77,7 +77,7 @@ def bulk(run: Run) -> None:
     run.ledger.batches.append(batch)
     rules = Rules(now_us=run.clock.now_us(), max_ahead_us=0)
     rows = [core.schema.row({"action": tag, "attrs": PAD}, rules) for tag in batch.tags]
-    batch.first = write_bulk(core, as_arrow(rows, core.schema))
+    batch.first, _ = write_bulk(core, as_arrow(rows, core.schema))
     run.clock.advance(hours=-1)
 
 

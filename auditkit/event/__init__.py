@@ -15,20 +15,20 @@ from auditkit.event.schema import (
     check_fields,
     field_type_name,
 )
-from auditkit.event.validate import BODY_BYTES, KEY_BYTES, EventSchema, Row, Rules, token_of
+from auditkit.event.validate import ID_AT, SOURCE_AT, EventSchema, Row, Rules
 
 __all__ = [
-    "BODY_BYTES",
     "DICTIONARY_COLUMNS",
     "FIELD_TYPES",
     "FIRST_US",
-    "KEY_BYTES",
+    "ID_AT",
     "LAST_US",
     "MAX_ATTRS_BYTES",
     "MAX_ATTRS_DEPTH",
     "MAX_TEXT_BYTES",
     "OWN_SOURCE",
     "SCHEMA",
+    "SOURCE_AT",
     "TEXT_FIELDS",
     "UTC_MICROSECONDS",
     "EventSchema",
@@ -36,5 +36,4 @@ __all__ = [
     "Rules",
     "check_fields",
     "field_type_name",
-    "token_of",
 ]

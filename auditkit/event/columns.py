@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditkit.arrow import Numbers, is_ascii, lengths, presence, text_of, to_numpy
+from auditkit.arrow import Numbers, flags, is_ascii, lengths, presence, text_of, to_numpy
 from auditkit.errors import InvalidEventError
 from auditkit.event.attrs import SURELY_FLAT, AnyObject
 from auditkit.event.schema import (
@@ -27,10 +27,11 @@ from auditkit.event.schema import (
     OWN_SOURCE,
     UTC_MICROSECONDS,
 )
-from auditkit.event.validate import EventSchema, Rules, token_of
+from auditkit.event.validate import EventSchema, Rules
 from auditkit.timerange import from_us
 
-TOKEN = "token"  # noqa: S105 -- the name of a column
+DEFAULTED = "defaulted"
+"""The column that says whose ts was filled in, in a batch where some were."""
 _OPENING, _CLOSING = b"{}"
 _JOINABLE_BYTES = 1 << 30
 """Strings with places of 32 bits hold as much together, newlines included."""
@@ -56,7 +57,7 @@ _Column: TypeAlias = pl.Series | pa.Array | pa.ChunkedArray
 
 
 def rows_as_columns(schema: EventSchema, table: Table, rules: Rules, refuse: Refuse) -> pa.RecordBatch | None:
-    """Return a table's events with the row columns and `token`, or `None` where only row by row will do.
+    """Return a table's events with the row columns and perhaps `DEFAULTED`, or `None` where only row by row will do.
 
     `refuse` hears of every bad row: its position, the error, and the row.  It raises, or the row is left out.
     """
@@ -72,9 +73,11 @@ def rows_as_columns(schema: EventSchema, table: Table, rules: Rules, refuse: Ref
 
 
 def as_batch(normal: Columns, rules: Rules) -> pa.RecordBatch:
-    """Return columns in normal form, without bad rows, as a batch with `token`; a missing ts becomes now."""
-    columns = {**normal, TOKEN: _tokens(normal)}
+    """Return columns in normal form, without bad rows, as a batch; a missing ts becomes now, and is named as such."""
+    columns = dict(normal)
     if columns["ts"].null_count:
+        given = presence(columns["ts"])
+        columns[DEFAULTED] = flags(np.ones(len(columns["ts"]), bool) if given is None else ~given)
         columns["ts"] = _array(_series(columns["ts"]).fill_null(from_us(rules.now_us)))
     return pa.RecordBatch.from_arrays([*columns.values()], [*columns])
 
@@ -216,8 +219,8 @@ def _spills(column: pl.Series) -> bool:
 
 
 def passes_quickly(normal: Columns, rules: Rules) -> bool:
-    """Return whether columns in normal form have no ids and no impossible times, which is seen at once."""
-    return _is_null(normal["id"]) and _suspects("ts", normal["ts"], rules) is None
+    """Return whether columns in normal form have no impossible times, which is seen at once."""
+    return _suspects("ts", normal["ts"], rules) is None
 
 
 def suspect_rows(normal: Columns, rules: Rules) -> list[int]:
@@ -301,18 +304,3 @@ def _joined(texts: pa.Array) -> pa.Buffer:
     ends = pa.py_buffer(struct.pack("<2q" if pa.types.is_large_string(texts.type) else "<2i", 0, 1))
     newline = pa.Array.from_buffers(texts.type, 1, [None, ends, pa.py_buffer(b"\n")])
     return pc.binary_join(pa.ListArray.from_arrays(borders, texts), newline)[0].as_buffer()
-
-
-def _tokens(columns: Columns) -> pa.Array:
-    """Return the tokens of the rows with an id."""
-    if columns["id"].null_count == len(columns["id"]):
-        return pa.nulls(len(columns["id"]), pa.binary())
-    plain = pl.DataFrame(pa.table(columns)).with_columns(pl.col(pl.Datetime).to_physical())
-    ts_at, source_at, id_at = (plain.columns.index(name) for name in ("ts", "source", "id"))
-    tokens = [
-        None
-        if row[id_at] is None
-        else token_of(row[source_at], row[id_at], row, defaulted=row[ts_at] is None)
-        for row in plain.iter_rows()
-    ]
-    return _array(pl.Series(tokens, dtype=pl.Binary))

@@ -1,12 +1,10 @@
 """The one place that decides whether an input may become an event.
 
 Rows are tuples in the order of `EventSchema.row_columns` (the schema without seq and recorded), with times as
-integer microseconds since 1970 UTC, and at their end a token: what tells a retry of the same event from another
-one, `None` for events without an id.  Validation never changes what it was given beyond the documented
+integer microseconds since 1970 UTC, and at their end whether the ts was filled in.  Validation never changes what it was given beyond the documented
 normalisation, and raises before anything is written.
 """
 
-import hashlib
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,10 +111,7 @@ class EventSchema(Struct, frozen=True, dict=True):
                 raise InvalidEventError("source", OWN_SOURCE, "reserved for the trail's own events")
         except _SUSPECT:
             row = self._suspect_row(given, rules, own=own)
-        key = row[ID_AT]
-        if key is None:
-            return (*row, None)
-        return (*row, token_of(row[SOURCE_AT], key, row, defaulted=given.get("ts") is None))
+        return (*row, given.get("ts") is None)
 
     def _plain_row(self, given: Mapping[str, Any], rules: Rules) -> Row:
         """Return the row of an event that passes the fast path; one of `_SUSPECT` where it does not."""
@@ -170,19 +165,6 @@ def _plain_shape(declared: Sequence[tuple[str, str]]) -> type[Struct]:
     others = [(name, _KINDS[kind], None) for name, kind in declared]
     return msgspec.defstruct(
         "PlainEvent", [*common, *others], kw_only=True, forbid_unknown_fields=True, gc=False
-    )
-
-
-KEY_BYTES = 16
-BODY_BYTES = 8
-
-
-def token_of(source: str | None, key: str, row: Row, *, defaulted: bool) -> bytes:
-    """Return the digests of (source, id) and of the body; a ts that the trail filled in is no part of the body."""
-    body = (None, *row[1:]) if defaulted else row
-    return (
-        hashlib.blake2b(_encode((source, key)), digest_size=KEY_BYTES).digest()
-        + hashlib.blake2b(_encode(body), digest_size=BODY_BYTES).digest()
     )
 
 

@@ -78,10 +78,8 @@ class ActiveQueue:
         self._path = layout.queue
         self.first_seq = self.next_seq = 0
         self.recorded_us = 0
-        self.on_frame: Callable[[Frame, Path], None] | None = None
-        """Called with every frame of events that other processes wrote."""
-        self.on_gap: Callable[[], None] | None = None
-        """Called where other processes wrote frames that are in segments already, and `on_frame` was not called with."""
+        self._unread: list[tuple[Frame, Path]] | None = None
+        """Frames of events that other processes wrote, for `take_frames`; `None` before it was called."""
         self._header: FileHeader | None = None
         self._end = self.durable = 0
         self._events = 0
@@ -152,6 +150,11 @@ class ActiveQueue:
             raise
         self.next_seq = end_seq
         self._mark()
+
+    def take_frames(self) -> list[tuple[Frame, Path]]:
+        """Return the frames of events that other processes wrote since the last call; the caller holds the lock."""
+        frames, self._unread = self._unread or [], []
+        return frames
 
     def backlog_reached(self, events: int, size_bytes: int) -> bool:
         """Return whether the active file has grown to one of these bounds, as far as this process knows."""
@@ -237,7 +240,8 @@ class ActiveQueue:
         self._known = True
         self.recorded_us = max(self.recorded_us, found.recorded_us)
         self._events += sum(frame.count for frame in found.batches)
-        self._report(found.batches)
+        if self._unread is not None:
+            self._unread += [(frame, self._path) for frame in found.batches if frame.count]
         self._end, self.next_seq, self._next_file = found.batch_end, found.next_seq, found.next_file
         if found.last_mark is not None:
             self.durable, self._committed = found.last_mark.offset, found.last_mark.end
@@ -251,13 +255,6 @@ class ActiveQueue:
         if self._committed < self._end:
             self._rewrite()
             self._mark()
-
-    def _report(self, frames: Sequence[Frame]) -> None:
-        """Call `on_frame` with the frames of whole batches; others may still be cut."""
-        if self.on_frame is not None:
-            for frame in frames:
-                if frame.count:
-                    self.on_frame(frame, self._path)
 
     def _cut(self, end: int) -> None:
         """Remove bytes that cannot have been acknowledged."""
@@ -364,8 +361,6 @@ class ActiveQueue:
                 self._enter(first)
             except FileNotFoundError:  # flushed and dropped since the listing
                 continue
-            if first > seq and self.on_gap is not None:
-                self.on_gap()
             return
         if self.durable < self._end:  # the process that rotated may have died before its sync
             self._rewrite()

@@ -17,11 +17,12 @@ from typing import NoReturn
 from msgspec import Struct, field
 
 from auditkit.errors import AuditError, ClosedError, InvalidEventError, QueueFullError
-from auditkit.event import Row
-from auditkit.queue.active import ActiveQueue, Commit
-from auditkit.queue.dedup import DedupIndex, Verdict
-from auditkit.queue.payload import Batch, as_rows, payloads_of, tokens_of, weigh, weigh_row
+from auditkit.event import ID_AT, Row
+from auditkit.queue.active import ActiveQueue
+from auditkit.queue.dedup import DedupIndex, Keys, Verdict, conflict_error, keys_of
+from auditkit.queue.payload import Batch, merge_rows, payloads_of, weigh, weigh_row
 from auditkit.queue.receipts import Limits, Receipt
+from auditkit.queue.stored import StoredEvents
 from auditkit.timerange import Clock
 
 COMMIT_WITHIN_S = 0.1
@@ -132,22 +133,22 @@ class Writer:
         self,
         queue: ActiveQueue,
         clock: Clock,
-        attrs_at: int,
+        stored: StoredEvents,
         *,
         limits: Limits | None = None,
-        load_index: Callable[[], DedupIndex] = DedupIndex,
         after_commit: Callable[[], None] | None = None,
     ) -> None:
         self._queue = queue
         self._clock = clock
-        self._attrs_at = attrs_at
-        self._load_index = load_index
+        self._stored = stored
+        self._attrs_at = stored.schema.row_columns.index("attrs")
         self._after_commit = after_commit
         self._gathering = threading.Lock()
         self._leadership = Leadership()
         self._wake = threading.Condition(self._gathering)
         self._gathered = _Gathered()
         self._index: DedupIndex | None = None
+        """Made at the first keyed event; guarded by the lock on `queue.lock`."""
         self._failure: BaseException | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -171,7 +172,7 @@ class Writer:
 
     def append(self, row: Row) -> Receipt:
         """Accept one row; see `submit`."""
-        return self._accept([row], 1, weigh_row(row, self._attrs_at), keyed=row[-1] is not None)
+        return self._accept([row], 1, weigh_row(row, self._attrs_at), keyed=row[ID_AT] is not None)
 
     def submit(self, rows: Batch, *, keep_refused: Refused | None = None) -> Receipt:
         """Accept rows as one batch: they become durable together or not at all.
@@ -294,10 +295,7 @@ class Writer:
         try:
             if self._failure is not None:
                 self.raise_failure()
-            if taken.keyed:
-                self._commit_keyed(taken)
-            else:
-                self._commit_plain(taken)
+            self._commit_together(taken)
         except BaseException as exc:
             self._fail(taken.pending, exc)
             if not isinstance(exc, AuditError | OSError):
@@ -308,48 +306,66 @@ class Writer:
         self.counters.commit_s += elapsed
         self.counters.slowest_commit_s = max(self.counters.slowest_commit_s, elapsed)
 
-    def _commit_plain(self, taken: _Gathered) -> None:
-        """Commit events without ids: encoded before the lock is taken."""
-        batches = [rows for _, rows, _ in taken.pending]
+    def _commit_together(self, taken: _Gathered) -> None:
+        """Commit what was taken, all of it new: encoded before the lock is taken, which is where ids are looked up."""
+        batches: Sequence[Batch] = [batch for _, batch, _ in taken.pending]
         payloads = payloads_of(batches, self._attrs_at, events=taken.events, weight=taken.bytes)
-        commit = self._queue.commit(payloads, self._clock.now_us())
-        seq = commit.first_seq
-        for receipt, _, _ in taken.pending:
-            receipt.resolve(seq)
-            seq += receipt.count
-        self.counters.events += seq - commit.first_seq
-
-    def _commit_keyed(self, taken: _Gathered) -> None:
-        """Commit where some events have ids: which of them are new is decided under the lock."""
+        keys: list[Keys] = []
+        if taken.keyed:
+            batches = merge_rows(batches)
+            keys = [keys_of(batch) for batch in batches]
+            self.prepare_index()
         with self._queue.locked():
-            index = self._learned_index()
-            verdicts = index.judge(
-                [(as_rows(rows), keep_refused is None) for _, rows, keep_refused in taken.pending],
-                self._queue.next_seq,
-            )
-            new = [verdict.rows for verdict in verdicts]
-            first = self._queue.next_seq
-            if any(new):
-                payloads = payloads_of(new, self._attrs_at, events=taken.events, weight=taken.bytes)
-                commit: Commit = self._queue.write(payloads, self._clock.now_us())
-                first = commit.first_seq
-            seq = first
-            for batch in new:
-                index.learn([row[-1] for row in batch], seq)
-                seq += len(batch)
-            index.forget_before(self._queue.first_seq)
-        self.counters.events += seq - first
+            index = None if self._index is None else self.index()
+            if index is not None and not index.all_new(keys):
+                self._commit_judged(taken, index)
+                return
+            first = self._queue.write(payloads, self._clock.now_us()).first_seq
+            if index is not None:
+                verdicts = [Verdict(len(batch)) for batch in batches] if keys else []
+                index.learn(keys, verdicts, first, self._queue.next_seq)
+        for receipt, _, _ in taken.pending:
+            receipt.resolve(first)
+            first += receipt.count
+        self.counters.events += taken.events
+
+    def _commit_judged(self, taken: _Gathered, index: DedupIndex) -> None:
+        """Commit what is new of what was taken; the caller holds the queue's lock."""
+        batches = [batch for _, batch, _ in taken.pending]
+        keys = [keys_of(batch) for batch in batches]
+        wholes = [keep_refused is None for _, _, keep_refused in taken.pending]
+        first = self._queue.next_seq
+        verdicts = index.judge(list(zip(batches, keys, wholes, strict=True)), first)
+        new = [verdict.new(batch) for verdict, batch in zip(verdicts, batches, strict=True)]
+        if any(map(len, new)):
+            stored = [batch for batch in new if len(batch)]
+            payloads = payloads_of(stored, self._attrs_at, events=taken.events, weight=taken.bytes)
+            self._queue.write(payloads, self._clock.now_us())
+        index.learn(keys, verdicts, first, self._queue.next_seq)
+        self.counters.events += self._queue.next_seq - first
         for pending, verdict in zip(taken.pending, verdicts, strict=True):
             self._answer(pending, verdict, first)
-            first += len(verdict.rows)
+            first += verdict.new_count
+
+    def prepare_index(self) -> None:
+        """Read what the index must know of segments, the first time that it is needed: before the lock is taken."""
+        if self._index is None:
+            index = DedupIndex(self._stored)
+            index.fill()
+            self._index = index
+
+    def index(self) -> DedupIndex:
+        """Return the index, having read everything that is stored; the caller holds the queue's lock."""
+        self.prepare_index()
+        assert self._index is not None  # noqa: S101 -- see above
+        self._index.catch_up(self._queue.take_frames(), self._queue.first_seq, self._queue.next_seq)
+        return self._index
 
     def _answer(self, pending: _Pending, verdict: Verdict, first: int) -> None:
         """Resolve or fail one receipt after its batch was judged and written."""
-        receipt, rows, keep_refused = pending
+        receipt, batch, keep_refused = pending
         if verdict.refused and keep_refused is None:
-            position, error = verdict.refused[0]
-            at = position if len(rows) > 1 else None
-            receipt.fail(InvalidEventError(error.field, error.value, error.reason, position=at))
+            receipt.fail(conflict_error(verdict.refused, single=len(batch) == 1))
             return
         if verdict.refused and keep_refused is not None:
             try:
@@ -358,21 +374,10 @@ class Writer:
                 receipt.fail(exc)
                 raise
             receipt.count -= len(verdict.refused)
-        self.counters.duplicates += len(verdict.repeats)
-        seen = verdict.repeats[0] if verdict.repeats else None
-        receipt.resolve(first if verdict.rows else seen, duplicates=len(verdict.repeats))
-
-    def _learned_index(self) -> DedupIndex:
-        """Return the index, loaded at the first keyed event; the caller holds the queue's lock."""
-        if self._index is None:
-            index = self._index = self._load_index()
-            self._queue.on_frame = lambda frame, path: index.learn(tokens_of(frame, path), frame.seq)
-            self._queue.on_gap = self._forget_index
-        return self._index
-
-    def _forget_index(self) -> None:
-        """Load the index anew before it is used again: others have flushed what this process has not read."""
-        self._index = self._queue.on_frame = None
+        self.counters.duplicates += verdict.duplicates
+        receipt.resolve(
+            first if verdict.new_count else verdict.first_duplicate, duplicates=verdict.duplicates
+        )
 
     def _fail(self, taken: Sequence[_Pending], error: BaseException) -> None:
         with self._gathering:

@@ -2,8 +2,9 @@
 
 A payload is either a MessagePack array that holds an array per row column, or nil where every value is null (few
 events: cheap to make), or an Arrow IPC stream of the same columns without those that are all null (many events at
-once: nothing is touched row by row).  The last column holds the rows' tokens.  An IPC stream begins with four bytes
-of ones, which no MessagePack array does.
+once: nothing is touched row by row).  An IPC stream begins with four bytes of ones, which no MessagePack array does.
+Beside its columns an event has one thing that is not stored: whether its ts was filled in, which is then no part of
+the body that a retry must repeat.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,10 @@ import pyarrow as pa
 from msgspec import Struct
 
 from auditkit.errors import CorruptionError
-from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
+from auditkit.event import ID_AT, SOURCE_AT, UTC_MICROSECONDS, EventSchema, Row
+from auditkit.event.columns import DEFAULTED
 from auditkit.queue.frames import Frame
 
-TOKEN = "token"  # noqa: S105 -- the name of a column
 LARGEST_BYTES = 64 * 1024 * 1024
 """A payload above this is cut in two, well before a frame cannot hold it."""
 PAYLOAD_ROWS = 8_192
@@ -36,7 +37,7 @@ _decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
 _encode = msgspec.msgpack.Encoder().encode
 
 Batch: TypeAlias = Sequence[Row] | pa.RecordBatch
-"""Validated events: rows, or an Arrow record batch of the row columns and `token`."""
+"""Validated events: rows, or an Arrow record batch of the row columns and perhaps `DEFAULTED`."""
 
 
 class Payload(Struct, frozen=True):
@@ -64,25 +65,57 @@ def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
 def has_keys(batch: Batch) -> bool:
     """Return whether any of a batch's events has an id."""
     if isinstance(batch, pa.RecordBatch):
-        return bool(batch.column(TOKEN).null_count < len(batch))
-    return any(row[-1] is not None for row in batch)
+        return bool(batch.column("id").null_count < len(batch))
+    return any(row[ID_AT] is not None for row in batch)
 
 
 def as_rows(batch: Batch) -> Sequence[Row]:
     """Return the rows of a batch."""
     if not isinstance(batch, pa.RecordBatch):
         return batch
-    return pl.DataFrame(batch).with_columns(pl.col(pl.Datetime).to_physical()).rows()
+    columns = row_columns(batch)
+    return list(zip(*(column.to_list() for column in columns), strict=True))
+
+
+def row_columns(batch: Batch, schema: EventSchema | None = None) -> list[pl.Series]:
+    """Return the columns of a batch as rows have them: times as numbers, the last one whether ts was filled in.
+
+    Rows take a schema to tell the types of their columns.
+    """
+    if isinstance(batch, pa.RecordBatch):
+        names = [name for name in batch.schema.names if name != DEFAULTED]
+        columns = [pl.Series(name, batch.column(name)) for name in names]
+        defaulted = (
+            pl.Series(DEFAULTED, batch.column(DEFAULTED))
+            if DEFAULTED in batch.schema.names
+            else pl.Series(DEFAULTED, [False]).new_from_index(0, len(batch))
+        )
+        return [
+            column.to_physical() if isinstance(column.dtype, pl.Datetime) else column
+            for column in (*columns, defaulted)
+        ]
+    assert schema is not None  # noqa: S101 -- see above
+    kinds = [*(_physical(schema.columns[name]) for name in schema.row_columns), pl.Boolean()]
+    return [
+        pl.Series(values=values, dtype=kind)
+        for values, kind in zip(zip(*batch, strict=True), kinds, strict=True)
+    ]
 
 
 def as_arrow(batch: Batch, schema: EventSchema) -> pa.RecordBatch:
-    """Return a batch as an Arrow record batch of the row columns and perhaps `token`."""
+    """Return a batch as an Arrow record batch of the row columns and `DEFAULTED`."""
     if isinstance(batch, pa.RecordBatch):
         return batch
     columns = {name: schema.columns[name] for name in schema.row_columns}
-    physical = {name: pl.Int64() if isinstance(kind, pl.Datetime) else kind for name, kind in columns.items()}
-    frame = pl.DataFrame(batch, schema={**physical, TOKEN: pl.Binary()}, orient="row").cast(columns)  # type: ignore[arg-type]
+    physical = {name: _physical(kind) for name, kind in columns.items()}
+    frame = pl.DataFrame(batch, schema={**physical, DEFAULTED: pl.Boolean()}, orient="row").cast(columns)  # type: ignore[arg-type]
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks().to_batches()[0]
+
+
+def merge_rows(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """Return batches with the rows of all that hold rows as one, unless columns lie between them."""
+    rows = [batch for batch in batches if not isinstance(batch, pa.RecordBatch)]
+    return [list(chain.from_iterable(rows))] if len(rows) == len(batches) else batches
 
 
 def without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -138,7 +171,7 @@ def _ending(encoded: Sequence[tuple[bytes, int]], *, whole: bool = True) -> list
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Return the payload for rows of equal length."""
     count = len(rows)
-    columns = zip(*rows, strict=True)
+    columns = [*zip(*rows, strict=True)][:-1]
     return _encode(
         [None if column[0] is None and column.count(None) == count else column for column in columns]
     )
@@ -154,9 +187,15 @@ def row_payloads(rows: Sequence[Row]) -> list[tuple[bytes, int]]:
 
 
 def column_payloads(events: pa.RecordBatch) -> list[tuple[bytes, int]]:
-    """Return (payload, rows) for the row columns and `token` of events."""
+    """Return (payload, rows) for the row columns of events."""
     return _stream_payloads(
-        events.select([name for name in events.schema.names if events.column(name).null_count < len(events)])
+        events.select(
+            [
+                name
+                for name in events.schema.names
+                if name != DEFAULTED and events.column(name).null_count < len(events)
+            ]
+        )
     )
 
 
@@ -169,16 +208,44 @@ def _stream_payloads(part: pa.RecordBatch) -> list[tuple[bytes, int]]:
     return _stream_payloads(part.slice(0, half)) + _stream_payloads(part.slice(half))
 
 
-def tokens_of(frame: Frame, path: Path) -> Sequence[bytes | None] | None:
-    """Return the tokens of a frame of events, `None` where no event has one."""
+def keys_in(
+    frame: Frame, path: Path
+) -> tuple[Sequence[str | None] | pl.Series | None, Sequence[str | None] | pl.Series] | None:
+    """Return the sources (`None`: none has one) and ids of a frame of events, `None` where no event has an id."""
     if frame.payload.startswith(_ARROW):
-        columns = _from_arrow(frame, path)
-        return columns.get_column(TOKEN).to_list() if TOKEN in columns.columns else None
-    return _decoded(frame, path)[-1]
+        plain = _from_arrow(frame, path)
+        if "id" not in plain.columns:
+            return None
+        return plain.get_column("source") if "source" in plain.columns else None, plain.get_column("id")
+    columns = _decoded(frame, path)
+    ids = columns[ID_AT]
+    return None if ids is None else (columns[SOURCE_AT], ids)
+
+
+def columns_of(frame: Frame, schema: EventSchema, path: Path) -> list[pl.Series]:
+    """Return the row columns of a frame of events, times as numbers."""
+    kinds = [(name, _physical(schema.columns[name])) for name in schema.row_columns]
+    if frame.payload.startswith(_ARROW):
+        plain = _from_arrow(frame, path)
+        given = {name: plain.get_column(name).to_physical() for name in plain.columns}
+        return [
+            given[name]
+            if name in given
+            else pl.Series(name, [None], dtype=kind).new_from_index(0, frame.count)
+            for name, kind in kinds
+        ]
+    return [
+        pl.Series(name, [None] * frame.count if values is None else values, dtype=kind)
+        for (name, kind), values in zip(kinds, _decoded(frame, path), strict=True)
+    ]
+
+
+def _physical(kind: pl.DataType) -> pl.DataType:
+    return pl.Int64() if isinstance(kind, pl.Datetime) else kind
 
 
 def decode_frames(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
-    """Return the events of consecutive frames with the stored schema and `token`, in seq order."""
+    """Return the events of consecutive frames with the stored schema, in seq order."""
     parts: list[pl.DataFrame] = []
     rows: list[Frame] = []
     for frame in frames:
@@ -195,7 +262,7 @@ def decode_frames(frames: Sequence[Frame], schema: EventSchema, path: Path) -> p
 
 
 def _from_rows(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
-    names = (*schema.row_columns, TOKEN)
+    names = schema.row_columns
     gathered: dict[str, list[Any]] = {name: [] for name in names}
     for frame in frames:
         columns = _decoded(frame, path)
@@ -203,8 +270,7 @@ def _from_rows(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.D
             raise CorruptionError(path, offset=frame.offset, reason=f"frame has {len(columns)} columns")
         for name, column in zip(names, columns, strict=True):
             gathered[name].extend([None] * frame.count if column is None else column)
-    dtypes = {**schema.columns, TOKEN: pl.Binary()}
-    plain = pl.DataFrame([_series(name, gathered[name], dtypes[name]) for name in names])
+    plain = pl.DataFrame([_series(name, gathered[name], schema.columns[name]) for name in names])
     return _numbered(plain, frames, schema)
 
 
@@ -216,7 +282,7 @@ def _numbered(plain: pl.DataFrame, frames: Sequence[Frame], schema: EventSchema)
     numbers = [seqs.alias("seq"), recorded.cast(UTC_MICROSECONDS).alias("recorded")]
     return plain.hstack(numbers).select(
         (pl.col(name) if name in given else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in (*schema.stored.items(), (TOKEN, pl.Binary()))
+        for name, dtype in schema.stored.items()
     )
 
 

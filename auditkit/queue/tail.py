@@ -30,7 +30,7 @@ from auditkit.queue.frames import (
     parse_frames,
 )
 from auditkit.queue.fsync_failure import FailureNote, read_note
-from auditkit.queue.payload import TOKEN, decode_frames
+from auditkit.queue.payload import decode_frames
 from auditkit.queue.recovery import check_order, durable_end_of, read_header, refuse_bit_rot
 
 _PIECE_BYTES = 8 * 1024 * 1024
@@ -48,7 +48,6 @@ class _File(Struct):
     rotated: bool = False
     oldest_recorded_us: int | None = None
     frames: list[pl.DataFrame] = field(default_factory=list)
-    tokens: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 class TailView(Struct, frozen=True, kw_only=True):
@@ -64,8 +63,6 @@ class TailView(Struct, frozen=True, kw_only=True):
     size_bytes: int
     oldest_recorded_us: int | None
     recorded_us: int
-    tokens: Sequence[tuple[bytes, int]]
-    """Token and seq of every event with an id."""
 
 
 class QueueTail:
@@ -137,7 +134,6 @@ class QueueTail:
             size_bytes=sum(file.offset for file in files),
             oldest_recorded_us=min(oldest, default=None),
             recorded_us=max((file.header.recorded_us for file in files), default=0),
-            tokens=[entry for file in files for entry in file.tokens],
         )
 
     def _no_events(self) -> pl.DataFrame:
@@ -256,12 +252,7 @@ class QueueTail:
         if blocks:
             if file.oldest_recorded_us is None:
                 file.oldest_recorded_us = blocks[0].recorded_us
-            events = decode_frames(blocks, self._schema, path)
-            tokens = events.drop_in_place(TOKEN)
-            has_token = tokens.is_not_null()
-            keyed = events.get_column("seq").filter(has_token)
-            file.tokens += zip(tokens.filter(has_token), keyed, strict=True)
-            file.frames.append(events)
+            file.frames.append(decode_frames(blocks, self._schema, path))
         file.offset = end
 
 

@@ -35,7 +35,6 @@ from auditkit.store.records import (
     ContentsRow,
     FeatureRow,
     FlushRow,
-    KeysRow,
     MomentRow,
     PolicyRow,
     PruneStateRow,
@@ -56,7 +55,6 @@ _TABLES: dict[str, type[Struct]] = {
     "tombstones": TombstoneRow,
     "replaced": ReplacedRow,
     "prune_states": PruneStateRow,
-    "keys": KeysRow,
     "features": FeatureRow,
 }
 _CONTENTS, _CRC = "contents", "crc"
@@ -154,35 +152,10 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
         ):
             for row in rows:
                 _insert(connection, table, asdict(row))
-        if change.keys is not None:
-            _insert(connection, "keys", asdict(change.keys))
-            _forget_keys(connection, change.keep_keys)
         if change.prune_state is not None:
             connection.execute("DELETE FROM prune_states")
             _insert(connection, "prune_states", asdict(change.prune_state))
         _note_contents(connection)
-
-
-def read_keys(path: Path) -> list[KeysRow]:
-    """Return the remembered keys of flushed events, oldest flush first (for writers, who may roll back)."""
-    with _explained(path):
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-        try:
-            connection.execute("BEGIN")
-            return _select(connection, path, "keys", KeysRow, _contents(connection, path))
-        finally:
-            connection.close()
-
-
-def _forget_keys(connection: sqlite3.Connection, keep: int) -> None:
-    remembered = 0
-    for end_seq, count in connection.execute(
-        "SELECT end_seq, count FROM keys ORDER BY end_seq DESC"
-    ).fetchall():
-        if remembered >= keep:
-            connection.execute("DELETE FROM keys WHERE end_seq = ?", (end_seq,))
-        remembered += count
 
 
 def replace_info(path: Path, info: TrailInfo) -> None:

@@ -14,7 +14,6 @@ segments       the live segments, each with what a question must know to leave i
 tombstones     what was pruned: one row per segment and prune
 replaced       files that compaction replaced and that readers may still hold
 prune_states   the horizon at which retention was last enforced
-keys           ids of flushed events
 features       what else the trail holds that must not be lost by a version that does not know it
 contents       for each table: how many rows it has, and the CRC-32 of their checksums
 =============  =====================================================================================================
@@ -183,14 +182,6 @@ class PruneStateRow(Struct, frozen=True, kw_only=True):
     horizon_us: int
 
 
-class KeysRow(Struct, frozen=True, kw_only=True):
-    """The keyed events of one flush, packed by `queue.dedup`, for telling retries after it."""
-
-    end_seq: int
-    count: int
-    entries: bytes
-
-
 class FeatureRow(Struct, frozen=True, kw_only=True):
     """Something in the trail that a version of auditkit must know before it prunes, merges or copies."""
 
@@ -243,9 +234,6 @@ class CatalogChange(Struct, frozen=True, kw_only=True):
     features: Sequence[FeatureRow] = ()
     flush: FlushRow | None = None
     prune_state: PruneStateRow | None = None
-    keys: KeysRow | None = None
-    keep_keys: int = 0
-    """How many keyed events to remember: older rows of keys go once newer ones hold as many."""
 
 
 @lru_cache(maxsize=4096)

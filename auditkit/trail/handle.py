@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -22,17 +21,14 @@ from msgspec.structs import replace
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes, modes_for
-from auditkit.errors import AuditError, ClosedError, CorruptionError, TrailNotFoundError
+from auditkit.errors import AuditError, ClosedError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
-from auditkit.queue.dedup import DedupIndex
-from auditkit.queue.frames import HEADER_BYTES, Frame, parse_frames
 from auditkit.queue.group_commit import Writer
-from auditkit.queue.payload import tokens_of
 from auditkit.queue.receipts import Limits
-from auditkit.queue.recovery import durable_end_of
+from auditkit.queue.stored import StoredEvents
 from auditkit.queue.tail import QueueTail
-from auditkit.store.catalog import CurrentCatalog, read_catalog, read_keys, replace_info
+from auditkit.store.catalog import CurrentCatalog, read_catalog, replace_info
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
 from auditkit.timerange import Clock, Width, check_width
@@ -204,9 +200,15 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         self.writer = Writer(
             self.queue,
             self.clock,
-            self.schema.row_columns.index("attrs"),
+            StoredEvents(
+                disk,
+                layout,
+                trail_id=trail_id,
+                schema=self.schema,
+                catalog=self.source.catalog,
+                files=self.source.files,
+            ),
             limits=self.limits,
-            load_index=lambda: load_index(disk, layout, trail_id),
             after_commit=lambda: _call_due(this),
         )
         weakref.finalize(self, self.writer.close)  # also at the end of the interpreter
@@ -259,44 +261,6 @@ def _call_due(this: "weakref.ref[Core]") -> None:
             core.next_attempt = monotonic() + RETRY_AFTER_S
     else:
         core.maintenance_failure = None
-
-
-def load_index(disk: Disk, layout: Layout, trail_id: bytes) -> DedupIndex:
-    """Return the keys that a writer must know: those in the queue, and those the catalog remembers.
-
-    The queue is read first: what a flush moves in between is then in the catalog.
-    """
-    index = DedupIndex()
-    queued = []
-    names = layout.queue_files()
-    for first, successor in zip_longest(names, names[1:]):
-        with suppress(FileNotFoundError):
-            queued += _queued_frames(disk, layout, trail_id, first, successor)
-    flushed = read_catalog(layout.catalog).flushed_seq
-    if not names or names[0] > flushed:
-        reason = f"seqs from {flushed} on are neither queued nor in segments"
-        raise CorruptionError(layout.queue, offset=None, reason=reason)
-    for row in read_keys(layout.catalog):
-        index.learn_packed(row.entries)
-    for frame, path in queued:
-        if frame.count:
-            index.learn(tokens_of(frame, path), frame.seq)
-    return index
-
-
-def _queued_frames(
-    disk: Disk, layout: Layout, trail_id: bytes, first: int, successor: int | None
-) -> list[tuple[Frame, Path]]:
-    """Return the frames of one queue file; all of them must read where a successor says how far they go."""
-    path = layout.queue_file(first)
-    # What lies beyond the durable end of a file whose sync failed was never accepted.
-    end = durable_end_of(disk, layout, trail_id, first, successor)
-    data = path.read_bytes()[HEADER_BYTES:end]
-    frames = list(parse_frames(data, HEADER_BYTES))
-    read = frames[-1].end if frames else HEADER_BYTES
-    if end is not None and read < end:
-        raise CorruptionError(path, offset=read, reason="damaged frame among durable ones")
-    return [(frame, path) for frame in frames]
 
 
 def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: Limits) -> Core:

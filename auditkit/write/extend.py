@@ -20,7 +20,7 @@ from auditkit.event.columns import (
 )
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.group_commit import Refused
-from auditkit.queue.payload import Batch, as_arrow, as_rows, has_keys, without_views
+from auditkit.queue.payload import Batch, as_arrow, as_rows, without_views
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Core
@@ -65,36 +65,54 @@ def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Rece
     batch: Batch | None = None
     if isinstance(chunk, pl.DataFrame | pa.Table):
         check_bytes(chunk)
-        if len(chunk) >= BULK_ROWS and (first := _straight(core, chunk, rules)) is not None:
-            return _resolved(core, first, len(chunk))
+        if len(chunk) >= BULK_ROWS and (taken := _straight(core, chunk, rules, on_invalid)) is not None:
+            return taken
         batch = rows_as_columns(core.schema, chunk, rules, refusals.hear)
         chunk = as_frame(chunk).iter_rows(named=True) if batch is None else ()
     if batch is None:
         batch = _rows(core, chunk, rules, refusals.hear)
     refusals.keep()
-    if len(batch) >= BULK_ROWS and not has_keys(batch):
-        return _resolved(core, write_bulk(core, as_arrow(batch, core.schema)), len(batch))
+    if len(batch) >= BULK_ROWS:
+        return _bulk(core, as_arrow(batch, core.schema), rules, on_invalid)
     if isinstance(batch, pa.RecordBatch):
         batch = without_views(batch)
     keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
     return writer_with_room(core).submit(batch, keep_refused=keep_refused)
 
 
-def _straight(core: Core, table: Table, rules: Rules) -> int | None:
+def _straight(core: Core, table: Table, rules: Rules, on_invalid: OnInvalid) -> Receipt | None:
     """Write a table that passes the quick checks while a thread makes the others; `None` where rows are suspect."""
     normal = normal_form(core.schema, table)
     if normal is None or not passes_quickly(normal, rules):
         return None
-    events = as_batch(normal, rules)
     try:
-        return write_bulk(core, events, has_no_suspects=lambda: not suspect_rows(normal, rules))
+        return _bulk(
+            core,
+            as_batch(normal, rules),
+            rules,
+            on_invalid,
+            has_no_suspects=lambda: not suspect_rows(normal, rules),
+        )
     except SuspectRowsError:
         return None
 
 
-def _resolved(core: Core, first: int, count: int) -> Receipt:
-    receipt = Receipt(core.writing(), count)
-    receipt.resolve(first)
+def _bulk(
+    core: Core,
+    batch: pa.RecordBatch,
+    rules: Rules,
+    on_invalid: OnInvalid,
+    *,
+    has_no_suspects: Callable[[], bool] | None = None,
+) -> Receipt:
+    """Write a batch straight into segments."""
+    whole = on_invalid == "raise"
+    first, verdict = write_bulk(core, batch, whole=whole, has_no_suspects=has_no_suspects)
+    if verdict.refused:
+        _keeper(core, batch, rules)(verdict.refused)
+    core.writing().counters.duplicates += verdict.duplicates
+    receipt = Receipt(core.writing(), len(batch) - len(verdict.refused))
+    receipt.resolve(first if verdict.new_count else verdict.first_duplicate, duplicates=verdict.duplicates)
     return receipt
 
 

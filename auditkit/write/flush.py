@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from auditkit.arrow import to_arrow
 from auditkit.errors import CorruptionError
 from auditkit.queue.dead_letters import DeadLetter, keep_letters
-from auditkit.queue.dedup import WINDOW, pack_entries
+from auditkit.queue.dedup import Verdict, conflict_error, keys_of
 from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest
 from auditkit.store.catalog import change_catalog, read_catalog
@@ -24,7 +24,6 @@ from auditkit.store.records import (
     CatalogChange,
     CatalogView,
     FlushRow,
-    KeysRow,
     MomentRow,
     PolicyRow,
     SegmentRow,
@@ -68,7 +67,7 @@ def flush(core: Core) -> FlushSummary:
         if events.height:
             table = as_table(events, core.schema)
             rows = _write_segments(core, table)
-            change_catalog(core.layout.catalog, _change(catalog, view, table, rows, end))
+            change_catalog(core.layout.catalog, _change(catalog, table, rows, end))
         _drop_queue_files(core, end)
     return FlushSummary(
         events=events.height,
@@ -85,20 +84,39 @@ class SuspectRowsError(Exception):
 
 
 def write_bulk(
-    core: Core, batch: pa.RecordBatch, *, has_no_suspects: Callable[[], bool] | None = None
-) -> int:
-    """Write a large batch (row columns, any order of ts) straight into segments; return its first seq.
+    core: Core,
+    batch: pa.RecordBatch,
+    *,
+    whole: bool = True,
+    has_no_suspects: Callable[[], bool] | None = None,
+) -> tuple[int, Verdict]:
+    """Write a large batch (row columns, any order of ts) straight into segments; return its first seq and its verdict.
 
-    On return it is in segments that the catalog names.  If it raises, nothing of it counts.  What others appended
-    just before it goes into the same transaction, so that seqs stay in order.  `has_no_suspects` is called
-    beside the work, before anything is stored: raises `SuspectRowsError` where it says no.
+    On return what is new of it is in segments that the catalog names.  If it raises, nothing of it counts.  What
+    others appended just before it goes into the same transaction, so that seqs stay in order.  Events whose
+    (source, id) is taken by another body are left out, or, if it is to be taken `whole`, raise `InvalidEventError`.
+    `has_no_suspects` is called beside the work, before anything is stored: raises `SuspectRowsError` where it
+    returns false.
     """
     core.check_query()
-    core.writing().commit()
-    if core.active_queue().backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
+    writer, queue = core.writing(), core.active_queue()
+    keys = keys_of(batch)
+    writer.commit()
+    if queue.backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
         flush(core)
-    with core.maintenance(), core.active_queue().locked():
-        return write_directly(core, batch, has_no_suspects=has_no_suspects)
+    if len(keys):
+        writer.prepare_index()
+    with core.maintenance(), queue.locked():
+        if not len(keys):
+            return write_directly(core, batch, has_no_suspects=has_no_suspects), Verdict(len(batch))
+        index, first = writer.index(), queue.next_seq
+        (verdict,) = index.judge([(batch, keys, whole)], first)
+        if verdict.refused and whole:
+            raise conflict_error(verdict.refused, single=False)
+        if verdict.new_count:
+            write_directly(core, verdict.new(batch), has_no_suspects=has_no_suspects)
+        index.learn([keys], [verdict], first, queue.next_seq)
+    return first, verdict
 
 
 def write_directly(
@@ -127,7 +145,7 @@ def write_directly(
         events = pa.concat_tables([before, events])
     rows = _write_segments(core, events, has_no_suspects)
     end = first + len(batch)
-    change = _change(catalog, view, events, rows, end, also)
+    change = _change(catalog, events, rows, end, also)
     with queue.bulk_loading(end, recorded_us):
         change_catalog(core.layout.catalog, change)
     return first
@@ -217,7 +235,6 @@ def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None
 
 def _change(
     catalog: CatalogView,
-    view: TailView,
     events: pa.Table,
     rows: Sequence[SegmentRow],
     end: int,
@@ -229,7 +246,6 @@ def _change(
     if catalog.flushes:
         last = catalog.flushes[-1]
         newest = newest.joined(Newest(ts_us=last.newest_ts_us, recorded_us=last.newest_recorded_us))
-    keys = [(token, seq) for token, seq in view.tokens if catalog.flushed_seq <= seq < end]
     return replace(
         also,
         add_segments=[*rows, *also.add_segments],
@@ -241,8 +257,6 @@ def _change(
             newest_recorded_us=newest.recorded_us,
             last_recorded_us=events["recorded"][-1].value,
         ),
-        keys=KeysRow(end_seq=end, count=len(keys), entries=pack_entries(keys)) if keys else None,
-        keep_keys=WINDOW,
     )
 
 

@@ -13,7 +13,10 @@ from auditkit.queue.frames import HEADER_BYTES, FileHeader, parse_frames
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.queue.payload import Payload, encode_rows
 from auditkit.queue.recovery import create_queue_file
+from auditkit.queue.stored import StoredEvents
 from auditkit.queue.tail import QueueTail
+from auditkit.store.catalog import CurrentCatalog
+from auditkit.store.files import SegmentFiles
 
 TRAIL_ID = b"0123456789abcdef"
 RULES = Rules(now_us=1_700_000_000_000_000, max_ahead_us=0)
@@ -35,6 +38,17 @@ class Bench:
     def tail(self, disk: Disk | None = None) -> QueueTail:
         """Return a new reader."""
         return QueueTail(disk or PosixDisk(), self.layout, trail_id=TRAIL_ID, schema=self.schema)
+
+    def stored(self) -> StoredEvents:
+        """Return what a writer asks about ids."""
+        return StoredEvents(
+            PosixDisk(),
+            self.layout,
+            trail_id=TRAIL_ID,
+            schema=self.schema,
+            catalog=CurrentCatalog(self.layout.catalog),
+            files=SegmentFiles(self.layout),
+        )
 
     def row(self, action: str) -> Row:
         """Return a valid row."""

@@ -19,8 +19,7 @@ class Rig:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.disk = FailingDisk()
-        attrs_at = bench.schema.row_columns.index("attrs")
-        self.writer = Writer(bench.active(self.disk), ManualClock(), attrs_at)
+        self.writer = Writer(bench.active(self.disk), ManualClock(), bench.stored())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import polars as pl
 from auditkit.event import EventSchema, Rules
 from auditkit.event.columns import rows_as_columns
 from auditkit.queue.frames import EVENTS, Frame
-from auditkit.queue.payload import TOKEN, column_payloads, decode_frames, encode_rows, tokens_of
+from auditkit.queue.payload import column_payloads, columns_of, decode_frames, encode_rows, keys_in
 
 PATH = Path("x.wal")
 RULES = Rules(now_us=1_700_000_000_000_000, max_ahead_us=10**12)
@@ -25,7 +25,7 @@ def frame_of(payload: bytes, count: int, seq: int = 0) -> Frame:
 
 
 def test_rows_and_columns_are_the_same_events() -> None:
-    """A frame's block and a row block of the same events decode to equal frames, tokens included."""
+    """A frame's block and a row block of the same events decode to equal frames, columns and keys."""
     rows = [SCHEMA.row(given, RULES) for given in GIVEN]
     columns = rows_as_columns(SCHEMA, pl.DataFrame(GIVEN), RULES, lambda *_: None)
     assert columns is not None
@@ -33,12 +33,12 @@ def test_rows_and_columns_are_the_same_events() -> None:
     by_rows = decode_frames([frame_of(encode_rows(rows), 2)], SCHEMA, PATH)
     by_columns = decode_frames([frame_of(payload, count)], SCHEMA, PATH)
     assert by_rows.equals(by_columns)
-    assert by_rows.schema == by_columns.schema == {**SCHEMA.stored, TOKEN: pl.Binary()}
-    assert (
-        tokens_of(frame_of(payload, 2), PATH)
-        == [rows[0][-1], None]
-        == tokens_of(frame_of(encode_rows(rows), 2), PATH)
-    )
+    assert by_rows.schema == by_columns.schema == SCHEMA.stored
+    for frame in (frame_of(payload, 2), frame_of(encode_rows(rows), 2)):
+        keys = keys_in(frame, PATH)
+        assert keys is not None
+        assert list(keys[1]) == ["k", None]
+        assert list(zip(*columns_of(frame, SCHEMA, PATH), strict=True)) == [row[:-1] for row in rows]
 
 
 def test_mixed_blocks_keep_their_order() -> None:
@@ -62,12 +62,12 @@ def test_columns_without_a_value_are_left_out() -> None:
     assert columns is not None
     ((payload, _),) = column_payloads(columns)
     assert pl.read_ipc_stream(payload).columns == ["ts", "action"]
-    assert tokens_of(frame_of(payload, 2), PATH) is None
+    assert keys_in(frame_of(payload, 2), PATH) is None
     events = decode_frames([frame_of(payload, 2)], SCHEMA, PATH)
-    assert events.schema == {**SCHEMA.stored, TOKEN: pl.Binary()}
-    assert events.null_count().row(0) == (0, 0, 0, 2, 0, *[2] * 11)
+    assert events.schema == SCHEMA.stored
+    assert events.null_count().row(0) == (0, 0, 0, 2, 0, *[2] * 10)
 
 
 def test_a_column_of_nulls_takes_one_byte() -> None:
     """Columns that are null throughout are stored as one nil."""
-    assert len(encode_rows([(1, None)] * 1_000)) < 1_020
+    assert len(encode_rows([(1, None, False)] * 1_000)) < 1_020

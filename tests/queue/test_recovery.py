@@ -7,12 +7,9 @@ import pytest
 
 from auditkit.disk.durable import PosixDisk
 from auditkit.errors import ClosedError, CorruptionError
-from auditkit.event import EventSchema, Row
-from auditkit.queue.dedup import DedupIndex, pack_entries
 from auditkit.queue.frames import COMMIT_MARK, EVENTS, HEADER_BYTES, pack_frame, parse_frames
-from auditkit.queue.group_commit import Writer
-from auditkit.queue.payload import LARGEST_BYTES, PAYLOAD_BYTES, Payload, encode_rows, payloads_of
-from tests.fakes import FailingDisk, ManualClock
+from auditkit.queue.payload import LARGEST_BYTES, PAYLOAD_BYTES, payloads_of
+from tests.fakes import FailingDisk
 from tests.queue.conftest import RULES, Bench, append_bytes, end_of
 
 
@@ -210,36 +207,6 @@ def test_files_dropped_between_two_reads_leave_no_gap(bench: Bench) -> None:
     disk = Dropping(bench.layout.queue_file(0), bench.layout.queue_file(1))
     view = bench.tail(disk).read()
     assert (view.first_seq, view.end_seq) == (2, 3)
-
-
-def test_a_writer_that_slept_over_a_flush_loads_the_index_anew(bench: Bench) -> None:
-    """Keys that others committed and flushed meanwhile are known: a retry is not stored again."""
-    kept: list[tuple[bytes, int]] = []
-
-    def load() -> DedupIndex:
-        index = DedupIndex()
-        index.learn_packed(pack_entries(kept))
-        return index
-
-    attrs_at = bench.schema.row_columns.index("attrs")
-    sleeper = Writer(bench.active(), ManualClock(), attrs_at, load_index=load)
-    assert sleeper.submit([keyed(bench.schema, "mine")]).wait() == 0
-    other, row = bench.active(), keyed(bench.schema, "others")
-    other.rotate()
-    other.commit([Payload(encode_rows([row]), 1)], 1)
-    end = other.rotate()
-    kept.append((row[-1], 1))
-    for first in bench.layout.queue_files()[:-1]:
-        bench.layout.queue_file(first).unlink()
-    receipt = sleeper.submit([row])
-    assert (receipt.wait(), receipt.duplicates) == (1, 1)
-    assert bench.layout.queue_files() == [end]
-    sleeper.close()
-
-
-def keyed(schema: EventSchema, key: str) -> Row:
-    """Return a row with an id."""
-    return schema.row({"action": key, "id": key}, RULES)
 
 
 def test_long_texts_never_make_a_frame_that_no_reader_takes(bench: Bench) -> None:

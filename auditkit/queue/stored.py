@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 from msgspec import Struct, field
 
-from auditkit.arrow import Numbers, codes_of, to_numpy
+from auditkit.arrow import Numbers, to_numpy
 from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
@@ -25,7 +25,7 @@ from auditkit.queue.frames import COMMIT_MARK, HEADER_BYTES, NEXT_FILE, Frame, p
 from auditkit.queue.payload import columns_of, keys_in
 from auditkit.queue.recovery import durable_end_of
 from auditkit.store.catalog import CurrentCatalog
-from auditkit.store.files import OpenSegment, SegmentFiles
+from auditkit.store.files import SegmentFiles
 from auditkit.store.records import CatalogView, SegmentRow
 
 _ATTEMPTS = 20
@@ -149,7 +149,7 @@ class StoredEvents:
             seqs = to_numpy(batch.column("seq"))[0].astype("<i8")
             chosen = _chosen(wanted, seqs)
             if chosen.any():
-                columns = [_plain(segment, name, batch.column(name)) for name in names]
+                columns = [_plain(name, batch.column(name)) for name in names]
                 mask = None if chosen.all() else pl.Series(chosen)
                 pieces.append(
                     (seqs[chosen], columns if mask is None else [column.filter(mask) for column in columns])
@@ -213,12 +213,9 @@ def retrying(read: Callable[[], _T]) -> _T:
     return read()
 
 
-def _plain(segment: OpenSegment, name: str, values: Any) -> pl.Series:
+def _plain(name: str, values: pa.Array) -> pl.Series:
     """Return a column of a segment with plain text, and times as numbers."""
-    if isinstance(values, pa.DictionaryArray):
-        texts: pl.Series = segment.text(name, values.dictionary)
-        return texts.gather(codes_of(values))
-    column = pl.Series(name, values)
+    column = pl.Series(name, values.dictionary_decode() if pa.types.is_dictionary(values.type) else values)
     return column.to_physical() if isinstance(column.dtype, pl.Datetime) else column
 
 

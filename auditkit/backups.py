@@ -1,7 +1,7 @@
-"""Copying: a consistent, verified copy of a trail that others are writing to.
+"""Backups: a consistent, verified copy of a trail while other processes write to it.
 
 The queue is read first and the catalog second, as in a query's snapshot; segments never change, so they are copied
-at leisure and checked against their digests on the way.  The copy is the same trail until somebody appends to it:
+at leisure and checked against their digests on the way.  The copy is the same trail until something is appended to it:
 then it takes on an identity of its own, so that two histories never pass as one.
 """
 
@@ -35,7 +35,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSummary:
-    """What a copy holds: the events before `end_seq`, in `segments` files and the queue."""
+    """What `ak.backup` copied; `print` shows it in a line.
+
+    Attributes
+    ----------
+    path : Path
+        The directory of the copy.
+    end_seq : int
+        The exclusive end of the seqs that it holds.
+    segments : int
+        How many segments it holds; what is in none of them is in its queue.
+    bytes : int
+        The size of the segments.
+    """
 
     path: Path
     end_seq: int
@@ -91,18 +103,8 @@ def backup(
     >>> ak.backup(trail, tempfile.mkdtemp()).end_seq
     1
     """
-    opened = trail if isinstance(trail, Trail) else open_trail(trail)
-    return copy_trail(opened.core, Path(target), progress=progress)
-
-
-def copy_trail(core: Core, target: Path, *, progress: Progress | None = None) -> BackupSummary:
-    """Copy the trail to `target`, a new or empty directory, while others may append, flush and prune.
-
-    On return the copy is durable, every segment's digest was checked, and it opens as a trail that ends at some
-    seq that was committed while the copy was made.  If it raises, `target` is no trail.  `TrailExistsError` where
-    `target` holds anything, `FormatError` where the trail has features that this version does not know.
-    """
-    layout = Layout(target.absolute())
+    core = (trail if isinstance(trail, Trail) else open_trail(trail)).core
+    layout = Layout(Path(target).absolute())
     if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
         raise TrailExistsError(f"{target}: not an empty directory")
     refuse_unknown_features(core.layout.catalog, core.source.catalog.read())

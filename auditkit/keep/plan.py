@@ -16,7 +16,23 @@ _ON_CARD = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSegment:
-    """One segment that a prune would remove events from; the trail's own, `own_rows`, stay."""
+    """One segment that a prune would remove events from.
+
+    Attributes
+    ----------
+    path : str
+        Its file, relative to the trail's folder of segments.
+    first_seq, last_seq : int
+        The smallest and the largest seq in it, inclusive.
+    rows, own_rows : int
+        How many events it holds, and how many of them are the trail's own, which stay.
+    expired : int
+        How many events would go; of a boundary segment that was not read, at most so many.
+    min_ts, max_ts : datetime
+        The earliest and the latest time of an event in it, inclusive, in UTC.
+    bytes : int
+        Its size.
+    """
 
     path: str
     first_seq: int
@@ -24,7 +40,6 @@ class PlannedSegment:
     rows: int
     own_rows: int
     expired: int
-    """How many events would go; of a boundary segment that nobody has read, at most so many."""
     min_ts: datetime
     max_ts: datetime
     bytes: int
@@ -32,10 +47,37 @@ class PlannedSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePlan:
-    """What a prune would remove, and why.  `print(plan)` shows it.
+    """What a prune would remove, and why; `print` shows it, and a notebook shows it as a card.
 
-    Events with `ts` before `cutoff` are expired.  `segments` go whole, once all their producers' events are expired;
-    the cutoff runs through those of `boundary`, which only a prune by hand writes anew, without what is expired.
+    Attributes
+    ----------
+    policy : str
+        The policy in force, in words.
+    horizon : datetime or None
+        The moment that the policy measures from; None where the trail has none yet, and nothing expires.
+    cutoff : datetime or None
+        Producers' events with `ts` before it are expired (the bound is exclusive); None where nothing is.
+    segments : tuple of PlannedSegment
+        Segments all of whose producers' events are expired.  They go whole; the trail's own events in them stay.
+    boundary : tuple of PlannedSegment
+        Segments that the cutoff runs through.  Only a prune by hand writes them anew, without what is expired.
+    rows : int
+        How many events would be removed.
+    bytes : int
+        The size of `segments`; what `boundary` frees is known once it is written anew.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import auditkit as ak
+    >>> trail = ak.create(tempfile.mkdtemp(), retention="90d")
+    >>> trail.extend([{"action": "doc.read", "ts": "2020-01-01T00:00:00Z"}, {"action": "doc.read"}]).wait()
+    0
+    >>> trail.plan_prune().rows
+    0
+    >>> summary = trail.flush()
+    >>> trail.plan_prune().rows
+    1
     """
 
     policy: str

@@ -9,9 +9,20 @@ from auditkit.trail.summaries import FlushSummary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneSummary:
-    """What a prune removed; `plan` says why.
+    """What `Trail.prune` removed; `print` shows it in a line.
 
-    `segments` went whole, `rewritten` ones were written anew without what was expired in them.
+    Attributes
+    ----------
+    plan : PrunePlan
+        What was expired when the prune began, and why.
+    events : int
+        How many events were removed.
+    segments : int
+        How many segments went whole, but for the trail's own events in them.
+    rewritten : int
+        How many segments were written anew, without what was expired in them.
+    bytes : int
+        How many bytes of segments the disk holds less.
     """
 
     plan: PrunePlan
@@ -31,7 +42,23 @@ class PruneSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactSummary:
-    """What compaction made of small segments: `replaced` ones are `segments` now."""
+    """What compaction made of small segments; `print` shows it in a line.
+
+    Attributes
+    ----------
+    replaced : int
+        How many segments were merged.  Their files stay in `replaced/` for 15 minutes, for readers that planned with them.
+    segments : int
+        How many segments they became.
+    events : int
+        How many events these hold.
+    partitions : int
+        In how many partitions they lie.
+    bytes_before, bytes : int
+        The size of the merged segments, and of those that they became.
+    seconds : float
+        How long it took.
+    """
 
     replaced: int
     segments: int
@@ -53,7 +80,17 @@ class CompactSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintainSummary:
-    """What a round of maintenance did; a part that was not due is `None`."""
+    """What `Trail.maintain` did; `print` shows it in a line.
+
+    Attributes
+    ----------
+    flush : FlushSummary or None
+        What was moved from the queue into segments; None where nothing was queued.
+    prune : PruneSummary or None
+        What was removed; None where no prune was due.
+    compact : CompactSummary or None
+        What was merged; None where nothing was worth it.
+    """
 
     flush: FlushSummary | None
     prune: PruneSummary | None

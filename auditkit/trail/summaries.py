@@ -200,7 +200,21 @@ def _consumer_text(consumer: ConsumerStats) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushSummary:
-    """What a flush moved from the queue into segments: the seqs `[first_seq, end_seq)`."""
+    """What `Trail.flush` moved from the queue into segments; `print` shows it in a line.
+
+    Attributes
+    ----------
+    events : int
+        How many events were moved.
+    segments : int
+        How many segments they became, one per partition.
+    bytes : int
+        The size of these.
+    first_seq, end_seq : int
+        The seqs of the events: from `first_seq` on, before `end_seq`.
+    seconds : float
+        How long it took.
+    """
 
     events: int
     segments: int

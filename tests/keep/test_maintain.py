@@ -9,6 +9,7 @@ import auditkit as ak
 from auditkit.api import Trail
 from auditkit.ask.population import population
 from auditkit.retention.horizon import Newest, horizon_us
+from auditkit.retention.policy import Policy
 from tests.fakes import ManualClock
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -61,6 +62,32 @@ def test_the_bound_is_exclusive(make_trail: Callable[..., Trail]) -> None:
     edge = day(30)
     trail.extend([{"action": "a", "ts": ts} for ts in (edge - timedelta(microseconds=1), edge, NOW)]).wait()
     assert trail.range()["ts"].to_list() == [edge, NOW]
+
+
+def test_the_cutoff_is_computed_once_for_a_view(aged: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many segments a view has, the calendar is asked once: what is expired is a comparison from there on."""
+    asked = []
+    usual = Policy.cutoff_us
+
+    def cutoff_us(policy: Policy, horizon_us: int | None) -> int | None:
+        asked.append(horizon_us)
+        return usual(policy, horizon_us)
+
+    for _ in range(5):
+        aged.extend([{"action": "a", "ts": day(d)} for d in range(20)]).wait()
+        aged.flush()
+    monkeypatch.setattr(Policy, "cutoff_us", cutoff_us)
+    assert aged.stats().segments.count > 100
+    questions: list[Callable[[], object]] = [
+        aged.range,
+        aged.tail,
+        lambda: aged.group_by("action"),
+        lambda: aged.scan().collect(),
+    ]
+    for question in questions:
+        asked.clear()
+        question()
+        assert len(asked) < 10  # for each look at the trail, not for each segment
 
 
 def test_a_broken_clock_expires_nothing(make_trail: Callable[..., Trail]) -> None:

@@ -314,7 +314,7 @@ def _refuse_undecorable(function: object) -> None:
         for part in (function, type(function).__call__)
     ):
         error = TypeError(
-            f"audited: {name} is a generator; it runs when somebody iterates, not when it is called"
+            f"audited: {name} is a generator; it runs when it is iterated over, not when it is called"
         )
         error.add_note("put `with ak.audited(...)` inside it, or around the loop")
         raise error

@@ -267,7 +267,7 @@ def test_what_cannot_be_decorated_is_refused() -> None:
 
     decorate = ak.audited(lambda: pytest.fail("asked for the trail"), action="a")
     for function in (generate, generate_async, functools.partial(generate), Generates()):
-        with pytest.raises(TypeError, match="is a generator; it runs when somebody iterates"):
+        with pytest.raises(TypeError, match="is a generator; it runs when it is iterated over"):
             decorate(function)
     others: list[Any] = [Generates, classmethod(lambda _: None), property(lambda _: None), 7]
     for other in others:

@@ -106,7 +106,7 @@ def append(
 
 
 def _append_lines(trail: Trail, defaults: dict[str, Any], tz: str | None) -> tuple[int | None, int]:
-    """Append JSON lines as they come; what nobody waits for is committed by the trail within a moment."""
+    """Append JSON lines as they come; what is not waited for is committed by the trail within a tenth of a second."""
     first: int | None = None
     receipt: Receipt | None = None
     count = 0
@@ -129,7 +129,7 @@ def _append_lines(trail: Trail, defaults: dict[str, Any], tz: str | None) -> tup
 
 
 def _settled(receipt: Receipt | None, count: int) -> str:
-    """Make what was appended durable and say how much that is."""
+    """Make what was appended durable and return how much that is."""
     if receipt is not None:
         receipt.wait()
     return f"{counted(count, 'event')} before it {'is' if count == 1 else 'are'} in"

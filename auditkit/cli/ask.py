@@ -321,7 +321,7 @@ def _read_fill(text: str | None) -> Fill:
 
 @contextmanager
 def _polars_errors() -> Iterator[None]:
-    """Tell what Polars found wrong with a question as an answer to whoever asked it."""
+    """Turn what Polars finds wrong with a question into a usage error."""
     try:
         yield
     except pl.exceptions.PolarsError as exc:

@@ -101,7 +101,7 @@ _LETTER_COLUMNS = {
     "seq": pl.Int64(),
     "retried": pl.Int64(),
 }
-_TOLD = 12
+_MOST_REASONS = 12
 
 
 @click.group(
@@ -138,7 +138,7 @@ auditkit dead-letters list --json | jq -r .input
 def list_letters(trail_path: Path | None, everything: bool, limit: int | None, form: Form) -> None:  # noqa: FBT001 -- click passes options by name
     """List dead letters, oldest first: name, when it was kept, line of its file, field, reason, and the input as given.
 
-    In JSON and CSV, `consumer` and `seq` tell an event that a consumer gave up on, and `retried` the seq of the event
+    In JSON and CSV, `consumer` and `seq` name an event that a consumer gave up on, and `retried` the seq of the event
     that says a letter was retried.
     """
     with opened(trail_path) as trail:
@@ -190,7 +190,7 @@ def retry(
 
     Without --map, --set, --tz and --ts-format an input is read as `extend` reads a row: keys that are no field go into
     attrs, and one without a ts happened when the letter was kept.  With any of them it is read as `import` reads a
-    record: the whole of it becomes attrs, and it needs a ts.
+    record: all of it becomes attrs, and it needs a ts.
 
     A letter becomes an event once, however often this is run; the trail's own event dead-letters.retried names it.
     Letters stay where they are.  Events that a consumer gave up on are in the trail already, and are left alone.
@@ -204,7 +204,7 @@ def retry(
     if as_json:
         click.echo(json_line(asdict(summary)), nl=False)
     else:
-        for line in _told(summary, dry_run=dry_run):
+        for line in _summary_lines(summary, dry_run=dry_run):
             click.echo(line)
     if summary.still_dead and not summary.events:
         raise click.exceptions.Exit(FAILED)
@@ -246,7 +246,7 @@ def _utf8(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _told(summary: RetrySummary, *, dry_run: bool) -> Iterator[str]:
+def _summary_lines(summary: RetrySummary, *, dry_run: bool) -> Iterator[str]:
     tried = summary.events + len(summary.still_dead)
     if not tried:
         yield "No dead letter waits."
@@ -258,10 +258,10 @@ def _told(summary: RetrySummary, *, dry_run: bool) -> Iterator[str]:
         yield f"  {summary.duplicates:,} of them repeat events that were there, and were not stored again"
     kinds = Counter((dead.field, dead.reason) for dead in summary.still_dead)
     firsts = {(dead.field, dead.reason): dead.name for dead in reversed(summary.still_dead)}
-    for kind, count in kinds.most_common(_TOLD):
+    for kind, count in kinds.most_common(_MOST_REASONS):
         yield f"  {count:>9,} x {visible(': '.join(kind))} (first {firsts[kind]})"
-    if len(kinds) > _TOLD:
-        yield f"  and {counted(len(kinds) - _TOLD, 'other reason')}"
+    if len(kinds) > _MOST_REASONS:
+        yield f"  and {counted(len(kinds) - _MOST_REASONS, 'other reason')}"
     if summary.consumers:
         yield (
             f"{counted(summary.consumers, 'event')} that a consumer gave up on: in the trail already, left alone."

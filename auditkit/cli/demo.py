@@ -28,7 +28,7 @@ from auditkit.sources.record import SOURCE, record
 from auditkit.text import visible
 
 _COMPILED = ("rich", "click", "pyarrow")
-"""Packages that are always there with auditkit, and small enough to compile while somebody watches."""
+"""Packages that are always there with auditkit, and small enough to compile within seconds."""
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors told on standard error without traceback.
+"""How a command ends: exit codes, and errors on standard error without traceback.
 
 What an error says may quote an event, so it is made visible before it reaches the terminal.
 """
@@ -21,19 +21,19 @@ DEBUG_VARIABLE = "AUDITKIT_DEBUG"
 
 
 def warn(message: str) -> None:
-    """Tell something that does not stop the command, on standard error."""
+    """Write a warning, which does not stop the command, to standard error."""
     click.echo(click.style("Note: ", fg="yellow", bold=True) + visible_lines(message), err=True)
 
 
 def complain(message: str, *hints: str) -> None:
-    """Tell an error and what to do about it, on standard error."""
+    """Write an error and what to do about it to standard error."""
     click.echo(click.style("Error: ", fg="red", bold=True) + visible_lines(message), err=True)
     for hint in hints:
         click.echo(click.style("  hint: ", fg="cyan") + visible_lines(hint), err=True)
 
 
 def explain(error: BaseException) -> int:
-    """Tell why a command ends and return its exit code; what is no failure of ours to name is a bug and says so."""
+    """Write why a command ends and return its exit code; an error that auditkit does not raise on purpose is called a bug."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
         complain("interrupted", *notes_of(error))
         return INTERRUPTED

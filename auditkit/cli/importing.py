@@ -109,7 +109,7 @@ def import_(
             summary = _import(trail, records, mapping)
         if summary.events >= _FLUSH_AT:
             trail.flush()
-    _tell(summary, perf_counter() - started, as_json=as_json)
+    _print_summary(summary, perf_counter() - started, as_json=as_json)
     if summary.dead_letters and not summary.events and not summary.duplicates:
         raise click.exceptions.Exit(1)
 
@@ -137,7 +137,7 @@ def _look_ahead(
     *,
     yes: bool,
 ) -> bool:
-    """Say what the retention policy would expire at once, and ask where somebody is there; true is to go on."""
+    """Warn of what the retention policy would expire at once, and ask at a terminal; return whether to go on."""
     if trail.retention.keep is None:
         return True
     if not isinstance(source, Path):
@@ -186,10 +186,10 @@ def _show_preview(trail: Trail, records: Input, mapping: EventMap) -> None:
     )
     if summary.dead_letters:
         click.echo(f"{summary.dead_letters:,} would be dead letters:")
-        _tell_refusals(summary)
+        _print_refusals(summary)
 
 
-def _tell(summary: ImportSummary, seconds: float, *, as_json: bool) -> None:
+def _print_summary(summary: ImportSummary, seconds: float, *, as_json: bool) -> None:
     if as_json:
         click.echo(json_line(asdict(summary) | {"seconds": round(seconds, 3)}), nl=False)
         return
@@ -205,10 +205,10 @@ def _tell(summary: ImportSummary, seconds: float, *, as_json: bool) -> None:
         )
     if summary.dead_letters:
         click.echo(f"{counted(summary.dead_letters, 'dead letter')}, kept with line and reason:")
-        _tell_refusals(summary)
+        _print_refusals(summary)
 
 
-def _tell_refusals(summary: ImportSummary) -> None:
+def _print_refusals(summary: ImportSummary) -> None:
     for kind in summary.refusals:
         where = "" if kind.field is None else f"{kind.field}: "
         click.echo(f"  {kind.count:>9,} x {visible(where + kind.reason)} (first in line {kind.first_line:,})")

@@ -118,9 +118,9 @@ auditkit backup /mnt/backup/audit-2026-11-24
 @click.argument("target", type=click.Path(path_type=Path))
 @trail_option
 def backup(target: Path, trail_path: Path | None) -> None:
-    """Copy the trail, which others may be writing to, into a new directory, checked and durable.
+    """Copy the trail, which other processes may be writing to, into a new directory, checked and durable.
 
-    The copy is the same trail until somebody appends to it; then it becomes a branch with an id of its own.
+    The copy is the same trail until something is appended to it; then it becomes a branch with an id of its own.
     """
     with opened(trail_path) as trail:
         total = trail.stats().segments.bytes

@@ -87,7 +87,7 @@ def flush(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """Move everything queued into segments; on return it is there."""
     with opened(trail_path) as trail:
         done = trail.flush()
-    _tell(done, as_json=as_json)
+    _print_summary(done, as_json=as_json)
 
 
 @click.command(
@@ -120,7 +120,7 @@ def maintain(
     """Do what is due: flush what is queued, enforce the retention policy, and merge small segments.
 
     For a timer, or with --every as a process beside writers that leave maintenance to it (maintain=False).  Other
-    writers do so by themselves; a trail that nobody writes to expires nothing unless --now records that time has
+    writers do so by themselves; a trail without new events expires nothing unless --now records that time has
     passed.
     """
     if every is not None:
@@ -132,7 +132,7 @@ def maintain(
         return
     with opened(trail_path, maintain=True) as trail:
         done = trail.maintain(now=_moment(trail, now), compact=compact)
-    _tell(done, as_json=as_json)
+    _print_summary(done, as_json=as_json)
 
 
 @click.command(
@@ -179,12 +179,14 @@ def prune(
             click.echo("Nothing was pruned.")
             raise click.exceptions.Exit(1)
         done = trail.prune(plan, now=moment)
-    _tell(done, as_json=as_json)
+    _print_summary(done, as_json=as_json)
 
 
 def _agreed(plan: PrunePlan) -> bool:
     if not sys.stdin.isatty():
-        raise click.UsageError("prune removes events for good: give --yes where nobody can be asked.")
+        raise click.UsageError(
+            "prune removes events for good: give --yes where there is no terminal to ask at."
+        )
     return click.confirm(f"Remove {counted(plan.rows, 'event')} for good?", err=True)
 
 
@@ -200,7 +202,7 @@ def _moment(trail: Trail, text: str | None) -> datetime | None:
     return from_us(moment_us)
 
 
-def _tell(done: Any, *, as_json: bool) -> None:
+def _print_summary(done: Any, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(done))
     else:
@@ -241,7 +243,7 @@ def _maintain_every(trail_path: Path | None, every: str, *, record_now: bool, as
                 warn(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}: {exc}; trying again in {every}")
             else:
                 if done != MaintainSummary(flush=None, prune=None, compact=None):
-                    _tell(done, as_json=as_json)
+                    _print_summary(done, as_json=as_json)
             first = False
             ended.wait(max(0.0, seconds - (monotonic() - began)))
 
@@ -368,7 +370,7 @@ def _expiring(trail: Trail, keep: str | None) -> int:
 def _ask(expiring: int) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"{counted(expiring, 'event')} would expire: give --yes where nobody can be asked."
+            f"{counted(expiring, 'event')} would expire: give --yes where there is no terminal to ask at."
         )
     if not click.confirm(f"Let {counted(expiring, 'event')} expire?", err=True):
         click.echo("The policy stays as it is.")

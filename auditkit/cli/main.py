@@ -51,7 +51,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
     },
     "Show": {
         "report": _Entry("auditkit.cli.report:report", "Run a notebook on a trail and write an HTML report."),
-        "reviewed": _Entry("auditkit.cli.report:reviewed", "Record that somebody has reviewed a report."),
+        "reviewed": _Entry("auditkit.cli.report:reviewed", "Record that a report was reviewed."),
         "demo": _Entry("auditkit.cli.demo:demo", "See all of it, on events of this machine."),
     },
 }
@@ -109,7 +109,7 @@ class Commands(click.Group):
         formatter.write_text(_GENERAL)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; failures are told on standard error and become the exit code."""
+        """Run the command; failures are reported on standard error and become the exit code."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -140,7 +140,7 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if (
             getattr(sys, name) is None
-        ):  # closed by whoever started us; a file of the trail must not take its place
+        ):  # closed by the parent process; a file of the trail must not take its place
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- open to the end
     cli(prog_name="auditkit")
 

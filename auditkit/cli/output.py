@@ -102,7 +102,7 @@ def _write(frame: pl.DataFrame, form: Form) -> None:
 
 
 def _remark(text: str) -> None:
-    """Say something beside the answer: on standard error, so that a pipe gets the answer only."""
+    """Write a remark beside the answer: on standard error, so that a pipe gets the answer only."""
     click.echo(click.style(text, dim=True), err=True)
 
 

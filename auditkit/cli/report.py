@@ -73,7 +73,7 @@ auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
     "--each",
     metavar="COLUMN|DURATION",
     help="Many reports: one for each value of a column, or for each stretch of time (1d, 1w, 1mo).  Run again, it "
-    "keeps those that are whole and makes the others.",
+    "keeps those that are complete and makes the rest.",
 )
 @click.option(
     "--limit",
@@ -139,15 +139,15 @@ def report(
 
 
 def _report_each(notebook: str, each: str, folder: Path, **asked: Any) -> None:
-    """Make a batch, drawing its progress, and tell what failed."""
+    """Make a batch, drawing its progress, and report what failed."""
     from auditkit.reporting.batch import report_each
 
     words = f"{Path(notebook).stem} for each {each}"
     bar = partial(progress_bar, words, counts_bytes=False)
     batch = report_each(notebook, each, folder, progress=lambda total: bar(total=total), **asked)
     made = len(batch.parts) - batch.kept - len(batch.failures)
-    told = f"{made:,} made, {batch.kept:,} kept, {len(batch.failures):,} failed"
-    click.echo(click.style(told, dim=True), err=True)
+    summary = f"{made:,} made, {batch.kept:,} kept, {len(batch.failures):,} failed"
+    click.echo(click.style(summary, dim=True), err=True)
     click.echo(str(batch.index))
     if batch.failures:
         names = {part.file: part.name for part in batch.parts}
@@ -170,7 +170,7 @@ auditkit reviewed november.html --trail audit --by 'Ann Bell'
 @trail_option
 @click.option("--by", required=True, metavar="NAME", help="Who has reviewed it.")
 def reviewed(file: Path, trail_path: Path | None, by: str) -> None:
-    """Append to a trail that somebody has reviewed a report.
+    """Append to a trail that a report was reviewed.
 
     FILE is a report that was rendered with --record: the trail knows its bytes, and a file that was changed since is
     refused.

@@ -1,6 +1,6 @@
 """Figures as a small card: HTML in a notebook and a report, a table in a terminal.
 
-Whoever has figures says them in words; here is only how they look.  Words may come from events: they become visible
+The rooms that have the figures put them in words; here is only how they look.  Words may come from events: they become visible
 text, escaped for HTML, and are never markup.
 """
 

@@ -53,8 +53,8 @@ class ImportSummary:
     """What an import did.
 
     `events` are new in the trail, `duplicates` were there already (same source, id and body).  Times span both.
-    `refusals` names the most frequent kinds of dead letters, `keys` those of the first record, for whoever has to
-    find the right map.
+    `refusals` names the most frequent kinds of dead letters, `keys` those of the first record, for finding the
+    right map.
     """
 
     events: int
@@ -292,7 +292,7 @@ class Forecast:
 def foresee(
     trail: Trail, source: Input, mapping: EventMap, *, on_progress: Callable[[Input], None] | None = None
 ) -> Forecast | None:
-    """Read `source` to its end and say what would expire; `None` where nothing would.
+    """Read `source` to its end and return what would expire; `None` where nothing would.
 
     Records whose ts cannot be read, or lies too far ahead, would be dead letters and do not count.
     """

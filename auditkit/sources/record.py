@@ -268,7 +268,7 @@ def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
             process.send_signal(number)
 
     def leave(_number: int, _frame: object) -> None:
-        """Do nothing: the terminal has told the program as well."""
+        """Do nothing: the terminal has signalled the program as well."""
 
     previous = {}
     if threading.current_thread() is threading.main_thread():

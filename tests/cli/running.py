@@ -1,4 +1,4 @@
-"""The command as a process that goes on until it is told to end."""
+"""The command as a process that goes on until it is reported to end."""
 
 import os
 import subprocess

@@ -52,7 +52,7 @@ def test_append_by_options(run: Run) -> None:
 
 
 def test_append_flushes_when_due(started: Run, place: Path) -> None:
-    """A call behind old events moves them into segments; where that fails its own event is in, and the failure is told."""
+    """A call behind old events moves them into segments; where that fails its own event is in, and the failure is reported."""
     with open_trail(place, clock=ManualClock("2026-01-01T00:00:00+00:00"), maintain=False) as worker:
         worker.append(action="old").wait()
     (place / "segments").rename(place / "elsewhere")
@@ -99,7 +99,7 @@ def test_append_json_lines(started: Run) -> None:
     ],
 )
 def test_append_stops_at_a_bad_line(started: Run, line: str, said: str) -> None:
-    """The first line that is no event is told with its number; what came before is in, what comes after is not."""
+    """The first line that is no event is reported with its number; what came before is in, what comes after is not."""
     result = started("append", "-", stdin=f'{{"action": "before"}}\n{line}\n{{"action": "after"}}\n', code=1)
     assert said in result.stderr
     assert "hint: this is line 2; 1 event before it is in" in result.stderr

@@ -56,7 +56,7 @@ def test_forgotten_consumers_begin_anew(filled: Run, place: Path) -> None:
 
 
 def test_only_those_who_are_there_and_away_are_forgotten(filled: Run, place: Path) -> None:
-    """A name that nobody bears is refused with the names there are, a bad one as such, and one that is in use stays."""
+    """A name that no consumer has is refused with the names there are, a bad one as such, and one that is in use stays."""
     follow(place, "mailer", 1)
     assert "there are: mailer" in filled("consumers", "forget", "mialer", code=2).stderr
     assert "bad name" in filled("consumers", "forget", "../x", code=2).stderr
@@ -68,7 +68,7 @@ def test_only_those_who_are_there_and_away_are_forgotten(filled: Run, place: Pat
 
 @pytest.mark.parametrize("name", sorted(consumers.commands))
 def test_each_command_has_help_with_examples(run: Run, name: str) -> None:
-    """Both commands tell what they do and show calls of themselves."""
+    """Both commands say what they do and show calls of themselves."""
     shown = run("consumers", name, "--help").stdout
     assert shown.startswith(f"Usage: auditkit consumers {name}")
     assert f"  auditkit consumers {name}" in shown.partition("\nExamples:\n")[2]
@@ -135,9 +135,9 @@ def test_retry_with_what_was_missing(refused: Run, place: Path) -> None:
     assert "Of 4 dead letters 1 would become events" in tried
     assert "action: missing" in tried
     assert names(refused) == ["1", "2", "3", "4"]
-    told = refused("dead-letters", "retry", *options).stdout
-    assert "Of 4 dead letters 1 became events, from seq 1 on." in told
-    assert "input: not JSON" in told
+    reported = refused("dead-letters", "retry", *options).stdout
+    assert "Of 4 dead letters 1 became events, from seq 1 on." in reported
+    assert "input: not JSON" in reported
     assert names(refused) == ["2", "3", "4"]
     assert names(refused, "--all") == ["1", "2", "3", "4"]
     done = json.loads(refused("dead-letters", "retry", "--set", "action=unknown", "--json", *options).stdout)
@@ -178,8 +178,8 @@ def test_events_that_a_consumer_gave_up_on(filled: Run, place: Path) -> None:
     (letter,) = rows(filled("dead-letters", "list", "--json"))
     assert (letter["consumer"], letter["seq"]) == ("mailer", 0)
     assert letter["reason"] == "given up after 1 delivery: mailbox full"
-    told = filled("dead-letters", "retry").stdout
-    assert "1 event that a consumer gave up on: in the trail already, left alone." in told
+    reported = filled("dead-letters", "retry").stdout
+    assert "1 event that a consumer gave up on: in the trail already, left alone." in reported
 
 
 @pytest.mark.parametrize("name", sorted(dead_letters.commands))

@@ -31,12 +31,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_import_by_map_and_set(started: Run, file: Path) -> None:
-    """Fields come from paths, constants fill in, the whole record is kept, and the result is told."""
-    told = started("import", str(file), *MAPS).stdout
-    assert told.startswith("Imported 2 events in ")
-    assert "2 dead letters, kept with line and reason:" in told
-    assert "ts: missing; an import never makes up when something happened (first in line 3)" in told
-    assert "not JSON: " in told
+    """Fields come from paths, constants fill in, the whole record is kept, and the result is reported."""
+    reported = started("import", str(file), *MAPS).stdout
+    assert reported.startswith("Imported 2 events in ")
+    assert "2 dead letters, kept with line and reason:" in reported
+    assert "ts: missing; an import never makes up when something happened (first in line 3)" in reported
+    assert "not JSON: " in reported
     shown = rows(started("range", "--json"))
     assert [(row["actor"], row["action"], row["outcome"], row["value"], row["source"]) for row in shown] == [
         ("ann", "login", "success", 12.0, "app"),
@@ -46,7 +46,7 @@ def test_import_by_map_and_set(started: Run, file: Path) -> None:
 
 
 def test_import_result_as_json(started: Run, file: Path, place: Path) -> None:
-    """--json tells counts, span and refusals; the dead letters lie in the trail."""
+    """--json gives counts, span and refusals; the dead letters lie in the trail."""
     result = json.loads(started("import", str(file), *MAPS, "--json").stdout)
     assert (result["events"], result["dead_letters"], result["first_seq"]) == (2, 2, 0)
     assert (result["first_ts"], result["last_ts"]) == ("2026-11-23T10:00:00Z", "2026-11-23T10:00:01Z")
@@ -82,12 +82,12 @@ def test_import_asks_what_a_file_is(started: Run, tmp_path: Path) -> None:
 
 
 def test_import_of_nothing_but_bad_lines(started: Run, tmp_path: Path) -> None:
-    """When every line is refused the exit code is 1, and the keys of the records are told."""
+    """When every line is refused the exit code is 1, and the keys of the records are reported."""
     path = tmp_path / "app.jsonl"
     path.write_text(LINES)
-    told = started("import", str(path), code=1).stdout
-    assert "Imported 0 events" in told
-    assert "The first record has the keys time, user, event, ms." in told
+    reported = started("import", str(path), code=1).stdout
+    assert "Imported 0 events" in reported
+    assert "The first record has the keys time, user, event, ms." in reported
     path.write_text(LINES.splitlines()[0] + "\n")
     path.write_text((LINES.splitlines()[0] + "\n") * 200)
     failed = started("import", str(path), code=1)
@@ -119,10 +119,10 @@ def test_import_misused(started: Run, file: Path, place: Path, options: list[str
 def test_import_dry_run(started: Run, file: Path, place: Path) -> None:
     """--dry-run shows the first events and what would be refused, and writes nothing."""
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    told = started("import", str(file), *MAPS, "--dry-run").stdout
-    assert "ann" in told
-    assert "Of the first 4 records 2 would become events; nothing was written." in told
-    assert "2 would be dead letters:" in told
+    reported = started("import", str(file), *MAPS, "--dry-run").stdout
+    assert "ann" in reported
+    assert "Of the first 4 records 2 would become events; nothing was written." in reported
+    assert "2 would be dead letters:" in reported
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 

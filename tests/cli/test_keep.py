@@ -163,7 +163,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_what_workers_append_is_flushed(worked: Path, ending: signal.Signals) -> None:
-    """Round after round it flushes what has become due, and ends cleanly when told to."""
+    """Round after round it flushes what has become due, and ends cleanly when reported to."""
     work(worked, 5)
     with loop(worked) as process:
         assert line(process).startswith("Flushed 5 events (seq 0-4)")
@@ -177,7 +177,7 @@ def test_what_workers_append_is_flushed(worked: Path, ending: signal.Signals) ->
 
 
 def test_trouble_that_passes(worked: Path) -> None:
-    """A round that storage fails is told and tried again; the queue keeps its events."""
+    """A round that storage fails is reported and tried again; the queue keeps its events."""
     work(worked, 2)
     with loop(worked, "--json") as process:
         assert json.loads(line(process))["flush"]["events"] == 2
@@ -271,7 +271,7 @@ def test_set_is_in_force_at_once_and_recorded(aged: Run) -> None:
 
 
 def test_set_asks_where_events_would_expire(aged: Run) -> None:
-    """Where nobody can be asked a shorter policy needs --yes; longer again, it brings back what was not pruned."""
+    """Without a terminal to ask at, a shorter policy needs --yes; longer again, it brings back what was not pruned."""
     refused = aged("policy", "set", "90d", code=2)
     assert "1 event would expire: give --yes" in refused.stderr
     assert len(actions(aged)) == 3
@@ -316,7 +316,7 @@ def test_an_empty_trail_takes_any_policy(started: Run) -> None:
 
 @pytest.mark.parametrize("name", sorted(policy.commands))
 def test_each_command_has_help_with_examples(run: Run, name: str) -> None:
-    """Both commands tell what they do and show calls of themselves."""
+    """Both commands say what they do and show calls of themselves."""
     shown = run("policy", name, "--help").stdout
     assert shown.startswith(f"Usage: auditkit policy {name}")
     assert f"  auditkit policy {name}" in shown.partition("\nExamples:\n")[2]

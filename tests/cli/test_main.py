@@ -1,4 +1,4 @@
-"""The command as a whole: help, what it loads, exit codes, and how failures are told."""
+"""The command as a whole: help, what it loads, exit codes, and how failures are reported."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def test_help_names_every_command(run: Run) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_examples(run: Run, name: str) -> None:
-    """Each command tells what it does, and shows at least one call of itself."""
+    """Each command says what it does, and shows at least one call of itself."""
     shown = run(name, "--help").stdout
     assert shown.startswith(f"Usage: auditkit {name}")
     assert re.search(rf"^  (.*\| )?auditkit {name}", shown.partition("\nExamples:\n")[2], re.MULTILINE)
@@ -103,7 +103,7 @@ def test_version(run: Run) -> None:
     ],
 )  # fmt: skip
 def test_failures(filled: Run, args: list[str], code: int, said: str, tmp_path: Path) -> None:
-    """What cannot be done is told on standard error, without traceback, and the exit code says whose fault it is."""
+    """What cannot be done is reported on standard error, without traceback, and the exit code says whose fault it is."""
     if args[-1] == "init":
         args = [*args, str(tmp_path / "audit")]
     result = filled(*args, code=code)
@@ -119,7 +119,7 @@ def test_a_trail_must_be_named(run: Run) -> None:
 
 
 def test_hints_travel_with_errors(filled: Run) -> None:
-    """The advice of an error is told below it."""
+    """The advice of an error is reported below it."""
     assert "  hint: write it like '2026-11-24'" in filled("range", "--start", "x", code=2).stderr
 
 

@@ -92,7 +92,7 @@ def test_a_transaction_and_its_packages_share_who_when_and_correlation(history: 
 
 
 def test_an_upgrade_has_both_versions_and_an_error_is_a_failure(history: Path) -> None:
-    """What was there before is kept; nobody asked, so there is no actor."""
+    """What was there before is kept; no person asked, so there is no actor."""
     found = [event for event in events(history) if event["correlation"] == "apt-2026-10-25T02:50:00"]
     assert [event["action"] for event in found] == [
         "package.transaction",

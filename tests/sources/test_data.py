@@ -1,4 +1,4 @@
-"""The committed trails: what they hold, that they open as git gives them, and that they tell nothing of where they were made."""
+"""The committed trails: what they hold, that they open as git gives them, and that they hold nothing of where they were made."""
 
 import gzip
 import json

@@ -164,7 +164,7 @@ def test_repeated_ids(trail: Trail) -> None:
 
 
 def test_a_wrong_mapping_writes_nothing(trail: Trail) -> None:
-    """When a long beginning of the file is refused as a whole, nothing is written and the keys are told."""
+    """When a long beginning of the file is refused as a whole, nothing is written and the keys are reported."""
     content = '{"time":"2026-11-23T10:00:00Z","event":"x"}\n' * HOPELESS
     with pytest.raises(AuditError, match=f"none of the first {HOPELESS} records") as failed:
         load(trail, content)
@@ -242,7 +242,7 @@ def test_nothing_to_foresee(make_trail: Callable[..., Trail]) -> None:
 
 
 def test_behind_the_horizon_is_foreseen(make_trail: Callable[..., Trail]) -> None:
-    """Old events for a trail that is further on are told to expire at once."""
+    """Old events for a trail that is further on are reported to expire at once."""
     trail = make_trail(retention="30d")
     load(trail, GOOD)
     forecast = foreseen(trail, "2020-01-01T00:00:00Z", "2020-01-05T00:00:00Z")

@@ -49,7 +49,7 @@ def test_empty_lines_count_but_are_no_records() -> None:
     ],
 )
 def test_bad_json_lines(line: bytes, reason: str) -> None:
-    """A line that is no JSON object is told with number, reason and content, and reading goes on."""
+    """A line that is no JSON object is reported with number, reason and content, and reading goes on."""
     before, bad, after = read(b'{"n":1}\n' + line + b'\n{"n":2}\n', "jsonl")
     assert isinstance(before, Record)
     assert isinstance(after, Record)
@@ -60,7 +60,7 @@ def test_bad_json_lines(line: bytes, reason: str) -> None:
 
 
 def test_overlong_lines_are_cut() -> None:
-    """Of a line longer than an event can hold only the beginning is kept, and its length is told."""
+    """Of a line longer than an event can hold only the beginning is kept, and its length is reported."""
     long = b'{"a":"' + b"x" * (5 * MAX_ATTRS_BYTES) + b'"}'
     bad, after = read(long + b'\n{"n":2}\n', "jsonl")
     assert isinstance(bad, Unreadable)
@@ -101,7 +101,7 @@ def test_csv_rows() -> None:
     ],
 )
 def test_bad_csv_rows(row: bytes, reason: str, kept: str) -> None:
-    """A row that is no record is told with the line it begins on, and reading goes on behind it."""
+    """A row that is no record is reported with the line it begins on, and reading goes on behind it."""
     items = read(b"a,b,c\n1,2,3\n" + row + b"\n4,5,6\n", "csv")
     assert items[1] == Unreadable(3, reason, kept)
     assert items[2] == Record(4, {"a": "4", "b": "5", "c": "6"}, '{"a":"4","b":"5","c":"6"}')

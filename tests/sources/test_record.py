@@ -114,7 +114,7 @@ def test_files_and_directories_are_recorded_by_absolute_path(
 
 
 def test_a_path_that_may_be_relative_to_a_descriptor_stays_relative(worked: tuple[Trail, Path]) -> None:
-    """`os.open` does not tell what its path is relative to, so the event does not pretend to know."""
+    """`os.open` does not say what its path is relative to, so the event does not pretend to know."""
     trail, folder = worked
     read = [
         event for event in seen(trail, action="file.read") if str(event["resource"]).endswith("notes.txt")

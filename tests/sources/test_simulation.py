@@ -71,7 +71,7 @@ def test_the_spraying_ends_with_a_role_and_a_token(week: list[Event]) -> None:
 
 
 def test_the_leaver_exports_out_of_hours(week: list[Event]) -> None:
-    """Nine of ten exports of somebody about to leave happen in one night."""
+    """Nine of ten exports of an employee about to leave happen in one night."""
     exports = [
         event for event in week if (event.get("actor"), event["action"]) == ("hedda.ekman", "customer.export")
     ]

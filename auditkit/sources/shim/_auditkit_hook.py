@@ -90,7 +90,7 @@ class Pipe:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> bool:
-        """Write one line; return False if nobody reads fast enough, or nobody reads any more."""
+        """Write one line; return False if the reader is too slow, or gone."""
         deadline = 0.0
         while self.fd >= 0:
             try:
@@ -182,7 +182,7 @@ def make_hook(
                 if texts is not None:
                     send(event, texts)
             except (TypeError, ValueError, LookupError, AttributeError, OSError, RecursionError):
-                pass  # arguments of no known shape: the call itself will tell the program what is wrong with them
+                pass  # arguments of no known shape: the call itself will raise what is wrong with them
 
     return hook
 
@@ -221,7 +221,7 @@ def pick_open(args: tuple[object, ...]) -> list[str] | None:
     path, mode, flags = args
     if isinstance(path, int):
         return None
-    # os.open, without a mode, may be relative to a directory's descriptor, which its audit event does not tell.
+    # os.open, without a mode, may be relative to a directory's descriptor, which its audit event does not name.
     where = path_of(path, None if mode is None else -1)
     return [where, "" if mode is None else text_of(mode), text_of(flags), by_import()]
 
@@ -260,7 +260,7 @@ def picks(*, with_arguments: bool) -> dict[str, Callable[[tuple[object, ...]], l
         "open": pick_open,
         "import": lambda args: [text_of(args[0]), "" if args[1] is None else text_of(args[1])],
         "subprocess.Popen": lambda args: command(args[0], args[1]),
-        "os.posix_spawn": spawn,  # subprocess has told of its own already
+        "os.posix_spawn": spawn,  # subprocess has sent its own event already
         "os.exec": lambda args: command(args[0], args[1]),
         "os.system": lambda args: command("/bin/sh", ("sh", "-c", args[0])),
         "pty.spawn": lambda args: command(args[0][0], args[0]),  # type: ignore[index]

@@ -99,6 +99,9 @@ def create(
     """
     disk, clock = disk or PosixDisk(), clock or SystemClock()
     policy = declare_policy(retention)
+    ahead = parse_duration(max_ahead, name="max_ahead")
+    if ahead.negative:
+        raise ValueError(f"max_ahead: not a positive duration (found {max_ahead!r})")
     check_zone(tz)
     declared = {name: field_type_name(kind) for name, kind in check_fields(fields or {}).items()}
     info = TrailInfo(
@@ -111,7 +114,7 @@ def create(
         created_us=clock.now_us(),
         tz=tz,
         partition=check_width(partition),
-        max_ahead_us=parse_duration(max_ahead, name="max_ahead").shortest_us,
+        max_ahead_us=ahead.after(0),
         sharing=group,
         fields=msgspec.json.encode(declared).decode(),
     )

@@ -6,10 +6,11 @@ commit may be there or not, but as whole batches, in order and never twice.
 
 import errno
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from auditkit.queue.group_commit import Writer
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
 from auditkit.write import extend
+from auditkit.write.retry import as_given, kept_letters, retry_letters
 from tests.fakes import FailingDisk, ManualClock
 from tests.oracle import read_trail
 
@@ -75,6 +77,21 @@ class Verdict:
     events: list[Event] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
     refused: bool = False
+
+
+@dataclass
+class Letter:
+    """A dead letter: what it may become an event of, or the seq of the event that a consumer gave up on."""
+
+    recorded: int
+    row: Row | None = None
+    seq: int | None = None
+    retried: bool = False
+
+    @property
+    def day(self) -> int:
+        """The day it is filed under."""
+        return self.recorded // DAY_US
 
 
 @dataclass
@@ -150,6 +167,7 @@ class TrailMachine(RuleBasedStateMachine):
         self.rotated = 0
         self.direct: set[int] = set()
         self.consumer = Consumer()
+        self.letters: list[Letter] = []
         self.made = 0
 
     def opened(self) -> Trail:
@@ -269,6 +287,59 @@ class TrailMachine(RuleBasedStateMachine):
         if wait:
             self.wait(0, True)
 
+    @rule(
+        shapes=st.lists(PLAIN, max_size=3),
+        early=st.lists(st.sampled_from([None, 25, 30, 60]), max_size=3),
+        frame=st.booleans(),
+        wait=st.booleans(),
+    )
+    def extend_with_refused(
+        self, shapes: list[Shape], early: list[int | None], frame: bool, wait: bool
+    ) -> None:
+        """Append a batch of which some rows become dead letters: those too far ahead are events once their time comes."""
+        good = [self.row(shape) for shape in shapes]
+        bad = [{**self.row((None, 0)), **({"action": ""} if hours is None else {})} for hours in early]
+        for row, hours in zip(bad, early, strict=True):
+            row["ts"] = from_us(self.clock.us + (hours or 0) * HOUR_US)
+        rows = [row for pair in zip_longest(good, bad) for row in pair if row is not None]
+        receipt = self.trail.extend(framed(rows) if frame else rows, on_invalid="dead-letter")
+        self.letters += [Letter(self.clock.us, row) for row in bad]
+        if good:
+            self.pending.append(Pending(receipt, good))
+            if wait:
+                self.wait(0, True)
+        else:
+            assert receipt.wait() is None
+
+    @rule()
+    def retry(self) -> None:
+        """Append the dead letters whose time has come."""
+        waiting = [letter for letter in self.letters if not letter.retried and letter.row is not None]
+        ready = [
+            letter
+            for letter in waiting
+            if letter.row and letter.row["action"] and letter.row["ts"] <= from_us(self.clock.us + DAY_US)
+        ]
+        summary = retry_letters(self.trail.core, as_given)
+        assert (summary.events, len(summary.still_dead)) == (len(ready), len(waiting) - len(ready))
+        assert summary.consumers == len([letter for letter in self.letters if letter.row is None])
+        if ready:
+            self.settle()
+            self.take(
+                self.judged([letter.row for letter in ready if letter.row], self.events, self.keys).events
+            )
+            self.take_own("dead-letters.retried")
+            for letter in ready:
+                letter.retried = True
+
+    @precondition(lambda self: self.letters)
+    @rule(torn=st.binary(min_size=1, max_size=30).filter(lambda torn: b"\n" not in torn))
+    def tear_a_letter(self, torn: bytes) -> None:
+        """Leave a line unfinished, as a process that died while it kept a letter."""
+        newest = sorted((self.root / "dead-letters").glob("*.jsonl"))[-1]
+        with newest.open("ab") as file:
+            file.write(torn)
+
     @rule(ages=st.lists(OLD, min_size=BULK, max_size=BULK + 3))
     def extend_in_bulk(self, ages: list[int]) -> None:
         """Append so many events that they go straight into segments."""
@@ -344,6 +415,15 @@ class TrailMachine(RuleBasedStateMachine):
             self.direct.add(len(self.events))
             self.take_own("retention.pruned")
             self.flush_list()
+        horizon = horizon_of(self.events)
+        kept = [
+            letter
+            for letter in self.letters
+            if horizon is None or (letter.day + 1) * DAY_US > horizon - KEEP_US
+        ]
+        if len(kept) < len(self.letters):
+            self.letters = kept
+            self.take_own("dead-letters.expired")
         assert not any(self.expired(seq) for seq in read_trail(self.root).events)
 
     @rule()
@@ -494,20 +574,42 @@ class TrailMachine(RuleBasedStateMachine):
         shown = self.other.at(at).range(own=True)
         assert in_turn(shown) == self.said(sorted(self.visible(at), key=self.by_time))
 
+    @rule(mine=st.booleans())
+    def look_at_letters(self, mine: bool) -> None:
+        """Read the dead letters, under their names, and count them."""
+        shown = [
+            (kept.name, kept.letter.recorded_us, kept.letter.seq, kept.retried is not None)
+            for kept in kept_letters(self.asked(mine).core)
+        ]
+        lines: Counter[int] = Counter()
+        expected = []
+        for letter in self.letters:
+            lines[letter.day] += 1
+            name = f"{from_us(letter.recorded):%Y-%m-%d}:{lines[letter.day]}"
+            expected.append((name, letter.recorded, letter.seq, letter.retried))
+        assert shown == expected
+        waiting = [letter for letter in self.letters if letter.row is not None and not letter.retried]
+        assert self.asked(mine).stats().dead_letters == len(waiting)
+        self.answered(mine)
+
     @rule(
         acknowledges=st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_size=12),
         dies=st.booleans(),
+        limit=st.sampled_from([None, None, 1, 2]),
     )
-    def follow(self, acknowledges: list[bool], dies: bool) -> None:
-        """Follow as a consumer that acknowledges some of what it is given, and then stops or dies."""
+    def follow(self, acknowledges: list[bool], dies: bool, limit: int | None) -> None:
+        """Follow as a consumer that acknowledges some of what it is given, or gives it up, and then stops or dies."""
         consumer = self.consumer
-        follower = self.trail.follow("reader", retry_s=0, timeout_s=0, max_deliver=None)
+        follower = self.trail.follow("reader", retry_s=0, timeout_s=0, max_deliver=limit)
         self.settle()
         assert follower.position == consumer.position
         left = [s for s in self.visible() if s >= consumer.position and not self.events[s].own]
         ended = False
         for acknowledge in acknowledges:
             delivery = next(follower, None)
+            while left and limit is not None and consumer.last == left[0] and consumer.given >= limit:
+                self.letters.append(Letter(self.clock.us, seq=left[0]))
+                consumer.position = left.pop(0) + 1
             if delivery is None:
                 assert not left
                 ended = True

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from auditkit.api import Trail
-from auditkit.errors import FormatError
+from auditkit.errors import FormatError, InvalidEventError
 from auditkit.store import segment
+from auditkit.timerange import from_us
+from tests.fakes import ManualClock
 
 LIBRARIES = {"altair", "click", "IPython", "nbconvert", "pandas", "papermill", "rich"}
 """What only reports, notebooks and the command line need."""
@@ -67,3 +71,13 @@ def test_the_first_events_are_those_of_the_whole(
                 *window, where=where, descending=descending, limit=limit, columns=["actor", "seq"]
             )
             assert first.equals(whole.head(limit).select("actor", "seq"))
+
+
+def test_how_far_ahead_an_event_may_be(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A day is 24 hours, to the microsecond, and a tolerance into the past is refused."""
+    trail, now = make_trail(), from_us(clock.us)
+    trail.append(action="a", ts=now + timedelta(hours=24)).wait()
+    with pytest.raises(InvalidEventError, match="ahead of the clock"):
+        trail.append(action="a", ts=now + timedelta(hours=24, microseconds=1))
+    with pytest.raises(ValueError, match="max_ahead: not a positive duration"):
+        make_trail("other", max_ahead="-1d")

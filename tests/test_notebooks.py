@@ -138,7 +138,7 @@ def test_an_actor_of_ones_choice() -> None:
     assert page.title == "The story of hedda.ekman"
     assert page.cover.where == {"actor": ["hedda.ekman"]}
     assert page.cover.counts.shown == 496
-    assert page_of("actor", WEEK, actor="hedda.*").model.counts.shown == 0
+    assert page_of("actor", WEEK, actor="hedda.*").cover.counts.shown == 0
 
 
 def test_a_moment_of_ones_choice() -> None:

@@ -48,8 +48,8 @@ ALL = "events"
 """The name of the one group of a chart that divides by nothing."""
 
 US_PER_HOUR = 3_600_000_000
-_FLUSH = 40
-"""Labels that are nearer than so many pixels to an end of the axis are kept inside it."""
+_FLUSH, _LABELS_APART = 40, 8
+"""Labels nearer than so many pixels to an end of the axis are kept inside it; of nearer ones than these, one is left out."""
 
 _FORMAT = {
     "milliseconds": ".%L",
@@ -252,7 +252,13 @@ class TimeAxis:
         if start is not None and end is not None:
             # As parts of a date: a bare number here is no moment to Vega's interpreter of expressions.
             scale["domainMin"], scale["domainMax"] = (_parts(self.place(to_us(at))) for at in (start, end))
-        axis = {"format": _FORMAT, "tickCount": 8, "labelOverlap": True, "labelFlush": _FLUSH}
+        axis = {
+            "format": _FORMAT,
+            "tickCount": 8,
+            "labelOverlap": True,
+            "labelSeparation": _LABELS_APART,
+            "labelFlush": _FLUSH,
+        }
         first_us = self.first_us if start is None or end is None else to_us(start)
         last_us = self.last_us if start is None or end is None else to_us(end) - 1
         title = f"{_days(first_us, last_us, check_zone(self.zone))}, {self.title}"

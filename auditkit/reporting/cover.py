@@ -34,7 +34,7 @@ NOT_PROVED = (
     ),
     (
         "Untouched files.",
-        "The trail was not checked against a signed checkpoint: whoever could write its files could have changed them.",
+        "The trail was not checked against a signed checkpoint: anyone who could write its files could have changed them.",
     ),
 )
 """What a report cannot show, each as a short name and a sentence."""
@@ -172,7 +172,7 @@ def scope_rows(model: CoverModel) -> list[tuple[str, str]]:
         ("Trail", label(model.trail)),
         ("Identity", visible(model.trail_id)),
         ("From", "the first event kept" if model.start is None else _moment(model, model.start)),
-        ("Up to", "and with the latest event")
+        ("Up to", "and including the latest event")
         if model.end is None
         else ("Up to, not including", _moment(model, model.end)),
         ("Time zone", visible(model.zone)),

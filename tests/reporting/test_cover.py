@@ -310,7 +310,7 @@ def test_scope_names_the_window(busy: Trail) -> None:
     """Both bounds are given in the zone, and a bound left out in words."""
     rows = dict(scope_rows(cover(busy, START, title="T").model))
     assert rows["From"] == "Mon 16 Nov 2026 00:00:00 UTC"
-    assert rows["Up to"] == "and with the latest event"
+    assert rows["Up to"] == "and including the latest event"
     ended = dict(scope_rows(cover(busy, START, "+1d", title="T").model))
     assert ended["Up to, not including"] == "Tue 17 Nov 2026 00:00:00 UTC"
 

@@ -167,6 +167,16 @@ def test_tables_search_sort_and_page(browser: Any, report: str, tmp_path: Path) 
     quiet(opened)
 
 
+def test_durations_sort_by_their_length(browser: Any, tmp_path: Path) -> None:
+    """A column of durations in words goes by how long they are, not by the alphabet."""
+    longest = ["1d 29m 53s", "10m 641ms", "23h 55m", None, "2h", "1d 20h"]
+    document = notebook(code("table", shown(table(pl.DataFrame({"longest": longest}), "Pauses")), number=1))
+    page = open_report(browser, exported(document), tmp_path / "report.html").page
+    page.locator("figure.data thead th button").click()
+    cells = [cell.text_content() for cell in page.locator("figure.data tbody td").all()]
+    assert cells == ["10m 641ms", "2h", "23h 55m", "1d 29m 53s", "1d 20h", "(none)"]
+
+
 def test_csv_is_safe_and_names_what_it_holds(browser: Any, report: str, tmp_path: Path) -> None:
     """A file has all rows that are found, numbers as numbers, null apart from empty, no formula, and says of how many."""
     opened = open_report(browser, report, tmp_path / "report.html")

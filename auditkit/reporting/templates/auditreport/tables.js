@@ -3,6 +3,8 @@
 
 const PAGE_ROWS = 25;
 const PRINTED_ROWS = 100; // as the style sheet has it
+const DURATION = /^-?\d+(?:ms|µs|ns|[wdhms])(?: \d+(?:ms|µs|ns|[wdhms]))*$/; // as Polars writes them
+const UNIT_S = { w: 604800, d: 86400, h: 3600, m: 60, s: 1, ms: 1e-3, "µs": 1e-6, ns: 1e-9 };
 const NUMBER = /^-?[\d,]+(\.\d+)?(e[+-]?\d+)?$/;
 const SIGNS = "[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20\\ufe66\\ufe62\\ufe63\\ufe6b]"; // as auditkit.query.to_csv has them
 const FORMULA = new RegExp(`^(?=\\s*${SIGNS}|[\\t\\r\\n])|(?<=[;\\t\\r\\n])(?=(?:[^\\S\\t\\r\\n]|")*${SIGNS})`, "g");
@@ -52,7 +54,7 @@ function enhanceTable(figure) {
         (!state.span || (row.at !== null && row.at >= state.span[0] && row.at < state.span[1])),
     );
     if (state.column === null) return kept;
-    const order = comparison(state.column, columns[state.column].kind);
+    const order = comparison(rows, state.column, columns[state.column].kind);
     const sign = state.descending ? -1 : 1;
     return kept.sort((a, b) => missingLast(a, b, state.column) ?? sign * order(a, b));
   }
@@ -160,7 +162,14 @@ function missingLast(a, b, column) {
   return a.missing[column] || b.missing[column] ? a.missing[column] - b.missing[column] : null;
 }
 
-function comparison(column, kind) {
+function seconds(text) {
+  const parts = [...text.matchAll(/(\d+)([^\d ]+)/g)].map(([, count, unit]) => count * UNIT_S[unit]);
+  return (text.startsWith("-") ? -1 : 1) * parts.reduce((sum, part) => sum + part, 0);
+}
+
+function comparison(rows, column, kind) {
+  if (rows.every((row) => row.missing[column] || DURATION.test(row.cells[column])))
+    return (a, b) => seconds(a.cells[column]) - seconds(b.cells[column]);
   if (kind !== "number") return (a, b) => alphabet.compare(a.cells[column], b.cells[column]);
   const value = (row) => row.cells[column].replaceAll(",", "");
   const integer = /^-?\d+$/;

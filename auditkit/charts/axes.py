@@ -255,7 +255,7 @@ class TimeAxis:
         axis = {
             "format": _FORMAT,
             "tickCount": 8,
-            "labelOverlap": True,
+            "labelOverlap": "greedy",
             "labelSeparation": _LABELS_APART,
             "labelFlush": _FLUSH,
         }

@@ -118,8 +118,8 @@ def print_table(
 ) -> list[str]:
     """Print columns as a table, the rows of `dim` faint, with a bar per row where asked; return what was left out."""
     screen = console()
-    room = screen.width - (_BAR + _GAP if bar is not None else 0)
-    kept, dropped = fit(columns, room)
+    space = screen.width - (_BAR + _GAP if bar is not None else 0)
+    kept, dropped = fit(columns, space)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for column in kept:
         table.add_column(

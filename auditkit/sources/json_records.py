@@ -12,7 +12,7 @@ import msgspec
 
 from auditkit.event import MAX_ATTRS_BYTES
 
-_ROOM = MAX_ATTRS_BYTES + 2  # the longest attrs and a line end
+_LONGEST = MAX_ATTRS_BYTES + 2  # the longest attrs and a line end
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -48,13 +48,13 @@ class Line:
     @property
     def overlong(self) -> bool:
         """Whether the line is longer than an event may be, and cut."""
-        return self.length > _ROOM
+        return self.length > _LONGEST
 
 
 def physical_lines(stream: IO[bytes]) -> Iterator[Line]:
     """Yield the lines of a stream, numbered from 1; a byte order mark at its beginning is left out."""
     number = 0
-    while content := stream.readline(_ROOM):
+    while content := stream.readline(_LONGEST):
         number += 1
         length = len(content)
         ended = content.endswith(b"\n")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import ROUND_FLOOR, Decimal
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ import polars as pl
 
 from auditkit.errors import InvalidEventError
 from auditkit.event import TEXT_FIELDS
-from auditkit.timerange import check_zone, from_us, instant_of_local, to_us
+from auditkit.timerange import check_zone, from_us, instant_of_naive, to_us
 
 EPOCH_UNITS: Mapping[str, Decimal] = MappingProxyType(
     {"s": Decimal(1_000_000), "ms": Decimal(1000), "us": Decimal(1), "ns": Decimal("0.001")}
@@ -30,8 +30,6 @@ _UNASKED = ("ts", "actor", "action", "resource", "outcome", "source", "origin", 
 _SPLIT = re.compile(r"(?<!\\)\.")
 _OFFSET = re.compile(r"\s+([Zz]|[+-]\d\d:?\d\d)$")
 _ABSENT = object()
-_LOCAL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- wall-clock arithmetic, its zone is held beside it
-_MICROSECOND = timedelta(microseconds=1)
 
 Convert = Callable[[str, Any], Any]
 
@@ -290,7 +288,6 @@ def _zoned(name: str, given: Any, moment: datetime, tz: str | None) -> datetime:
     try:
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
-        local = (moment - _LOCAL_EPOCH) // _MICROSECOND
-        return from_us(instant_of_local(local, check_zone(tz or "UTC")))
+        return from_us(instant_of_naive(moment, check_zone(tz or "UTC")))
     except (OverflowError, ValueError) as exc:
         raise InvalidEventError(name, given, "outside the years 1900 to 2200") from exc

@@ -100,3 +100,12 @@ def instant_of_local(local: int, zone: ZoneInfo) -> int:
     except OverflowError as exc:
         raise InvalidTimeError("instant", local, "lies outside the years 1 to 9999") from exc
     return us
+
+
+def instant_of_naive(shown: datetime, zone: ZoneInfo) -> int:
+    """Return the instant at which the zone's wall clock shows a datetime without a zone, as `instant_of_local` does.
+
+    >>> instant_of_naive(datetime(1970, 1, 1, 5, 30), ZoneInfo("Asia/Kolkata"))
+    0
+    """
+    return instant_of_local((shown - LOCAL_EPOCH) // MICROSECOND, zone)

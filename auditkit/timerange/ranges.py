@@ -14,12 +14,12 @@ from auditkit.errors import InvalidTimeError
 from auditkit.timerange.durations import DURATION, parse_duration
 from auditkit.timerange.instants import (
     LOCAL_EPOCH,
-    MICROSECOND,
     US_PER_DAY,
     US_PER_SECOND,
     check_zone,
     from_us,
     instant_of_local,
+    instant_of_naive,
     local_us,
     to_us,
 )
@@ -156,7 +156,7 @@ def _parse_iso(text: str, *, name: str, zone: ZoneInfo) -> int:
             return to_us(shown.replace(tzinfo=timezone(-ahead if match[9] == "-" else ahead)))
         if match[4] is None:
             return _start_of_day(shown.date(), zone)
-        return instant_of_local((shown - LOCAL_EPOCH) // MICROSECOND, zone)
+        return instant_of_naive(shown, zone)
     except InvalidTimeError:
         raise
     except (ValueError, OverflowError) as exc:

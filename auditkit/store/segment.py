@@ -1,8 +1,22 @@
-"""Segments: sealed, immutable Arrow IPC files, one per flush and partition.
+"""Segments: sealed, immutable files of events.  Their format, version 1, and how one is made.
 
-A segment is written under a temporary name, hashed, synced and renamed before the catalog may name it.  Its
-record batches are sorted by (ts, seq); text of few values is stored as dictionaries.  Where a segment lies says
-nothing about its events beyond the time slot of their `ts`.
+A segment is an Arrow IPC file as Arrow's own writer makes it (https://arrow.apache.org/docs/format/Columnar.html), so
+that every reader of Arrow reads it.  In it:
+
+- The schema has the columns of `event.schema`, in order, and declared fields behind them; its metadata says
+  `auditkit.format` = `1`.  actor, action, outcome, source and origin are dictionaries of large strings, their codes
+  as narrow as the values allow (8, 16 or 32 bits); other text is large strings, times are microseconds in UTC.
+- The events are those of one partition, sorted by (ts, seq).
+- A record batch has at most `BATCH_ROWS` events and `BATCH_BYTES` of text, unless one event has more.  Buffers are
+  compressed with zstd.  All dictionaries lie between the schema and the first record batch.
+- The metadata of the footer holds the Bloom filters, as `store.bloom` packs them.
+
+The name is `<partition>/<smallest seq>-<largest seq>-<first 16 hex digits of the file's SHA-256>.arrow`, seqs in 20 digits.
+The seqs in between need not all be there.  What else is known of a segment is in its row of the catalog
+(`store.records.SegmentRow`): where each record batch lies, its bounds and checksum, the time index.
+
+A segment is written under a temporary name, synced and renamed, and its folder is synced, before the catalog may name
+it.  `write.flush` is the only caller.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The facade: `Trail` with its few verbs.  Each method hands over to its theme."""
+"""`class Trail`: the public methods, each of which imports the room that does its work when it is called."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -149,12 +149,12 @@ class Trail:
 
     @property
     def view(self) -> View:
-        """The view this object asks through (for themes and reports)."""
+        """View that this object asks through (for reports and importers)."""
         return self._view
 
     @property
     def core(self) -> Core:
-        """The shared parts of this open trail (for importers)."""
+        """Handle that this open trail and its views share (for importers)."""
         return self._core
 
     # Append

@@ -159,7 +159,7 @@ def index_page(plan: Plan, states: Mapping[str, str], trail: str) -> str:
     left_out = f" of {plan.found:,} that there are" if plan.found > len(parts) else ""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     return environment.get_template("batch.html.j2").render(
-        title=f"{visible(Path(question.notebook).stem)} for each {visible(question.each)}",
+        title=f"{visible(Path(question.notebook).stem)}: a report for each {visible(question.each)}",
         answer=f"{made:,} of {len(parts):,} reports are complete.",
         trail=label(trail),
         each=visible(question.each),

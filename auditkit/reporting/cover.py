@@ -48,8 +48,8 @@ FOUND = (
 Kind = Literal["sum", "part", "beside"]
 
 _MUTED = "color: var(--jp-ui-font-color2, #5b6573)"
-_CELL = "padding: 2px 16px 2px 0; text-align: left; vertical-align: top; background: none; border: 0"
-_NUMBER = "padding: 2px 16px 2px 0; text-align: right; vertical-align: top; background: none; border: 0"
+_CELL = "padding: 2px 16px 2px 0; text-align: left; vertical-align: top; border: 0"
+_NUMBER = "padding: 2px 16px 2px 0; text-align: right; vertical-align: top; border: 0"
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,7 +323,7 @@ def plain_text(model: CoverModel) -> str:
 def card_html(model: CoverModel) -> str:
     """Return the first screen for JupyterLab: HTML without style sheet or script, every text escaped."""
     population = "".join(
-        f'<tr><td style="{_CELL}{"; font-weight: 600" if row.kind == "sum" else ""}">{escape(row.name)}</td>'
+        f'<tr style="background: none"><td style="{_CELL}{"; font-weight: 600" if row.kind == "sum" else ""}">{escape(row.name)}</td>'
         f'<td style="{_NUMBER}">{escape(row.count)}</td><td style="{_CELL}; {_MUTED}">{escape(row.why)}</td></tr>'
         for row in population_rows(model)
     )
@@ -342,7 +342,7 @@ def card_html(model: CoverModel) -> str:
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> str:
     cells = "".join(
-        f'<tr><td style="{_CELL}; {_MUTED}">{escape(name)}</td><td style="{_CELL}">{escape(words)}</td></tr>'
+        f'<tr style="background: none"><td style="{_CELL}; {_MUTED}">{escape(name)}</td><td style="{_CELL}">{escape(words)}</td></tr>'
         for name, words in rows
     )
     return f'<table style="margin: 0 0 1em">{cells}</table>'

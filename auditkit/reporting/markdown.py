@@ -87,7 +87,7 @@ def anchored(html: Markup, prefix: str) -> tuple[Markup, tuple[tuple[str, str], 
 
 
 def highlighted(source: str, language: str) -> Markup:
-    """Return code with its tokens marked; a language that nobody knows is shown as text."""
+    """Return code with its tokens marked; a language that Pygments does not know is shown as text."""
     try:
         lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:

@@ -254,7 +254,7 @@ def _burst(observed: Observed, burst: dict[str, Any]) -> str:
 
 
 def _first_uses(observed: Observed) -> Iterator[str]:
-    """Name actions that nobody had done before in what the trail keeps, by who did them first."""
+    """Name actions that are new in what the trail keeps, by the actor who did them first."""
     beginning = observed.actions["first"].min()
     if not isinstance(beginning, datetime):
         return

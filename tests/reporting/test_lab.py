@@ -142,6 +142,7 @@ def test_our_notebook_opens_runs_and_exports(lab: Lab, tmp_path: Path) -> None:
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
     menu(page, "File", "Save Notebook")
+    page.wait_for_function("() => document.querySelector('.jp-mod-dirty') === null")
     with page.expect_download() as started:
         menu(page, "File", "Save and Export Notebook As", "Auditreport")
     report = tmp_path / "exported.html"

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from auditkit.charts.figure import BLUE, GREY, MUTED, PALETTE, REST, VERMILLION, Clock, Figure, Spec
+from auditkit.errors import InvalidQueryError
 from auditkit.text import MISSING, label, others, visible
 from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
 
@@ -209,12 +210,10 @@ def empty_figure(title: str, subtitle: str, frame: pl.DataFrame) -> Figure:
 
 
 def zone_of(ts: pl.Series) -> str:
-    """Return the zone of a column of times; one without a zone is a `ValueError`."""
+    """Return the zone of a column of times; one without a zone is an `InvalidQueryError`."""
     zone = ts.dtype.time_zone if isinstance(ts.dtype, pl.Datetime) else None
     if zone is None:
-        raise ValueError(
-            f"{ts.name}: not a time with a zone (expected Datetime with a zone, found {ts.dtype})"
-        )
+        raise InvalidQueryError(ts.name, ts.dtype, "is not a time with a zone")
     return zone
 
 

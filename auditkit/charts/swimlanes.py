@@ -112,7 +112,7 @@ def timeline(
 
     Raises
     ------
-    ValueError
+    InvalidQueryError
         If `ts` has no zone.
 
     Examples

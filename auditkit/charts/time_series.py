@@ -69,7 +69,7 @@ def over_time(
 
     Raises
     ------
-    ValueError
+    InvalidQueryError
         If `ts` has no zone.
 
     Examples
@@ -144,7 +144,7 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
 
     Raises
     ------
-    ValueError
+    InvalidQueryError
         If `ts` has no zone.
 
     Examples

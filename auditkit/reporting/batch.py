@@ -105,7 +105,7 @@ def report_each(
     ------
     ReportError
         Before anything is run, for a folder that holds something else, and as `ak.report` does.
-    ValueError
+    InvalidQueryError
         If `each` is neither a column with values to tell apart nor a duration.
     """
     if not isinstance(trail, Trail):

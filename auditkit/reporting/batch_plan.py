@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from auditkit.api import Trail
-from auditkit.errors import InvalidTimeError, ReportError
+from auditkit.errors import InvalidQueryError, InvalidTimeError, ReportError
 from auditkit.reporting.cover import moment_words
 from auditkit.reporting.exporter import TEMPLATES, content_policy, template_file
 from auditkit.text import label, visible
@@ -91,7 +91,7 @@ def plan_parts(
 
     `each` is a column of text, whole numbers or truth values: its values in the window, the most frequent first,
     then by value; or a duration such as "1d": the stretches of the window, which begin as
-    the buckets of `downsample` do.  Raises `ValueError` for anything else.
+    the buckets of `downsample` do.  Raises `InvalidQueryError` for anything else.
     """
     window = resolve(start, end, now_us=to_us(trail.now()), tz=trail.tz)
     found = (_values if each in trail.schema else _stretches)(trail, each, window, where)
@@ -108,9 +108,7 @@ _Found = tuple[str, Any, str | None, str | None, int]
 def _values(trail: Trail, column: str, window: TimeRange, where: dict[str, Any] | None) -> list[_Found]:
     kind = trail.schema[column]
     if column in ("seq", "attrs") or not (kind == pl.String or kind == pl.Boolean or kind.is_integer()):
-        raise ValueError(
-            f"each: {column} has no values to tell apart (expected text, whole numbers or truth values)"
-        )
+        raise InvalidQueryError("each", column, "is no column of text, whole numbers or truth values")
     bounds = _bounds(window, trail.tz)
     counts = trail.group_by(column, **bounds, where=where, aggs="count")
     ordered = counts.sort("count", column, descending=[True, False], nulls_last=True)
@@ -122,9 +120,9 @@ def _stretches(trail: Trail, every: str, window: TimeRange, where: dict[str, Any
     try:
         duration = parse_duration(every, name="each")
     except InvalidTimeError as exc:
-        raise ValueError(f"each: neither a column nor a duration (found {every!r})") from exc
+        raise InvalidQueryError("each", every, "is neither a column nor a duration") from exc
     if duration.negative:
-        raise ValueError(f"each: a duration of the past divides nothing (found {every!r})")
+        raise InvalidQueryError("each", every, "is a duration of the past, which divides nothing")
     bounds = _bounds(window, trail.tz)
     series = trail.downsample(every, **bounds, where=where, fill=None).select("ts", "count")
     found: list[_Found] = []

@@ -33,7 +33,7 @@ import importlib, sys
 sys.path[:] = filter(None, sys.path)
 importlib.import_module(sys.argv[1]).main(*sys.argv[2:])
 """
-_PRELOADED = (
+PRELOADED = (
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
     "ipykernel.debugger",
@@ -66,7 +66,7 @@ def main(descriptor: str) -> None:
 
     Returns in this process at its end, and in each kernel at the kernel's.
     """
-    for name in _PRELOADED:
+    for name in PRELOADED:
         import_module(name)
     gc.freeze()  # what all kernels share stays shared: no collection of theirs writes to these pages
     connection = Connection(int(descriptor))

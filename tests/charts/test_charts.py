@@ -15,6 +15,7 @@ import pytest
 from auditkit import charts
 from auditkit.charts.figure import MIME, VEGA_LITE, read_metadata
 from auditkit.charts.time_series import shade_bounds
+from auditkit.errors import InvalidQueryError
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -146,9 +147,9 @@ def test_the_axis_spans_the_window(week: pl.DataFrame) -> None:
 def test_a_column_without_a_zone_is_refused() -> None:
     """Times that do not say their zone raise, naming what was found."""
     frame = pl.DataFrame({"ts": [datetime(2026, 1, 1)], "count": [1]})  # noqa: DTZ001 -- the point of it
-    with pytest.raises(ValueError, match="not a time with a zone"):
+    with pytest.raises(InvalidQueryError, match="not a time with a zone"):
         charts.over_time(frame, every="1h")
-    with pytest.raises(ValueError, match="not a time with a zone"):
+    with pytest.raises(InvalidQueryError, match="not a time with a zone"):
         charts.heat_map(frame)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from auditkit import charts
 from auditkit.charts.swimlanes import MOST_MARKS
+from auditkit.errors import InvalidQueryError
 from tests.reporting.material import PAYLOADS
 
 START = datetime(2026, 11, 16, tzinfo=UTC)
@@ -125,7 +126,7 @@ def test_a_repeated_hour_keeps_its_order() -> None:
 def test_nothing_and_no_zone() -> None:
     """Without events there is a sentence; times without a zone are refused."""
     assert charts.timeline(events(1).clear(), "actor").alt == "Timeline: no events in this window."
-    with pytest.raises(ValueError, match="not a time with a zone"):
+    with pytest.raises(InvalidQueryError, match="not a time with a zone"):
         charts.timeline(events(1).with_columns(pl.col("ts").dt.replace_time_zone(None)), "actor")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import auditkit as ak
-from auditkit.errors import ReportError
+from auditkit.errors import InvalidQueryError, ReportError
 from auditkit.reporting.batch import Batch, report_each
 from auditkit.reporting.batch_plan import plan_parts
 from tests.reporting.material import PAYLOADS, code, elements, notebook, text_of
@@ -81,7 +81,7 @@ def test_stretches_are_planned_by_the_calendar(trail: ak.Trail) -> None:
 @pytest.mark.parametrize("each", ["seq", "ts", "value", "attrs", "nothing", "-1d", ""])
 def test_what_divides_nothing_is_refused(trail: ak.Trail, each: str) -> None:
     """Only columns with values to tell apart, and durations, make parts."""
-    with pytest.raises(ValueError, match="each"):
+    with pytest.raises(InvalidQueryError, match="each"):
         plan_parts(trail, each, None, None, None)
 
 

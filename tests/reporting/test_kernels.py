@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.errors import ReportError
-from auditkit.reporting.fork_server import close_kernels
+from auditkit.reporting.fork_server import PRELOADED, close_kernels
 from auditkit.reporting.kernels import run_cells
 from tests.reporting.material import code, notebook
 
@@ -77,6 +78,12 @@ def test_kernels_are_forks_of_one_process_that_has_imported_all(tmp_path: Path) 
     assert first[0] != second[0]
     assert first[1] == second[1] != str(os.getpid())
     assert first[2] == second[2] == "True"
+
+
+@pytest.mark.parametrize("name", PRELOADED)
+def test_what_is_preloaded_exists(name: str) -> None:
+    """A module that moved is named here, and not by every report that fails to start."""
+    assert find_spec(name) is not None
 
 
 def test_folder_and_environment_are_those_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

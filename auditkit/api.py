@@ -15,9 +15,9 @@ from auditkit.keep.summaries import MaintainSummary, PruneSummary
 from auditkit.query import UNFILLED, Aggregations, Fill
 from auditkit.queue.receipts import Receipt
 from auditkit.retention.policy import Policy
+from auditkit.store.files import retrying
 from auditkit.timerange import Moment
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import retrying
 from auditkit.trail.summaries import FlushSummary, Stats
 from auditkit.trail.view import View
 from auditkit.where import Where

@@ -22,11 +22,10 @@ from auditkit.opening import open_trail
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
-from auditkit.store.files import check_presence
+from auditkit.store.files import check_presence, retrying
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted
 from auditkit.trail.handle import Core, open_core
-from auditkit.trail.snapshot import retrying
 
 _PIECE_BYTES = 1 << 20
 Progress = Callable[[int, int], None]

@@ -247,7 +247,6 @@ TABLES = (
     "tombstones",
     "replaced",
     "prune_states",
-    "keys",
     "features",
     "contents",
 )

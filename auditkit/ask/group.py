@@ -26,12 +26,12 @@ from auditkit.query.answers import filled, shown_starts
 from auditkit.query.buckets import bucket_starts, parse_every
 from auditkit.query.filling import check_fill
 from auditkit.query.keys import parse_keys
-from auditkit.store.files import SegmentFiles, held
+from auditkit.store.files import SegmentFiles, held, retrying
 from auditkit.store.scan import BatchRange, Chunk, ScanPlan, plan_scan, read_chunks, side_by_side
 from auditkit.store.time_index import QUARTER_US, positions_of
 from auditkit.timerange import Duration, TimeRange, from_us
 from auditkit.trail.events import tail_events
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View, window_and_now
 from auditkit.where import Where, conditions
 

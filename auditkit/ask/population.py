@@ -11,10 +11,11 @@ from datetime import datetime
 import polars as pl
 
 from auditkit.retention.visibility import IS_OWN
+from auditkit.store.files import retrying
 from auditkit.store.records import TombstoneRow
 from auditkit.timerange import EVERYTHING, TimeRange, from_us, resolve, to_us
 from auditkit.trail.events import lazy
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View
 from auditkit.where import Where, compile_where
 from auditkit.write.retry import count_waiting

@@ -7,9 +7,9 @@ import polars as pl
 from auditkit import query as questions
 from auditkit.ask.scan import scanned
 from auditkit.query.frames import range_columns
+from auditkit.store.files import retrying
 from auditkit.timerange import EVERYTHING
 from auditkit.trail.events import in_order, plan_events
-from auditkit.trail.snapshot import retrying
 from auditkit.trail.view import View, window_and_now
 from auditkit.where import Where, conditions
 

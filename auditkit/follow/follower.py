@@ -22,10 +22,11 @@ from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import OWN_SOURCE
 from auditkit.follow.delivery import Delivery, DeliveryPolicy, PendingEvent, RedeliveryState, close_released
 from auditkit.queue.consumers import ConsumerFile, Position, check_name, read_positions
+from auditkit.store.files import retrying
 from auditkit.timerange import EVERYTHING, from_us, parse_instant, to_us
 from auditkit.trail.events import in_order, plan_events
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View
 from auditkit.where import Condition, Where, compile_where
 

@@ -23,7 +23,8 @@ from auditkit.errors import InvalidEventError
 from auditkit.event import ID_AT, SOURCE_AT, Row
 from auditkit.queue.frames import Frame
 from auditkit.queue.payload import Batch, keys_in, row_columns, without_views
-from auditkit.queue.stored import StoredEvents, Texts, retrying
+from auditkit.queue.stored import StoredEvents, Texts
+from auditkit.store.files import retrying
 
 WINDOW = 1_000_000
 _MANY = 4_096

@@ -5,10 +5,10 @@ looked at one by one, and frames are neither filtered nor joined here.
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,11 +25,8 @@ from auditkit.queue.frames import COMMIT_MARK, HEADER_BYTES, NEXT_FILE, Frame, p
 from auditkit.queue.payload import columns_of, keys_in
 from auditkit.queue.recovery import durable_end_of
 from auditkit.store.catalog import CurrentCatalog
-from auditkit.store.files import SegmentFiles
+from auditkit.store.files import SegmentFiles, retrying
 from auditkit.store.records import CatalogView, SegmentRow
-
-_ATTEMPTS = 20
-_T = TypeVar("_T")
 
 Texts: TypeAlias = Sequence[str | None] | pl.Series
 KeyColumns: TypeAlias = tuple[Numbers, Texts | None, Texts]
@@ -201,16 +198,6 @@ class StoredEvents:
                 places.offsets.append(frame.offset)
             places.end = frame.end
         return places
-
-
-def retrying(read: Callable[[], _T]) -> _T:
-    """Read again where compaction or a prune took a segment away meanwhile: the catalog names another one by then."""
-    for _ in range(_ATTEMPTS):
-        try:
-            return read()
-        except FileNotFoundError:
-            continue
-    return read()
 
 
 def _plain(name: str, values: pa.Array) -> pl.Series:

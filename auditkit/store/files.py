@@ -9,11 +9,11 @@ import resource
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -24,7 +24,7 @@ from msgspec import Struct, field
 
 from auditkit.arrow import Numbers, series_of
 from auditkit.disk.layout import Layout
-from auditkit.errors import CorruptionError, FormatError
+from auditkit.errors import AuditError, CorruptionError, FormatError
 from auditkit.store.bloom import candidates, filter_key
 from auditkit.store.records import SegmentRow
 
@@ -38,6 +38,8 @@ _STEADY = 8
 _MOST_READERS = 4
 """Readers kept for one segment."""
 
+_ATTEMPTS = 20
+_T = TypeVar("_T")
 _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
 
@@ -109,6 +111,27 @@ def most_descriptors() -> int:
     return 1 << 20 if allowed == resource.RLIM_INFINITY else allowed
 
 
+def retrying(ask: Callable[[], _T]) -> _T:
+    """Call `ask` again, which then plans anew, while segments vanish under it: compaction or a prune took them away.
+
+    Raises `CorruptionError` where the catalog goes on naming a file that is gone.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return ask()
+        except FileNotFoundError:
+            continue
+    try:
+        return ask()
+    except FileNotFoundError as exc:
+        if isinstance(exc, AuditError) or exc.filename is None:
+            raise
+        path = Path(exc.filename)
+        raise CorruptionError(
+            path, offset=None, reason="the catalog names this file, and it is gone"
+        ) from exc
+
+
 def check_presence(layout: Layout, row: SegmentRow) -> Path:
     """Return a segment's path once it is certain that a file of the right size lies there.
 
@@ -118,9 +141,12 @@ def check_presence(layout: Layout, row: SegmentRow) -> Path:
     path = layout.segments / row.path
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
-        path = layout.replaced_file(row.path)
-        size = path.stat().st_size
+    except FileNotFoundError as gone:
+        try:
+            replaced = layout.replaced_file(row.path)
+            path, size = replaced, replaced.stat().st_size
+        except FileNotFoundError:
+            raise gone from None
     if size != row.size_bytes:
         raise CorruptionError(
             path,

@@ -15,11 +15,11 @@ from auditkit.event import OWN_SOURCE
 from auditkit.memory import available_memory
 from auditkit.query.frames import in_range, plain_type, text_out
 from auditkit.retention.visibility import IS_OWN, Visibility
-from auditkit.store.files import SegmentFiles, held
+from auditkit.store.files import SegmentFiles, held, retrying
 from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of, plan_scan
 from auditkit.text import size
 from auditkit.timerange import EVERYTHING, TimeRange
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
 from auditkit.where import Condition, implied
 
 _MOST_AT_ONCE = 64

@@ -4,15 +4,13 @@ The horizon and the policy in force are part of the view, so that what is expire
 reader's clock.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import polars as pl
 from msgspec import Struct
 
-from auditkit.errors import AuditError, CorruptionError, PrunedError
+from auditkit.errors import PrunedError
 from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
@@ -23,8 +21,6 @@ from auditkit.timerange import TimeRange, from_us
 POLICY_SET = "retention.set"
 NOW_RECORDED = "retention.now"
 PRUNED = "retention.pruned"
-_ATTEMPTS = 20
-_T = TypeVar("_T")
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -100,24 +96,6 @@ class Snapshot(Struct, frozen=True, kw_only=True):
                 and window.overlaps(oldest_us, tombstone.max_ts_us)
             ):
                 raise pruned_error(tombstone, self.as_of)
-
-
-def retrying(ask: Callable[[], _T]) -> _T:
-    """Call `ask` again with a new plan while segments vanish under it."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return ask()
-        except FileNotFoundError:
-            continue
-    try:
-        return ask()
-    except FileNotFoundError as exc:
-        if isinstance(exc, AuditError) or exc.filename is None:
-            raise
-        path = Path(exc.filename)
-        raise CorruptionError(
-            path, offset=None, reason="the catalog names this file, and it is gone"
-        ) from exc
 
 
 def by_producers(events: pl.DataFrame) -> pl.Series:

@@ -4,9 +4,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from auditkit.store.files import retrying
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import Snapshot, retrying
+from auditkit.trail.snapshot import Snapshot
 
 
 class View(Struct, frozen=True, kw_only=True):

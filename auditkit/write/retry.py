@@ -18,10 +18,11 @@ from auditkit.errors import InvalidEventError, LockedError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.queue.dead_letters import DeadLetter, count_letters, expired_days, read_numbered, remove_day
 from auditkit.queue.receipts import Receipt
+from auditkit.store.files import retrying
 from auditkit.timerange import from_us
 from auditkit.trail.events import collected_own
 from auditkit.trail.handle import Core
-from auditkit.trail.snapshot import own_events, retrying
+from auditkit.trail.snapshot import own_events
 from auditkit.write.append import append_own
 
 RETRIED = "dead-letters.retried"

@@ -340,16 +340,28 @@ class TrailMachine(RuleBasedStateMachine):
         with newest.open("ab") as file:
             file.write(torn)
 
-    @rule(ages=st.lists(OLD, min_size=BULK, max_size=BULK + 3))
-    def extend_in_bulk(self, ages: list[int]) -> None:
-        """Append so many events that they go straight into segments."""
-        rows = [self.row((None, age)) for age in ages]
-        receipt = self.trail.extend(pl.DataFrame(rows))
+    @rule(shapes=st.lists(SHAPE, min_size=BULK, max_size=BULK + 3), frame=st.booleans())
+    def extend_in_bulk(self, shapes: list[Shape], frame: bool) -> None:
+        """Append so many events that what is new of them goes straight into segments."""
+        rows = [self.row(shape) for shape in shapes]
+        given = framed(rows) if frame else rows
+        pending = [event for events in self.judge_pending() for event in events]
+        keys = self.keys | {e.key: len(self.events) + n for n, e in enumerate(pending) if e.key is not None}
+        verdict = self.judged(rows, [*self.events, *pending], keys)
+        if verdict.refused:
+            with pytest.raises(InvalidEventError):
+                self.trail.extend(given)
+            self.settle()
+            return
+        receipt = self.trail.extend(given)
+        assert receipt.done
         self.settle()
-        assert receipt.wait() == len(self.events)
-        self.direct.update(range(len(self.events), len(self.events) + len(rows)))
-        self.take(self.judged(rows, self.events, self.keys).events)
-        self.flush_list()
+        first = len(self.events) if verdict.events else verdict.repeats[0]
+        assert (receipt.wait(), receipt.duplicates) == (first, len(verdict.repeats))
+        if verdict.events:
+            self.direct.update(range(len(self.events), len(self.events) + len(verdict.events)))
+            self.take(verdict.events)
+            self.flush_list()
 
     @precondition(lambda self: self.pending)
     @rule(which=NUMBERS, last=st.booleans())
@@ -409,6 +421,8 @@ class TrailMachine(RuleBasedStateMachine):
                 self.segments.remove(segment)
                 self.segments += [rest] if (rest := [seq for seq in segment if seq not in gone]) else []
                 self.stones.append(gone)
+                for key in [key for key, seq in self.keys.items() if seq in gone]:
+                    del self.keys[key]  # what was pruned counts as unknown
         assert (summary.segments, summary.rewritten) == (cuts.count(True), cuts.count(False))
         assert summary.events == sum(map(len, self.stones[len(self.stones) - len(cuts) :]))
         if cuts:

@@ -145,7 +145,10 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
     data = path.read_bytes()
     if hashlib.sha256(data).digest() != row.sha256:
         raise CorruptionError(path, offset=None, reason="digest differs from the catalog's")
-    return pl.read_ipc(data).cast(pl.Schema(schema.stored))
+    try:
+        return pl.read_ipc(data).cast(pl.Schema(schema.stored))
+    except pl.exceptions.PolarsError as exc:
+        raise CorruptionError(path, offset=None, reason=f"segment does not read: {exc}") from exc
 
 
 def _coded(events: pa.Table, pool: Executor) -> _Columns:

@@ -56,7 +56,7 @@ class Ledger:
         tags = [shown[seq] for seq in sorted(shown) if not shown[seq].startswith(OWN)]
         assert len(set(tags)) == len(tags), f"an event is there twice: {tags}"
         order = [tag for batch in self.batches for tag in batch.tags]
-        assert set(tags) <= set(order), f"events that nobody appended: {set(tags) - set(order)}"
+        assert set(tags) <= set(order), f"events that were not appended: {set(tags) - set(order)}"
         assert tags == [tag for tag in order if tag in set(tags)], f"not in the order of submission: {tags}"
         owed = {seq: tag for batch in self.batches for seq, tag in batch.acknowledged()}
         for word, promised in (("acknowledged", owed), ("shown before", self.seen)):
@@ -132,7 +132,7 @@ class Run:
             self._settled(known, seq)
 
     def _settled(self, batch: Batch, seq: int | None) -> None:
-        """Note that a batch nobody knew of is there: at its old place, or at the end."""
+        """Note that a batch that was not acknowledged is there: at its old place, or at the end."""
         before = max((b.first + len(b.tags) for b in self.ledger.batches if b.first is not None), default=0)
         batch.first = seq
         if seq is not None and seq >= before:

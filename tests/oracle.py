@@ -34,7 +34,7 @@ _HEADER = struct.Struct("<8sI16sQqQQI")
 _FRAME = struct.Struct("<4sIQIqQI")
 _BATCH = struct.Struct("<IqqQIQQ")
 _KINDS = (b"AKEV", b"AKPT", b"AKCM", b"AKNF", b"AKBL")
-NOBODY = (1 << 64) - 1
+NO_PREDECESSOR = (1 << 64) - 1
 
 
 class BrokenError(AssertionError):
@@ -85,7 +85,7 @@ class QueueFile:
 
     @property
     def marked(self) -> int:
-        """The last byte that a mark or seal vouches for."""
+        """The last byte that a commit mark or the frame of a rotation stands behind."""
         return max((f.end for f in self.frames if f.kind in (b"AKCM", b"AKNF")), default=_HEADER.size)
 
     def events(self, end: int | None = None) -> dict[int, dict[str, Any]]:

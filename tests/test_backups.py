@@ -1,4 +1,4 @@
-"""Backups: consistent, verified, and another history once somebody appends to them."""
+"""Backups: consistent, verified, and another history once something is appended to them."""
 
 import errno
 import itertools
@@ -86,7 +86,7 @@ def test_a_copy_has_what_was_appended_after_a_bulk(
 
 
 def test_keys_stay_known_in_a_copy(used: Trail, tmp_path: Path) -> None:
-    """A retry that reaches a copy is told apart as in the original."""
+    """A retry that reaches a copy is recognised as in the original."""
     ak.backup(used, tmp_path / "copy")
     with ak.open(tmp_path / "copy") as copy:
         assert copy.append(action="a", ts="2026-11-01T00:00Z", id="1").wait() == 0
@@ -113,7 +113,7 @@ def test_a_damaged_segment_is_not_copied_silently(used: Trail, tmp_path: Path) -
 
 
 def test_copies_of_a_busy_trail_are_whole(trail: Trail, tmp_path: Path) -> None:
-    """Copies made while others append and flush have no gap and no event twice."""
+    """Copies made while another process appends and flushes have no gap and no event twice."""
     stop = threading.Event()
 
     def work() -> None:

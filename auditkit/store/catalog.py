@@ -336,7 +336,9 @@ def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
 
 def _check_table(path: Path, contents: ContentsRow, crcs: Sequence[int]) -> None:
     if (contents.rows, contents.digest) != (len(crcs), _digest(crcs)):
-        reason = f"catalog table {contents.name}: expected {contents.rows} rows, found {len(crcs)} or others"
+        reason = (
+            f"catalog table {contents.name}: expected {contents.rows} rows, found {len(crcs)} or other ones"
+        )
         raise CorruptionError(path, offset=None, reason=reason)
 
 

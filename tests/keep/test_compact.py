@@ -64,7 +64,7 @@ def test_imports_out_of_order_end_as_one_file_per_partition(
     assert trail.maintain().compact is None
 
 
-def test_seven_small_files_stay_until_somebody_asks(trail: Trail) -> None:
+def test_seven_small_files_stay_until_they_are_asked_for(trail: Trail) -> None:
     """Below eight small segments in a partition nothing is merged unasked; by hand two are enough."""
     for n in range(7):
         trail.append(action=f"a{n}").wait()

@@ -110,7 +110,7 @@ def test_the_trails_own_events_stay_in_a_rewritten_segment(
 def test_a_tombstone_counts_exactly_what_went(crossed: Trail) -> None:
     """The tombstone of a rewritten segment tells the seqs, times and number of the events that went."""
     crossed.prune()
-    whole, part = sorted(read_trail(crossed.path).catalog["tombstones"], key=lambda stone: stone["min_ts_us"])
+    whole, part = sorted(read_trail(crossed.path).catalog["tombstones"], key=lambda row: row["min_ts_us"])
     assert (whole["rows"], whole["first_seq"], whole["last_seq"]) == (1, 4, 4)
     assert (part["rows"], part["first_seq"], part["last_seq"]) == (2, 0, 3)
     assert from_us(part["max_ts_us"]) == CUTOFF - timedelta(microseconds=1)

@@ -34,7 +34,6 @@ _HEADER = struct.Struct("<8sI16sQqQQI")
 _FRAME = struct.Struct("<4sIQIqQI")
 _BATCH = struct.Struct("<IqqQIQQ")
 _KINDS = (b"AKEV", b"AKPT", b"AKCM", b"AKNF", b"AKBL")
-NO_PREDECESSOR = (1 << 64) - 1
 
 
 class BrokenError(AssertionError):

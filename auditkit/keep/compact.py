@@ -140,11 +140,12 @@ def _grows(rows: Sequence[SegmentRow]) -> bool:
 def _bounded(rows: Sequence[SegmentRow]) -> Iterator[list[SegmentRow]]:
     """Yield rows in order, in groups that keep to the bounds of a merge."""
     group: list[SegmentRow] = []
+    count = size = 0
     for row in rows:
-        too_many = sum(r.rows for r in group) + row.rows > MERGED_ROWS
-        if group and (too_many or sum(r.size_bytes for r in group) + row.size_bytes > MERGED_BYTES):
+        count, size = count + row.rows, size + row.size_bytes
+        if group and (count > MERGED_ROWS or size > MERGED_BYTES):
             yield group
-            group = []
+            group, count, size = [], row.rows, row.size_bytes
         group.append(row)
     if group:
         yield group

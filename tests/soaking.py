@@ -23,13 +23,15 @@ import pyarrow as pa
 import auditkit as ak
 import auditkit.api
 import auditkit.backups
+import auditkit.keep.maintain
 from auditkit.api import Trail
 from auditkit.errors import InvalidEventError, LockedError, PrunedError
 from auditkit.queue.dedup import WINDOW
-from auditkit.queue.receipts import Receipt
+from auditkit.queue.receipts import Limits, Receipt
 from auditkit.write import extend
 
 BULK = 1_500
+FLUSH_AT = 4_000
 KEEP = timedelta(days=3)
 KEPT = timedelta(days=2)
 """Producers whose events must stay date them at most so far back; questions look no further."""
@@ -101,10 +103,14 @@ class Notes:
     """A file of facts, and what an earlier process of the same name has left in it."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
-        whole, _, _ = path.read_bytes().rpartition(b"\n")
-        self.lines = [line.split() for line in whole.decode().splitlines()]
-        os.ftruncate(self._fd, len(whole) + 1 if whole else 0)
+        whole, end, _ = path.read_bytes().rpartition(b"\n")
+        os.ftruncate(self._fd, len(whole + end))
+
+    def lines(self) -> list[list[str]]:
+        """Return the facts there are."""
+        return [line.split() for line in self._path.read_text().splitlines()]
 
     def write(self, *facts: Sequence[object]) -> None:
         """Note facts, in one call."""
@@ -140,32 +146,66 @@ def remembered(sent: Sent, end: int) -> bool:
     return end - sent.seq < WINDOW // 2
 
 
+class Producer:
+    """Appends in one way for ever, and comes back to what an interrupt or the death of a process has left open."""
+
+    def __init__(self, root: Path, notes: Notes, name: str, draw: random.Random, begun: datetime) -> None:
+        self.kind = KINDS[name]
+        self.name, self.notes, self.draw, self.begun = name, notes, draw, begun
+        limits = draw.choice((Limits(), Limits(pending_events=50, backlog_events=2_000)))
+        self.trail = ak.open(root, maintain=draw.random() < 0.3, limits=limits)
+        self.end = self.trail.end_seq
+        self.number = 0
+        self.known: list[Sent] = []
+        self.open: dict[int, Receipt] = {}
+
+    def run(self) -> None:
+        """Append until killed; an interrupt leaves the trail as usable as it was."""
+        while True:
+            self.resume()
+            with suppress(KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                while True:
+                    self.step()
+
+    def resume(self) -> None:
+        """Settle what was begun and not acknowledged: by its receipt, or by sending it again where it has ids."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        left, self.known, self.number = batches(self.notes.lines())
+        for sent in left:
+            receipt = self.open.get(sent.first)
+            if receipt is None and self.kind.keyed and remembered(sent, self.end):
+                receipt = self.submit(sent.first, sent.events)
+            if receipt is not None:
+                self.notes.write(("acknowledged", sent.first, sent.events, receipt.wait(60)))
+        self.open = {}
+
+    def submit(self, first: int, count: int) -> Receipt:
+        """Hand events over."""
+        return submit(self.trail, self.name, first, count, self.begun)
+
+    def step(self) -> None:
+        """Append a batch, and perhaps wait for all that are open."""
+        first, count = self.number, self.draw.randint(*self.kind.counts)
+        self.notes.write(("begun", first, count, self.end))
+        self.number += count
+        self.open[first] = self.submit(first, count)
+        if self.kind.waits or self.draw.random() < 0.05:
+            self.open[first].wait(60)
+            done = [Sent(first, one.count, one.wait(60) or 0) for first, one in self.open.items()]
+            self.notes.write(*(("acknowledged", *sent) for sent in done))
+            self.open = {}
+            self.known = [*self.known[-100:], *done]
+            self.end = done[-1].seq
+            old = self.draw.choice(self.known)
+            repeats = self.kind.keyed and not self.kind.doomed and remembered(old, self.end)
+            if repeats and self.draw.random() < 0.1:
+                repeat(self.trail, self.name, old, self.begun)
+
+
 def produce(root: Path, notes: Notes, name: str, draw: random.Random, begun: datetime) -> None:
-    """Append for ever; what an earlier process did not see acknowledged is sent again where it has ids."""
-    kind = KINDS[name]
-    trail = ak.open(root, maintain=draw.random() < 0.3)
-    end = trail.end_seq
-    left, known, number = batches(notes.lines)
-    for sent in left if kind.keyed else ():
-        if remembered(sent, end):
-            seq = submit(trail, name, sent.first, sent.events, begun).wait(60)
-            notes.write(("acknowledged", sent.first, sent.events, seq))
-    waiting: list[tuple[Receipt, int, int]] = []
-    while True:
-        count = draw.randint(*kind.counts)
-        notes.write(("begun", number, count, end))
-        waiting.append((submit(trail, name, number, count, begun), number, count))
-        number += count
-        if kind.waits or draw.random() < 0.05:
-            waiting[-1][0].wait(60)
-            done = [Sent(first, count, receipt.wait(60) or 0) for receipt, first, count in waiting]
-            notes.write(*(("acknowledged", *sent) for sent in done))
-            known = [*known[-100:], *done]
-            end = done[-1].seq
-            waiting = []
-            old = draw.choice(known)
-            if kind.keyed and not kind.doomed and draw.random() < 0.1 and remembered(old, end):
-                repeat(trail, name, old, begun)
+    """Append in one way for ever."""
+    Producer(root, notes, name, draw, begun).run()
 
 
 def repeat(trail: Trail, name: str, sent: Sent, begun: datetime) -> None:
@@ -255,6 +295,13 @@ def agree(view: Trail, start: datetime | None, draw: random.Random) -> tuple[int
     assert events["seq"].n_unique() == events.height, "an event is shown twice"
     stamps = events.select("ts", "seq")
     assert stamps.equals(stamps.sort("ts", "seq")), "a range is out of order"
+    if start is None:
+        assert view.tail(30).equals(view.range(own=True).sort("seq").tail(30)), "a tail shows others"
+    n = pl.col("attrs").str.json_path_match("$.n")
+    if events.height:
+        value = int(events.select(n.sample(1, seed=draw.randrange(1 << 30))).item())
+        found = view.range(start, where={"attrs.n": value}, columns=BODY)
+        assert digest(found) == digest(events.filter(n == str(value))), f"where attrs.n={value}: others"
     for column in ("action", "actor", "id"):
         values = events[column].drop_nulls()
         if values.len():
@@ -335,7 +382,9 @@ ROLES: dict[str, Role] = {
 def main(root: Path, notes: Path, begun: datetime) -> None:
     """Fork off what standard input asks for."""
     extend.BULK_ROWS = BULK
+    auditkit.keep.maintain.FLUSH_AT_EVENTS, auditkit.keep.maintain.LOOK_EVERY_S = FLUSH_AT, 0.2
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reaped by the system
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only for producers that append
     for line in sys.stdin:
         name, seed = line.split()
         pid = os.fork()

@@ -31,6 +31,7 @@ from tests.soaking import BULK, KINDS, ROLES, Notes, Sent, batches, event, remem
 
 SOAK_S = float(os.environ.get("AUDITKIT_SOAK_S", "10"))
 SEED = int(os.environ.get("AUDITKIT_SOAK_SEED", "7"))
+INTERRUPTS = 0.0
 PRODUCERS = 4
 """So many of the appenders run at a time."""
 MAX_DESCRIPTORS = 200
@@ -85,7 +86,7 @@ class Soak:
 
     def facts(self, name: str) -> list[list[str]]:
         """Return what the processes of one name have noted."""
-        return Notes(self.notes / f"{name}.notes").lines
+        return Notes(self.notes / f"{name}.notes").lines()
 
 
 @pytest.fixture
@@ -119,6 +120,11 @@ def run(soak: Soak) -> int:
     deadline, kills = time.monotonic() + SOAK_S, 0
     while time.monotonic() < deadline:
         soak.await_notes(soak.draw.randint(100, 20_000), deadline)
+        if soak.draw.random() < INTERRUPTS:
+            os.kill(
+                soak.alive[soak.draw.choice([name for name in soak.alive if name in KINDS])], signal.SIGINT
+            )
+            continue
         victims = [name for name in soak.alive if name != "reader"]
         for name in soak.draw.sample(victims, soak.draw.choice((1, 1, 1, 2, len(victims)))):
             soak.kill(name)

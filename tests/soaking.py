@@ -29,9 +29,11 @@ from auditkit.errors import InvalidEventError, LockedError, PrunedError
 from auditkit.queue.dedup import WINDOW
 from auditkit.queue.receipts import Limits, Receipt
 from auditkit.write import extend
+from auditkit.write.retry import as_given, retry_letters
 
 BULK = 1_500
 FLUSH_AT = 4_000
+LATE = "late"
 KEEP = timedelta(days=3)
 KEPT = timedelta(days=2)
 """Producers whose events must stay date them at most so far back; questions look no further."""
@@ -60,6 +62,7 @@ KINDS = {
     "arrow-id": Kind("arrow", (1, 500), keyed=True),
     "bulk": Kind("arrow", (BULK, BULK + 900)),
     "bulk-id": Kind("arrow", (BULK, BULK + 900), keyed=True),
+    "refused": Kind("refused", (1, 20)),
     "doomed": Kind("dicts", (1, 60), doomed=True),
     "doomed-bulk-id": Kind("arrow", (BULK, BULK + 900), keyed=True, doomed=True),
 }
@@ -85,6 +88,17 @@ def event(name: str, number: int, begun: datetime) -> dict[str, Any]:
     return given
 
 
+def late(number: int, begun: datetime) -> dict[str, Any]:
+    """Return an event that is refused as too far ahead at first, and becomes valid during the run."""
+    ahead = timedelta(days=1, seconds=random.Random(f"late {number}").uniform(0, 60))
+    return {
+        "action": LATE,
+        "ts": (begun + ahead).isoformat(),
+        "value": float(number),
+        "attrs": {"n": -number},
+    }
+
+
 def table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Return events as an Arrow table."""
     frame = pl.DataFrame([{**row, "attrs": f'{{"n":{row["attrs"]["n"]}}}'} for row in rows])
@@ -96,6 +110,8 @@ def submit(trail: Trail, name: str, first: int, count: int, begun: datetime) -> 
     rows = [event(name, first + n, begun) for n in range(count)]
     if KINDS[name].form == "fields":
         return trail.append(**rows[0])
+    if KINDS[name].form == "refused":
+        return trail.extend([*rows, late(first, begun)], on_invalid="dead-letter")
     return trail.extend(table(rows) if KINDS[name].form == "arrow" else rows)
 
 
@@ -158,6 +174,7 @@ class Producer:
         self.number = 0
         self.known: list[Sent] = []
         self.open: dict[int, Receipt] = {}
+        self.open_counts: dict[int, int] = {}
 
     def run(self) -> None:
         """Append until killed; an interrupt leaves the trail as usable as it was."""
@@ -178,7 +195,7 @@ class Producer:
                 receipt = self.submit(sent.first, sent.events)
             if receipt is not None:
                 self.notes.write(("acknowledged", sent.first, sent.events, receipt.wait(60)))
-        self.open = {}
+        self.open, self.open_counts = {}, {}
 
     def submit(self, first: int, count: int) -> Receipt:
         """Hand events over."""
@@ -189,10 +206,13 @@ class Producer:
         first, count = self.number, self.draw.randint(*self.kind.counts)
         self.notes.write(("begun", first, count, self.end))
         self.number += count
+        self.open_counts[first] = count
         self.open[first] = self.submit(first, count)
         if self.kind.waits or self.draw.random() < 0.05:
             self.open[first].wait(60)
-            done = [Sent(first, one.count, one.wait(60) or 0) for first, one in self.open.items()]
+            done = [
+                Sent(first, self.open_counts[first], one.wait(60) or 0) for first, one in self.open.items()
+            ]
             self.notes.write(*(("acknowledged", *sent) for sent in done))
             self.open = {}
             self.known = [*self.known[-100:], *done]
@@ -228,7 +248,7 @@ def maintain(root: Path, _notes: Notes, _name: str, draw: random.Random, _begun:
     """Flush, compact and prune for ever, in any order."""
     trail = ak.open(root, maintain=False)
     while True:
-        match draw.choice(("flush", "flush", "compact", "prune", "maintain", "stats", "reopen")):
+        match draw.choice(("flush", "flush", "compact", "prune", "retry", "maintain", "stats", "reopen")):
             case "flush":
                 trail.flush()
             case "compact":
@@ -237,6 +257,8 @@ def maintain(root: Path, _notes: Notes, _name: str, draw: random.Random, _begun:
                 trail.maintain()
             case "prune":
                 trail.prune(trail.plan_prune() if draw.random() < 0.5 else None)
+            case "retry":
+                retry_letters(trail.core, as_given)
             case "stats":
                 trail.stats()
             case "reopen":

@@ -1,7 +1,7 @@
 """Everything at once on one trail, with processes killed at random: nothing acknowledged is lost or doubled.
 
 Appenders of every kind, a maintainer, readers that compare answers, consumers, and copies, all real processes.  Some
-ten seconds by default; `AUDITKIT_SOAK_S=300 pytest tests/test_soak.py` soaks for minutes, and `AUDITKIT_SOAK_SEED`
+eight seconds by default; `AUDITKIT_SOAK_S=300 pytest tests/test_soak.py` soaks for minutes, and `AUDITKIT_SOAK_SEED`
 chooses another course of kills.
 """
 
@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -26,10 +27,11 @@ import auditkit as ak
 from auditkit.api import Trail
 from auditkit.queue.dead_letters import read_letters
 from auditkit.write import extend
+from auditkit.write.retry import as_given, kept_letters, retry_letters
 from tests.oracle import read_trail
-from tests.soaking import BULK, KINDS, ROLES, Notes, Sent, batches, event, remembered, submit
+from tests.soaking import BULK, KINDS, LATE, ROLES, Notes, Sent, batches, event, remembered, submit
 
-SOAK_S = float(os.environ.get("AUDITKIT_SOAK_S", "10"))
+SOAK_S = float(os.environ.get("AUDITKIT_SOAK_S", "8"))
 SEED = int(os.environ.get("AUDITKIT_SOAK_SEED", "7"))
 INTERRUPTS = 0.0
 PRODUCERS = 4
@@ -160,10 +162,15 @@ def check_events(soak: Soak, trail: Trail, known: dict[str, list[Sent]]) -> pl.D
     assert len(gone) == stored.pruned, f"{len(gone)} seqs are missing, {stored.pruned} were pruned"
     names = [event["action"] for event in stored.events.values()]
     numbers = {name: dict[int, int]() for name in KINDS}
+    came: dict[int, int] = {}
     for (seq, found), name in zip(stored.events.items(), names, strict=True):
         if found["source"] == "auditkit":
             continue
         number = int(found["value"])
+        if name == LATE:
+            assert number not in came, f"{LATE} {number} is there twice: {seq}, {came[number]}"
+            came[number] = seq
+            continue
         assert number not in numbers[name], f"{name} {number} is there twice: {seq}, {numbers[name][number]}"
         numbers[name][number] = seq
         given = event(name, number, soak.begun)
@@ -186,6 +193,16 @@ def check_events(soak: Soak, trail: Trail, known: dict[str, list[Sent]]) -> pl.D
             there = [numbers[name].get(first + n) for n in range(count)]
             whole = [there[0] + n for n in range(count)] if there[0] is not None else [None] * count
             assert there == whole, f"{name}: a part of the batch from {first} on"
+    waiting = {
+        int(msgspec.json.decode(kept.letter.input)["value"])
+        for kept in kept_letters(trail.core)
+        if kept.waits
+    }
+    owed = {first for first, _, _ in known["refused"]}
+    assert owed <= waiting | came.keys(), (
+        f"refused, and neither kept nor an event: {owed - waiting - came.keys()}"
+    )
+    assert not waiting & came.keys(), f"a letter waits whose event is there: {waiting & came.keys()}"
     doomed = [name for name, kind in KINDS.items() if kind.doomed]
     assert len(gone) <= sum(batches(soak.facts(name))[2] for name in doomed)
     return trail.range(own=True)
@@ -232,6 +249,7 @@ def test_everything_at_once(
         events = check_events(soak, trail, known)
         trail.maintain(compact=True)
         trail.prune()
+        retry_letters(trail.core, as_given)
         check_events(soak, trail, known)
         end = trail.end_seq
     held = [[int(fact) for fact in facts] for what, *facts in soak.facts("reader") if what == "held"]

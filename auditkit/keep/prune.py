@@ -7,6 +7,7 @@ is left, and the event that records the prune come into being in one transaction
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import accumulate, pairwise
 from typing import Any
 
 import polars as pl
@@ -130,11 +131,24 @@ def _expired_rows(core: Core, snapshot: Snapshot, path: str, cutoff: datetime) -
     return _read(core, row, ("ts", "source"), snapshot.stored).filter(Expiry(to_us(cutoff)).expression).height
 
 
-def _read(core: Core, row: SegmentRow, columns: Collection[str], visibility: Visibility) -> pl.DataFrame:
-    """Return columns of the events of a segment that are to be seen."""
+def _read(
+    core: Core,
+    row: SegmentRow,
+    columns: Collection[str],
+    visibility: Visibility,
+    numbers: Sequence[int] | None = None,
+) -> pl.DataFrame:
+    """Return columns of the events of a segment that are to be seen, all of which lie in these record batches."""
     plan = everything([row], columns, visibility)
-    found = [one for events in execute(plan, core.source.files, plan.ranges) for one in events]
+    ranges = plan.ranges if numbers is None else [replace(part, numbers=numbers) for part in plan.ranges]
+    found = [one for events in execute(plan, core.source.files, ranges) for one in events]
     return frame_of(found) if found else pl.DataFrame(schema=core.schema.columns).select(columns)
+
+
+def _holding(row: SegmentRow, mask: pl.Series) -> list[int]:
+    """Return the record batches that hold some of a segment's events."""
+    borders = list(accumulate((part.rows for part in row.parts), initial=0))
+    return [number for number, (begin, end) in enumerate(pairwise(borders)) if mask[begin:end].any()]
 
 
 def _expiry(snapshot: Snapshot, plan: PrunePlan | None) -> Expiry:
@@ -154,13 +168,15 @@ def _rewrite(core: Core, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) ->
     """Write a segment anew without its expired events; `None` where there are none."""
     if row.own_rows == 0 and expiry.of(row) == "all":
         return _Rewrite(row=row, tombstone=_tombstone(core, snapshot, row, expiry, None), remainder=None)
-    looked_at = ("seq", "ts", "recorded", "source")
-    gone = _read(core, row, looked_at, snapshot.stored).filter(expiry.expression)
+    looked_at = _read(core, row, ("seq", "ts", "recorded", "source"), snapshot.stored)
+    expired = looked_at.select(expiry.expression).to_series()
+    gone = looked_at.filter(expired)
     if not gone.height:
         return None
-    kept = _read(core, row, list(core.schema.columns), replace(snapshot.stored, expiry=expiry))
     remainder = None
-    if kept.height:
+    if gone.height < looked_at.height:
+        left = replace(snapshot.stored, expiry=expiry)
+        kept = _read(core, row, list(core.schema.columns), left, _holding(row, ~expired))
         encoded = encode_segment(core.layout, row.partition, as_table(kept, core.schema))
         (remainder,) = store_segments(core.disk, core.layout, core.modes, [encoded])
     return _Rewrite(row=row, tombstone=_tombstone(core, snapshot, row, expiry, gone), remainder=remainder)

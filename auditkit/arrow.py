@@ -1,5 +1,6 @@
 """Arrow's arrays as NumPy's, from their buffers: Arrow's own way imports pandas where it is installed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,17 @@ def codes_of(column: pa.DictionaryArray) -> Numbers:
     """Return the place of each value in the dictionary; of a null, the place behind the last."""
     codes, present = to_numpy(column.indices)
     return codes if present is None else np.where(present, codes, np.int64(len(column.dictionary)))
+
+
+def joined(arrays: Sequence[pa.Array]) -> pa.Array:
+    """Return arrays as one; dictionaries are the same in all of them."""
+    first = arrays[0]
+    if len(arrays) == 1:
+        return first
+    if not isinstance(first, pa.DictionaryArray):
+        return pa.concat_arrays(arrays)
+    codes = pa.concat_arrays([array.indices for array in arrays])
+    return pa.DictionaryArray.from_arrays(codes, first.dictionary, safe=False)
 
 
 def series_of(values: pa.Array) -> pl.Series:

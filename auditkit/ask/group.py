@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit.arrow import Numbers, codes_of, to_numpy
+from auditkit.arrow import Numbers, codes_of, joined, to_numpy
 from auditkit.ask.scan import scanned
 from auditkit.event import DICTIONARY_COLUMNS
 from auditkit.query import UNFILLED, Aggregations, By, Fill
@@ -219,16 +220,19 @@ class Grid(Struct, frozen=True, kw_only=True):
             return None
         spans = [(chunk.first, chunk.first + len(chunk.batch)) for chunk in chunks]
         low, lengths = self._lengths(part, spans, chunks)
-        first = chunks[0].batch
+        columns = {
+            name: joined([segment.column(chunk.batch, name) for chunk in chunks])
+            for name in self.columns
+            if name != "ts"
+        }
+        keys = [columns[key] for key in self.keys]
         return _Counted(
             low=low,
             lengths=lengths,
             mask=_joined_mask(chunks),
-            codes=[
-                np.concatenate([codes_of(chunk.batch.column(key)) for chunk in chunks]) for key in self.keys
-            ],
-            texts=[segment.text(key, first.column(key).dictionary) for key in self.keys],
-            values=[chunk.batch.column("value") for chunk in chunks] if "value" in self.columns else None,
+            codes=[codes_of(column) for column in keys],
+            texts=[segment.text(key, columns[key].dictionary) for key in self.keys],
+            values=columns.get("value"),
         )
 
     def _lengths(
@@ -298,7 +302,7 @@ class _Counted(Struct, frozen=True, kw_only=True):
     codes: Sequence[Numbers]
     texts: Sequence[pl.Series]
     """For each key the texts of its codes, the last of them null."""
-    values: Sequence[Any] | None
+    values: pa.Array | None
 
     def totals(self, folded: Sequence[str]) -> dict[str, Numbers]:
         """Return how many events there are in each cell, and what is known of their values."""
@@ -319,14 +323,10 @@ class _Counted(Struct, frozen=True, kw_only=True):
         return {name: found.reshape(shape) for name, found in totals.items()}
 
     def _measured(self, places: Numbers, cells: int, folded: Sequence[str]) -> dict[str, Numbers]:
-        arrays = [to_numpy(values) for values in self.values or ()]
-        values = np.concatenate([numbers for numbers, _ in arrays])
-        present = np.concatenate(
-            [np.ones(len(numbers), dtype=bool) if some is None else some for numbers, some in arrays]
-        )
+        values, present = to_numpy(self.values)
         if self.mask is not None:
-            values, present = values[self.mask], present[self.mask]
-        if not present.all():
+            values, present = values[self.mask], None if present is None else present[self.mask]
+        if present is not None:
             values, places = values[present], places[present]
         totals = {"value_count": np.bincount(places, minlength=cells)}
         for name in folded:
@@ -354,12 +354,11 @@ def _pieces(ranges: Sequence[BatchRange]) -> Iterator[list[BatchRange]]:
 
 def _numbered(each: Sequence[pl.Series]) -> tuple[pl.Series, list[Numbers]]:
     """Return all texts of some dictionaries in order, null last, and for each of them the places of its own."""
-    texts = pl.concat([one.head(-1) for one in each]).unique().sort()
-    places = pl.DataFrame({"text": texts, "place": np.arange(len(texts))})
-    ranks = []
-    for one in each:
-        mine = pl.DataFrame({"text": one.head(-1)}).join(places, on="text", how="left", maintain_order="left")
-        ranks.append(np.append(mine["place"].to_numpy(), len(texts)))
+    together = pl.concat([one.head(-1) for one in each])
+    places = together.rank("dense").to_numpy().astype(np.int64) - 1
+    borders = np.cumsum([len(one) - 1 for one in each])[:-1]
+    texts = together.unique().sort()
+    ranks = [np.append(mine, len(texts)) for mine in np.split(places, borders)]
     return texts.extend(pl.Series([None], dtype=pl.String)), ranks
 
 

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
-import numpy as np
 import polars as pl
 import pyarrow as pa
 from msgspec import Struct, field
@@ -175,22 +174,44 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     """The values of dictionaries, as far as they were asked for."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def batch(self, number: int, columns: Collection[str]) -> pa.RecordBatch:
-        """Return one record batch with these columns, in any order.
+    def batches(self, numbers: Sequence[int], columns: Collection[str]) -> list[pa.RecordBatch]:
+        """Return record batches with those of these columns that have values, in any order; `column` knows the others.
 
         Raises `CorruptionError` where the bytes are not those that were written, or make no sense.
         """
         with self.lock, self._explained():
             self._check_part(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
-            part = self.row.parts[number]
-            self._check_part(_FIRST_BATCH + number, part.start, part.end, part.crc)
-            stored = [name for name in columns if name not in self.empty] or ["seq"]
-            batch = self._reader(tuple(sorted(stored))).get_batch(number)
-            if len(batch) != part.rows:
-                raise ValueError(f"expected {part.rows} events in batch {number}, found {len(batch)}")
-            for name in self.empty.intersection(columns):
-                batch = batch.append_column(name, pa.nulls(part.rows, self._open_schema().field(name).type))
-            return batch
+            parts = self.row.parts
+            for number in numbers:
+                part = parts[number]
+                self._check_part(_FIRST_BATCH + number, part.start, part.end, part.crc)
+            if not self.empty.issuperset(columns):
+                columns = [name for name in columns if name not in self.empty]
+            else:
+                columns = ["seq"]
+            reader = self._reader(tuple(sorted(columns)))
+            found = [reader.get_batch(number) for number in numbers]
+            for number, batch in zip(numbers, found, strict=True):
+                if len(batch) != parts[number].rows:
+                    raise ValueError(
+                        f"expected {parts[number].rows} events in batch {number}, found {len(batch)}"
+                    )
+            return found
+
+    def batch(self, number: int, columns: Collection[str]) -> pa.RecordBatch:
+        """Return one record batch with all of these columns, in any order; raises as `batches` does."""
+        (batch,) = self.batches([number], columns)
+        for name in self.empty.intersection(columns):
+            batch = batch.append_column(name, self.column(batch, name))
+        return batch
+
+    def column(self, batch: pa.RecordBatch, name: str) -> pa.Array:
+        """Return a column of a record batch that was read of this segment, nulls where the segment has no value."""
+        place = batch.schema.get_field_index(name)
+        if place >= 0 or name not in self.empty:
+            return batch.column(name if place < 0 else place)
+        with self.lock, self._explained():
+            return pa.nulls(len(batch), self._open_schema().field(name).type)
 
     def text(self, column: str, dictionary: pa.Array) -> pl.Series:
         """Return the values of a column's dictionary, and null behind the last."""
@@ -202,11 +223,11 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
         """Return the record batches that may hold, in each column, one of the values with these hashes."""
         with self.lock, self._explained():
             self._open_schema()
-            chosen = np.arange(self.row.batch_count)
+            chosen = set(range(self.row.batch_count))
             for column, hashes in values.items():
                 found = self.filters.get(filter_key(column))
-                chosen = np.intersect1d(chosen, [] if found is None else candidates(found, hashes))
-        return [int(number) for number in chosen]
+                chosen.intersection_update([] if found is None else candidates(found, hashes))
+        return sorted(chosen)
 
     def _open_schema(self) -> pa.Schema:
         """Read schema and footer once."""

@@ -153,7 +153,8 @@ def _overlaps(batch: BatchInfo, window: TimeRange, seqs: range) -> bool:
 
 
 class Chunk(Struct, frozen=True):
-    """A record batch as it was read; `first` is the position of its first event in the segment."""
+    """A record batch as it was read, without columns that have no value in the segment; `first` is the position of its
+    first event in the segment."""
 
     first: int
     batch: pa.RecordBatch
@@ -164,10 +165,11 @@ class Chunk(Struct, frozen=True):
         """Return the wanted events."""
         if self.mask is None:
             return [self.batch]
-        borders = np.flatnonzero(np.diff(self.mask, prepend=False, append=False)).tolist()
-        if len(borders) > 2 * _MOST_SLICES:
+        changes = (np.flatnonzero(self.mask[1:] != self.mask[:-1]) + 1).tolist()
+        if len(changes) > 2 * _MOST_SLICES:
             return [self.batch.filter(flags(self.mask))]
-        runs = zip(borders[::2], borders[1::2], strict=True)
+        borders = [0, *changes, len(self.mask)]
+        runs = list(pairwise(borders))[0 if self.mask[0] else 1 :: 2]
         return [self.batch.slice(begin, end - begin) for begin, end in runs]
 
 
@@ -179,17 +181,18 @@ def read_chunks(plan: ScanPlan, segment: OpenSegment, part: BatchRange) -> Itera
     firsts = list(accumulate((batch.rows for batch in part.row.parts), initial=0))
     deciding = plan.predicate_columns(part)
     columns, tables = deciding.union(plan.columns), dict[int, Numbers]()
-    for number in numbers:
-        if not deciding:
-            yield Chunk(firsts[number], segment.batch(number, columns), None)
+    in_two_steps = bool(plan.conditions) and columns != deciding
+    for number, batch in zip(
+        numbers, segment.batches(numbers, deciding if in_two_steps else columns), strict=True
+    ):
+        mask = _mask(plan, part, segment, batch, tables) if deciding else None
+        if mask is None or mask.all():
+            mask = None
+        elif not mask.any():
             continue
-        batch = segment.batch(number, deciding if plan.conditions else columns)
-        mask = _mask(plan, part, segment, batch, tables)
-        hits = int(np.count_nonzero(mask))
-        if hits and plan.conditions and columns != deciding:
-            batch = segment.batch(number, columns)
-        if hits:
-            yield Chunk(firsts[number], batch, None if hits == len(mask) else mask)
+        if in_two_steps:
+            (batch,) = segment.batches([number], columns)
+        yield Chunk(firsts[number], batch, mask)
 
 
 def _mask(
@@ -205,7 +208,7 @@ def _mask(
     if part.shown_by:
         mask &= plan.visibility.mask(batch)
     for place, condition in enumerate(plan.conditions):
-        mask &= _holds(condition, segment, batch.column(condition.column), tables, place)
+        mask &= _holds(condition, segment, segment.column(batch, condition.column), tables, place)
     return mask
 
 
@@ -221,10 +224,9 @@ def _holds(
 
 
 def _evaluated(condition: Condition, values: pl.Series) -> Numbers:
-    if condition.texts is not None:
-        return values.is_in(list(condition.texts)).fill_null(value=False).to_numpy()
     frame = values.alias(condition.column).to_frame()
-    return frame.with_columns(condition.expression.alias(_KEPT)).get_column(_KEPT).to_numpy()
+    kept = condition.expression.fill_null(value=False).alias(_KEPT)
+    return frame.with_columns(kept).get_column(_KEPT).to_numpy()
 
 
 class Events(Struct, frozen=True):
@@ -246,7 +248,7 @@ def read_events(plan: ScanPlan, files: SegmentFiles, part: BatchRange) -> list[E
 def _events(plan: ScanPlan, segment: OpenSegment, batch: pa.RecordBatch) -> Events:
     arrays, texts = [], {}
     for name in plan.columns:
-        column = batch.column(name)
+        column = segment.column(batch, name)
         if isinstance(column, pa.DictionaryArray):
             texts[name] = segment.text(name, column.dictionary)
             column = to_arrow(codes_of(column).astype(np.uint32))
@@ -275,7 +277,7 @@ def execute(plan: ScanPlan, files: SegmentFiles, ranges: Sequence[BatchRange]) -
     def work(part: BatchRange) -> list[Events]:
         return read_events(plan, files, part)
 
-    if plan.values or sum(len(part.numbers) for part in ranges) <= _FEW_BATCHES:
+    if sum(len(part.numbers) for part in ranges) <= _FEW_BATCHES:
         return map(work, ranges)
     return side_by_side(work, ranges)
 

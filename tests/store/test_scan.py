@@ -1,7 +1,7 @@
 """The scan: a plan as a value, and what executing it finds."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -69,13 +69,13 @@ def test_a_look_up_reads_the_other_columns_of_hits_only(
     plan = planned(trail_of_batches, actor="u22")
     opened = SegmentFiles(trail_of_batches.core.layout).open(plan.ranges[0].row)
     asked = list[tuple[int, frozenset[str]]]()
-    original = type(opened).batch
+    original = type(opened).batches
 
-    def noting(_self: object, number: int, columns: frozenset[str]) -> object:
-        asked.append((number, frozenset(columns)))
-        return original(opened, number, columns)
+    def noting(_self: object, numbers: Sequence[int], columns: frozenset[str]) -> object:
+        asked.extend((number, frozenset(columns)) for number in numbers)
+        return original(opened, numbers, columns)
 
-    monkeypatch.setattr(type(opened), "batch", noting)
+    monkeypatch.setattr(type(opened), "batches", noting)
     (chunk,) = read_chunks(plan, opened, plan.ranges[0])
     assert chunk.first == 20
     assert (5, frozenset({"actor"})) in asked

@@ -51,6 +51,11 @@ class FailingDisk(PosixDisk):
         self._maybe("sync")
         super().sync(fd)
 
+    def truncate(self, fd: int, size: int) -> None:
+        """Fail or cut."""
+        self._maybe("truncate")
+        super().truncate(fd, size)
+
     def rename(self, source: Path, target: Path) -> None:
         """Fail or rename."""
         self._maybe("rename")

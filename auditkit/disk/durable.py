@@ -247,11 +247,19 @@ class FileLock:
         self._disk = disk
         self._path = path
         self._fd: int | None = None  # guarded by _threads
-        self._threads = threading.Lock()  # flock does not keep threads apart that share a descriptor
+        # flock does not keep threads apart that share a descriptor.  This lock knows its owner, also where an
+        # interrupt came before the call that took it had returned.
+        self._threads = threading.RLock()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread holds the lock, or an interrupt has left it on the way there."""
+        owned = self._threads._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 -- what conditions ask it
+        return bool(owned)
 
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Take the lock if that needs no waiting, and return whether it was taken."""
-        if not self._threads.acquire(blocking=False):
+        if self.is_mine or not self._threads.acquire(blocking=False):
             return False
         taken = False
         try:
@@ -262,11 +270,14 @@ class FileLock:
         return taken
 
     def acquire(self, *, timeout_s: float) -> None:
-        """Take the lock, waiting up to `timeout_s` seconds for its holder; then `LockedError`, and it is not taken."""
+        """Take the lock, waiting up to `timeout_s` seconds for its holder; then `LockedError`, and it is not taken.
+
+        A thread that an interrupt has left with the lock has it already.
+        """
         deadline = time.monotonic() + timeout_s
-        if not self._threads.acquire(timeout=timeout_s):
-            raise LockedError(f"{self._path}: held by another thread for more than {timeout_s:g} s")
         try:
+            if not self.is_mine and not self._threads.acquire(timeout=timeout_s):
+                raise LockedError(f"{self._path}: held by another thread for more than {timeout_s:g} s")
             pause = _FIRST_RETRY_S
             while not self._try_file(shared=False):
                 if time.monotonic() > deadline:
@@ -274,11 +285,17 @@ class FileLock:
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads the waiters, no secret
                 pause = min(pause * 1.5, _LONGEST_RETRY_S)
         except BaseException:
-            self._threads.release()
+            if self.is_mine:
+                self._threads.release()
             raise
 
     def release(self) -> None:
-        """Give the lock back; it must be held.  If it raises, other threads have it back, other processes may not."""
+        """Give the lock back, where it is held.
+
+        If it raises, other threads have it back, other processes may not.
+        """
+        if not self.is_mine:
+            return
         try:
             if self._fd is not None:
                 self._disk.unlock(self._fd)
@@ -294,15 +311,15 @@ class FileLock:
     @contextmanager
     def held(self, *, timeout_s: float) -> Iterator[None]:
         """Hold the lock inside the block; raises `LockedError` as `acquire` does."""
-        self.acquire(timeout_s=timeout_s)
         try:
+            self.acquire(timeout_s=timeout_s)
             yield
         finally:
             self.release()
 
     def abandon(self) -> None:
         """Let go in a forked child: the lock, if it is held, stays with the parent."""
-        self._threads = threading.Lock()
+        self._threads = threading.RLock()
         self.close()
 
     def close(self) -> None:

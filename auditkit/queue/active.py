@@ -6,16 +6,19 @@ so with a commit mark.  A file whose sync failed is never written again; only wh
 bytes written once more, by the next process that takes the lock.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
-from auditkit.errors import ClosedError, CorruptionError
+from auditkit.errors import ClosedError, CorruptionError, LockedError, StorageError
 from auditkit.queue.frames import (
     BULK_LOAD,
     COMMIT_MARK,
@@ -36,18 +39,42 @@ from auditkit.queue.fsync_failure import FailureNote, FailureWatch
 from auditkit.queue.payload import Payload
 from auditkit.queue.recovery import (
     create_queue_file,
+    durable_end_of,
     durable_frames,
     read_header,
     refuse_bit_rot,
     scan_ahead,
 )
 
+_LOOK_UP_S = 0.5
+"""How often a thread that waits for the lock looks whether it still should."""
+
+
+_MOST_INTERRUPTS = 100
+"""So often a write that is interrupted is begun again."""
+
 
 class Commit(Struct, frozen=True, kw_only=True):
-    """What a commit decided: the first seq and the moment of acceptance."""
+    """What a commit decided: the first seq and the moment of acceptance.
+
+    `interrupt` came in the middle and was put off until the events were durable; it is to be raised once their
+    receipts are resolved.
+    """
 
     first_seq: int
     recorded_us: int
+    interrupt: BaseException | None = None
+
+
+class Attempt(Struct, kw_only=True):
+    """A write of events, `done` once it is known to be stored; else the place that tells, where it may have been cut off."""
+
+    first_seq: int
+    file: int
+    offset: int
+    data: bytes
+    done: bool = False
+    failure: OSError | None = None
 
 
 class ActiveQueue:
@@ -92,6 +119,11 @@ class ActiveQueue:
         self._next_file: int | None = None
         """The next file's first seq, where this one was rotated and this object has not entered the next yet."""
         self._broken = False
+        """Whether what this object knows may be wrong: then it opens the queue anew."""
+        self.attempt: Attempt | None = None
+        """The last write of events; guarded by the leadership of `queue.group_commit`."""
+        self._give_up_at = inf
+        """When waiting for the lock ends at the latest, on the clock of `monotonic`."""
 
     def commit(self, payloads: Sequence[Payload], now_us: int) -> Commit:
         """Take the lock, then `write`."""
@@ -101,8 +133,8 @@ class ActiveQueue:
     def write(self, payloads: Sequence[Payload], now_us: int) -> Commit:
         """Append payloads in order and make them durable with one sync; the caller holds the lock.
 
-        On return every event is durable and its seq decided.  If it raises, the file was cut back to what is
-        committed where storage still allowed it, and this object refuses further commits.
+        On return every event is durable and its seq decided, whatever interrupt came between.  If it raises, the file
+        was cut back to what is committed where storage still allowed it, and the next commit opens the queue anew.
         """
         self.recorded_us = max(self.recorded_us, now_us)
         first = seq = self.next_seq
@@ -111,11 +143,51 @@ class ActiveQueue:
             kind = EVENTS if payload.ends_batch else PART
             parts.append(self._frame(kind, seq, payload.count, payload.data))
             seq += payload.count
-        self._append_or_give_up(b"".join(parts), with_space=True)
+        data = b"".join(parts)
+        attempt = self.attempt = Attempt(first_seq=first, file=self.first_seq, offset=self._end, data=data)
+        interrupt, interrupts = None, 0
+        while not attempt.done:
+            try:  # the same bytes in the same place: it may be done again
+                if self._end == attempt.offset:
+                    self._append_or_give_up(data, with_space=True)
+                self.next_seq = seq
+                if self._committed < self._end:
+                    self._mark()
+                attempt.done, attempt.data = True, b""
+            except KeyboardInterrupt as exc:
+                attempt.failure = _failure_before(exc)
+                interrupts += 1
+                if attempt.failure is not None or interrupts > _MOST_INTERRUPTS:
+                    self._give_up(attempt.failure or exc)
+                    raise
+                interrupt, self._broken = exc, False
         self._events += seq - first
-        self.next_seq = seq
-        self._mark()
-        return Commit(first_seq=first, recorded_us=self.recorded_us)
+        return Commit(first_seq=first, recorded_us=self.recorded_us, interrupt=interrupt)
+
+    def outcome(self, attempt: Attempt) -> int | None:
+        """Return the first seq of a write that was interrupted if it is stored, `None` if it is not.
+
+        Raises `StorageError` where nothing can tell any more, as others have flushed the file.
+        """
+        if attempt.done:
+            return attempt.first_seq
+        with self.locked():  # by which whole frames count, and others are cut
+            later = [first for first in self._layout.queue_files() if first > attempt.file]
+            known = self._end
+            if later:
+                found = durable_end_of(self._disk, self._layout, self._trail_id, attempt.file, later[0])
+                known = 0 if found is None else found
+            path = self._layout.queue_file(attempt.file)
+            try:
+                fd = self._disk.open(path)
+            except FileNotFoundError:
+                reason = "an interrupted write may be stored or not"
+                raise StorageError(errno.EINTR, reason, str(path)) from None
+            try:
+                is_there = self._disk.read(fd, len(attempt.data), attempt.offset) == attempt.data
+            finally:
+                self._disk.close(fd)
+        return attempt.first_seq if is_there and attempt.offset + len(attempt.data) <= known else None
 
     def rotate(self) -> int:
         """End the active file and go on in the next; return the next one's first seq.
@@ -140,14 +212,9 @@ class ActiveQueue:
         the block raises or the process dies, the next process that takes the lock asks the catalog whether the
         load has happened.
         """
-        before, durable = self._end, self.durable
         self.recorded_us = max(self.recorded_us, recorded_us)
         self._append_or_give_up(self._frame(BULK_LOAD, end_seq, 0))
-        try:
-            yield
-        except BaseException:
-            self._end, self.durable = before, durable
-            raise
+        yield
         self.next_seq = end_seq
         self._mark()
 
@@ -162,14 +229,48 @@ class ActiveQueue:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the queue's lock, having read everything that other processes have written."""
-        self._lock.acquire(timeout_s=self._timeout_s)
+        """Hold the queue's lock, having read everything that other processes have written.
+
+        Raises `LockedError` where it could not be had in time; and `StorageError`, once, where a sync of another
+        process has failed meanwhile.  Whatever else is raised, the next holder opens the queue anew.
+        """
         try:
-            self._refuse_after_failure()
+            self._take_lock()
+            self._open_anew_after_failure()
             self._catch_up()
             yield
+        except BaseException:
+            self._broken |= self._lock.is_mine
+            raise
         finally:
             self._lock.release()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._failures.is_closed
+
+    def hurry(self, within_s: float) -> None:
+        """Wait no longer than this for the lock, from now on and all calls together."""
+        self._give_up_at = monotonic() + within_s
+
+    def after_interrupt(self) -> None:
+        """Give back the lock that an interrupt has left with the calling thread."""
+        if self._lock.is_mine:
+            self._broken = True
+            self._lock.release()
+
+    def _take_lock(self) -> None:
+        deadline = monotonic() + self._timeout_s
+        while True:
+            left = min(deadline, self._give_up_at) - monotonic()
+            try:
+                return self._lock.acquire(timeout_s=max(0.0, min(left, _LOOK_UP_S)))
+            except LockedError:
+                if left <= _LOOK_UP_S:
+                    raise LockedError(
+                        f"{self._layout.queue_lock}: held by another thread or process for too long"
+                    ) from None
 
     def abandon(self) -> None:
         """Let go in a forked child, leaving the parent's lock and file as they are."""
@@ -181,9 +282,12 @@ class ActiveQueue:
         if not self._space.is_ours or not self._lock.try_acquire():
             return
         try:
-            self._refuse_after_failure()
+            self._open_anew_after_failure()
             self._catch_up()
             self._disk.truncate(self._open_fd, self._end)
+        except BaseException:
+            self._broken = True
+            raise
         finally:
             self._lock.release()
 
@@ -195,14 +299,19 @@ class ActiveQueue:
         self._failures.close()
         self._lock.close()
 
-    def _refuse_after_failure(self) -> None:
+    def _open_anew_after_failure(self) -> None:
+        """Forget what was known where that may be wrong; raise where this object was not told of it yet."""
         if self._failures.is_closed:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
-        if self._broken or self._failures.has_failed():
-            error = ClosedError(
-                f"{self._layout.root}: a sync of the queue failed since this trail was opened"
-            )
-            error.add_note("open the trail again: the first append recovers what is durable")
+        is_news = not self._broken and self._failures.has_failed()
+        if self._broken or is_news:
+            if self._fd is not None:
+                self._disk.close(self._fd)
+            self._fd, self._next_file, self._broken = None, None, False
+            self._failures.refresh()
+        if is_news:
+            error = StorageError(errno.EIO, "a sync of the queue failed in another process", str(self._path))
+            error.add_note("what was accepted before is not stored; the next append goes on")
             raise error
 
     def _catch_up(self) -> None:
@@ -210,8 +319,7 @@ class ActiveQueue:
             self._open_newest()
         while True:
             if self._next_file is None and not self._nothing_new():
-                with self._broken_on_failure():
-                    self._read_on()
+                self._read_on()
             if self._next_file is None:
                 break
             self._enter_next(self._next_file)
@@ -268,10 +376,9 @@ class ActiveQueue:
         The same bytes are written again: whether the page cache that the dead writer left is on its way to
         storage is not known.
         """
-        with self._broken_on_failure():
-            data = self._disk.read(self._open_fd, self._end - self.durable, self.durable)
-            self._end = self.durable
-            self._append_durably(data)
+        data = self._disk.read(self._open_fd, self._end - self.durable, self.durable)
+        self._end = self.durable
+        self._append_durably(data)
 
     def _append_durably(self, data: bytes, *, with_space: bool = False) -> None:
         end = self._end + len(data)
@@ -292,15 +399,6 @@ class ActiveQueue:
         self._end += len(mark)
         self._committed = self._end
 
-    @contextmanager
-    def _broken_on_failure(self) -> Iterator[None]:
-        """Make this object refuse further commits if the block raises: the file is as a dead writer leaves it."""
-        try:
-            yield
-        except BaseException:
-            self._broken = True
-            raise
-
     def _append_or_give_up(self, data: bytes, *, with_space: bool = False) -> None:
         try:
             self._append_durably(data, with_space=with_space)
@@ -309,7 +407,7 @@ class ActiveQueue:
             raise
 
     def _give_up(self, error: BaseException) -> None:
-        """End this object's writing; where storage failed, note it for all processes and cut the file back to what is committed."""
+        """Open the queue anew next time; where storage failed, note it for all processes and cut the file back to what is committed."""
         self._broken = True
         if not isinstance(error, OSError):
             return
@@ -336,9 +434,18 @@ class ActiveQueue:
                 self._layout.queue, offset=None, reason="the queue folder holds no queue file"
             )
         self._enter(files[-1])
-        note = self._failures.read()
+        note, own = self._failures.read(), self._failures.unwritten
+        if own is not None and own.first_seq == self.first_seq and not self._goes_on_behind(own.durable_end):
+            note = own
         if note.first_seq == self.first_seq:
             self._replace_failed(note)
+        self._failures.unwritten = None
+
+    def _goes_on_behind(self, end: int) -> bool:
+        """Return whether another process has committed behind a place in the file."""
+        data = self._disk.read(self._open_fd, max(0, self._disk.size(self._open_fd) - end), end)
+        frames = list(parse_frames(data, end))
+        return any(frame.kind in (COMMIT_MARK, NEXT_FILE) and frame.offset > end for frame in frames)
 
     def _replace_failed(self, note: FailureNote) -> None:
         """Go on in a new file: the inode whose sync failed is never written again."""
@@ -401,3 +508,11 @@ class ActiveQueue:
         self._events = 0
         self.recorded_us = max(self.recorded_us, header.recorded_us)
         self._end = self.durable = self._committed = HEADER_BYTES
+
+
+def _failure_before(interrupt: BaseException) -> OSError | None:
+    """Return what storage had refused when an interrupt came."""
+    error: BaseException | None = interrupt
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error

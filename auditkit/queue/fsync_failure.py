@@ -53,8 +53,9 @@ class FailureWatch:
     def __init__(self, disk: Disk, path: Path) -> None:
         self._disk = disk
         self._fd = disk.open(path, write=True)
-        self._content = disk.read(self._fd, NOTE_BYTES, 0)
-        self._epoch = unpack_note(self._content).epoch
+        self.unwritten: FailureNote | None = None
+        """A failure that could not even be noted."""
+        self.refresh()
 
     @property
     def is_closed(self) -> bool:
@@ -62,9 +63,14 @@ class FailureWatch:
         return self._fd < 0
 
     def has_failed(self) -> bool:
-        """Return whether a sync of any process failed since this object was made."""
+        """Return whether a sync of any process failed since this object was made or refreshed."""
         content = self._disk.read(self._fd, NOTE_BYTES, 0)
         return content != self._content and unpack_note(content).epoch != self._epoch
+
+    def refresh(self) -> None:
+        """Look from now on for failures after this moment."""
+        self._content = self._disk.read(self._fd, NOTE_BYTES, 0)
+        self._epoch = unpack_note(self._content).epoch
 
     def read(self) -> FailureNote:
         """Return what the note says."""
@@ -72,7 +78,9 @@ class FailureWatch:
 
     def note_failure(self, first_seq: int, durable_end: int) -> None:
         """Note that a sync of the file has failed, and where its durable bytes end; not yet durable."""
-        self._write(FailureNote(epoch=self._epoch + 1, first_seq=first_seq, durable_end=durable_end))
+        self.unwritten = FailureNote(epoch=self._epoch + 1, first_seq=first_seq, durable_end=durable_end)
+        self._write(self.unwritten)
+        self.unwritten = None
 
     def clear(self, note: FailureNote) -> None:
         """Note that the failed file was replaced, durably: a note that came back would replace its replacement."""

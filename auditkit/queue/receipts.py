@@ -30,6 +30,9 @@ class Committer(Protocol):
     def settle(self, receipt: "Receipt", timeout_s: float | None) -> None:
         """Commit, in the caller's thread, until `receipt` is done; raises when that takes too long."""
 
+    def told(self, error: BaseException) -> None:
+        """Take note that a caller is told of the failure of a commit."""
+
 
 class Receipt:
     """The promise of one call of `append` or `extend`: its events become durable and get their seqs.
@@ -107,6 +110,7 @@ class Receipt:
         if not self.done:
             self._committer.settle(self, timeout_s)
         if self._error is not None:
+            self._committer.told(self._error)
             raise self._error
         return self._first
 

@@ -5,7 +5,6 @@ first append or maintenance.
 """
 
 import os
-import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from time import monotonic
 from typing import Protocol
 
 import msgspec
+import polars as pl
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ from auditkit.disk.layout import Layout, Modes, modes_for
 from auditkit.errors import AuditError, ClosedError, TrailNotFoundError
 from auditkit.event import FIELD_TYPES, EventSchema
 from auditkit.queue.active import ActiveQueue
-from auditkit.queue.group_commit import Writer
+from auditkit.queue.group_commit import CLOSE_WITHIN_S, IDLE_CHECK_S, Writer
 from auditkit.queue.receipts import Limits
 from auditkit.queue.stored import StoredEvents
 from auditkit.queue.tail import QueueTail
@@ -36,6 +36,9 @@ from auditkit.trail.reader import SnapshotReader
 
 LOCK_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 30.0
+MAINTAINER_WITHIN_S = 10.0
+"""How long closing waits for a step of maintenance: a merge, a flush."""
+_PROBE_S = 5.0
 
 
 class Follows(Protocol):
@@ -66,10 +69,12 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
     closing: bool = False
     """True from the beginning of `close`: what is being maintained ends at its next step."""
     closed: bool = False
-    cannot_query: bool = False
-    """True in a child that was forked after Polars had started its threads, which do not survive a fork."""
+    forked: bool = False
+    """Whether this is a child that was forked after the trail had been opened."""
     due: "Callable[[Core], None] | None" = None
-    """Called after commits in the writer's thread, to flush and prune what is due."""
+    """Called by the maintenance thread, to flush, prune and merge what is due."""
+    maintainer: threading.Thread | None = None
+    """The maintenance thread of a writer; the other thread, which commits, is the writer's own."""
     maintenance_failure: str | None = None
     """Why the last maintenance that began by itself failed."""
     next_attempt: float = 0.0
@@ -96,10 +101,15 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         if self.closed:
             raise ClosedError(f"{self.layout.root}: the trail is closed")
 
+    @property
+    def can_query(self) -> bool:
+        """Whether Polars works: of a child that was forked after Polars was used its threads have not come along."""
+        return not self.forked or _polars_answers()
+
     def check_query(self) -> None:
         """Raise `ClosedError` where asking or flushing would wait for ever for threads that a fork has lost."""
         self.check_open()
-        if self.cannot_query:
+        if not self.can_query:
             error = ClosedError(f"{self.layout.root}: this process was forked after Polars was used")
             error.add_note(
                 "appending works; ask and flush in a process started with spawn or before the first query"
@@ -125,12 +135,20 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         return self.queue
 
     def maintenance(self) -> AbstractContextManager[None]:
-        """Hold the maintenance lock, waiting for others up to `LOCK_TIMEOUT_S`."""
-        return self.maint_lock.held(timeout_s=LOCK_TIMEOUT_S)
+        """Hold the maintenance lock, waiting for others up to `LOCK_TIMEOUT_S`, or while closing `CLOSE_WITHIN_S`."""
+        return self.maint_lock.held(timeout_s=CLOSE_WITHIN_S if self.closing else LOCK_TIMEOUT_S)
 
     def close(self) -> None:
-        """Commit what is accepted, do what is due by now, and give locks and descriptors back."""
+        """Commit what is accepted, flush where that is due, and give locks and descriptors back.
+
+        A lock that others hold is waited for a few seconds: then `LockedError` says how many accepted events are not
+        stored.  Maintenance that is under way ends at its next step; what it leaves is done by the next writer.
+        """
         self.closing = True
+        if self.maintainer is not None and self.writer is not None:
+            self.writer.activity.set()
+            if self.maintainer is not threading.current_thread():
+                self.maintainer.join(MAINTAINER_WITHIN_S)
         try:
             self._finish()
         finally:
@@ -164,8 +182,10 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         if self.writer is not None:
             self.writer.abandon()
         self.writer = self.queue = None
+        self.maintainer = None
         self.maintains = False  # a child appends, and leaves maintenance to those who have all their threads
-        self.cannot_query = _polars_had_started
+        self.forked = True
+        _polars_answers.cache_clear()
 
     def _branch(self) -> None:
         """Take on an identity of one's own: this is a copy, and what is appended now is another history."""
@@ -196,7 +216,6 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
             timeout_s=LOCK_TIMEOUT_S,
             flushed_seq=lambda: read_catalog(layout.catalog).flushed_seq,
         )
-        this = weakref.ref(self)  # the writer's thread must not keep a forgotten trail alive
         self.writer = Writer(
             self.queue,
             self.clock,
@@ -209,9 +228,24 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
                 files=self.source.files,
             ),
             limits=self.limits,
-            after_commit=lambda: _call_due(this),
         )
         weakref.finalize(self, self.writer.close)  # also at the end of the interpreter
+        if self.maintains and self.due is not None:
+            # It holds no more than a weak reference: a thread must not keep a forgotten trail alive.
+            arguments = (weakref.ref(self), self.writer.activity)
+            self.maintainer = threading.Thread(
+                target=_look_after, args=arguments, name="auditkit-maintainer", daemon=True
+            )
+            self.maintainer.start()
+
+    def after_interrupt(self, interrupt: BaseException) -> None:
+        """Give back what an interrupt left with the calling thread, and say in a note how far the trail has come."""
+        if self.writer is None or self.queue is None:
+            self.maint_lock.release()
+            return
+        self.writer.after_interrupt()
+        self.maint_lock.release()
+        interrupt.add_note(f"auditkit: every event before seq {self.queue.next_seq} is stored")
 
 
 _open_cores: "weakref.WeakSet[Core]" = weakref.WeakSet()
@@ -224,18 +258,23 @@ def queue_id(info: TrailInfo) -> bytes:
 
 @cache
 def _watch_forks() -> None:
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
-_polars_had_started = False
+@cache
+def _polars_answers() -> bool:
+    """Return whether Polars still has its threads in this forked child, by giving them something to do.
 
+    Without them it waits for ever, and so does the thread that asks here.
+    """
+    answered = threading.Event()
 
-def _before_fork() -> None:
-    """Note whether Polars has started its threads: the child will have none of them, and would wait for them."""
-    global _polars_had_started
-    with suppress(OSError):  # no /proc, no knowledge: then nothing is refused
-        names = (task / "comm" for task in Path("/proc/self/task").iterdir())
-        _polars_had_started = any(re.match(r"polars-\d", name.read_text()) for name in names)
+    def ask() -> None:
+        pl.DataFrame({"n": [0]}).hash_rows()
+        answered.set()
+
+    threading.Thread(target=ask, name="auditkit-probe", daemon=True).start()
+    return answered.wait(_PROBE_S)
 
 
 def _after_fork() -> None:
@@ -243,10 +282,22 @@ def _after_fork() -> None:
         core.after_fork()
 
 
+def _look_after(this: "weakref.ref[Core]", activity: threading.Event) -> None:
+    """Do what is due after commits, and now and then without: the maintenance thread."""
+    while True:
+        activity.wait(IDLE_CHECK_S)
+        activity.clear()
+        core = this()
+        if core is None or core.closing:
+            return
+        del core
+        _call_due(this)
+
+
 def _call_due(this: "weakref.ref[Core]") -> None:
     """Do what is due; a failure leaves the queue whole, shows in `stats`, and is tried again after a while.
 
-    It must not end the writer's thread, which commits what nobody waits for.
+    It must not end the maintenance thread, which looks again later.
     """
     core = this()
     if core is None or core.due is None or not core.maintains or core.closed:

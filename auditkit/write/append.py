@@ -21,7 +21,12 @@ def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
     context = bound()
     if context:
         given = {**context, **{name: value for name, value in given.items() if value is not None}}
-    return writer_with_room(core).append(core.schema.row(given, rules_of(core, tz)))
+    try:
+        return writer_with_room(core).append(core.schema.row(given, rules_of(core, tz)))
+    except KeyboardInterrupt as exc:
+        core.after_interrupt(exc)
+        exc.add_note("auditkit: this event may have been accepted; with an id it can be appended again")
+        raise exc.with_traceback(None) from None
 
 
 def append_own(
@@ -56,7 +61,7 @@ def writer_with_room(core: Core) -> Writer:
     """Return the writer, after draining a full backlog: that is done by whoever finds it so."""
     writer = core.writing()
     if writer.backlog_full:
-        if core.limits.on_full == "raise" or core.cannot_query:
+        if core.limits.on_full == "raise" or not core.can_query:
             raise QueueFullError(
                 f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
             )

@@ -53,6 +53,14 @@ def flush(core: Core) -> FlushSummary:
     On return those events are in segments that the catalog names, and their queue files are gone.  If it raises,
     every event is still in the queue or in segments, exactly once; calling it again goes on.
     """
+    try:
+        return _flush(core)
+    except KeyboardInterrupt as exc:
+        core.after_interrupt(exc)
+        raise exc.with_traceback(None) from None
+
+
+def _flush(core: Core) -> FlushSummary:
     started = time.perf_counter()
     core.check_query()
     core.writing().commit()

@@ -29,10 +29,10 @@ class Bench:
     layout: Layout
     schema: EventSchema
 
-    def active(self, disk: Disk | None = None) -> ActiveQueue:
+    def active(self, disk: Disk | None = None, *, timeout_s: float = 5) -> ActiveQueue:
         """Return a new process's hold on the queue."""
         return ActiveQueue(
-            disk or PosixDisk(), self.layout, trail_id=TRAIL_ID, modes=modes_for(None), timeout_s=5
+            disk or PosixDisk(), self.layout, trail_id=TRAIL_ID, modes=modes_for(None), timeout_s=timeout_s
         )
 
     def tail(self, disk: Disk | None = None) -> QueueTail:

@@ -3,10 +3,13 @@
 import errno
 import threading
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
-from auditkit.errors import ClosedError
+from auditkit.disk.durable import FileLock, PosixDisk
+from auditkit.errors import ClosedError, LockedError
+from auditkit.queue import group_commit
 from auditkit.queue.group_commit import COMMIT_AT_EVENTS, Writer
 from auditkit.queue.payload import PAYLOAD_ROWS
 from tests.fakes import FailingDisk, ManualClock
@@ -102,7 +105,7 @@ def test_many_threads_share_commits(rig: Rig) -> None:
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), MemoryError("none")])
 def test_a_failed_commit_fails_every_open_receipt(rig: Rig, error: BaseException) -> None:
-    """After a failure every waiter hears of it, and the writer refuses more."""
+    """After a failure every waiter hears of it, and the writer goes on in a new commit."""
     rig.disk.fail["sync_data"] = error
     receipts = [rig.writer.submit([rig.bench.row("a")]) for _ in range(5)]
     heard = []
@@ -120,8 +123,80 @@ def test_a_failed_commit_fails_every_open_receipt(rig: Rig, error: BaseException
         thread.join(10)
         assert not thread.is_alive()
     assert heard == [error] * 5
-    with pytest.raises(ClosedError, match="after a failed commit"):
-        rig.writer.submit([rig.bench.row("a")])
+    rig.disk.fail.clear()
+    seq = rig.writer.submit([rig.bench.row("b")]).wait()
+    assert seq == (0 if isinstance(error, OSError) else 5)  # what else came between may be stored or not
+    assert rig.bench.actions()[seq:] == ["b"]
+
+
+def test_a_failure_that_no_caller_waited_for_is_raised_once(rig: Rig) -> None:
+    """What failed in the background is raised by the next append or commit, and then the writer goes on."""
+    for verb in (lambda: rig.writer.append(rig.bench.row("refused")), rig.writer.commit, rig.writer.close):
+        rig.disk.fail["sync_data"] = OSError(errno.ENOSPC, "full")
+        receipt = rig.writer.submit([rig.bench.row("a")])
+        while not receipt.done:
+            threading.Event().wait(0.005)
+        rig.disk.fail.clear()
+        with pytest.raises(OSError, match="full"):
+            verb()
+        if verb != rig.writer.close:
+            assert rig.writer.submit([rig.bench.row("b")]).wait() == rig.bench.tail().read().end_seq - 1
+        with pytest.raises(OSError, match="full"):
+            receipt.wait()
+    assert rig.bench.actions() == ["b", "b"]
+
+
+def test_a_failure_that_a_caller_waited_for_is_not_raised_again(rig: Rig) -> None:
+    """The caller that waits for its event is told, and the next append goes on."""
+    rig.disk.fail["sync_data"] = OSError(errno.ENOSPC, "full")
+    with pytest.raises(OSError, match="full"):
+        rig.writer.append(rig.bench.row("a")).wait()
+    rig.disk.fail.clear()
+    assert rig.writer.append(rig.bench.row("b")).wait() == 0
+    rig.writer.commit()
+
+
+def test_a_lock_that_is_not_had_in_time_fails_nothing(bench: Bench) -> None:
+    """What was accepted while another process holds the queue's lock waits for the next try, and keeps its place."""
+    writer = Writer(bench.active(timeout_s=0.05), ManualClock(), bench.stored())
+    with FileLock(PosixDisk(), bench.layout.queue_lock).held(timeout_s=1):
+        receipts = [writer.submit([bench.row("a")]), writer.submit([bench.row("b")])]
+        with pytest.raises(LockedError):
+            receipts[0].wait()
+        assert not any(receipt.done for receipt in receipts)
+        receipts.append(writer.submit([bench.row("c")]))
+    assert [receipt.wait() for receipt in receipts] == [0, 1, 2]
+    writer.close()
+    assert bench.actions() == ["a", "b", "c"]
+
+
+def test_a_lock_that_is_free_again_is_found_by_itself(bench: Bench) -> None:
+    """What no caller waits for is committed once the lock that it lacked is free."""
+    writer = Writer(bench.active(timeout_s=0.01), ManualClock(), bench.stored())
+    with FileLock(PosixDisk(), bench.layout.queue_lock).held(timeout_s=1):
+        receipt = writer.submit([bench.row("a")])
+        threading.Event().wait(0.3)
+        assert bench.actions() == []
+    while not receipt.done:
+        threading.Event().wait(0.005)
+    assert receipt.first == 0
+    writer.close()
+
+
+def test_closing_says_what_it_could_not_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the queue's lock is not to be had, closing ends soon, and names how many events are not stored."""
+    monkeypatch.setattr(group_commit, "CLOSE_WITHIN_S", 0.1)
+    writer = Writer(bench.active(timeout_s=60), ManualClock(), bench.stored())
+    with FileLock(PosixDisk(), bench.layout.queue_lock).held(timeout_s=1):
+        receipts = [writer.submit([bench.row("a")]) for _ in range(3)]
+        begun = monotonic()
+        with pytest.raises(LockedError, match="3 accepted events"):
+            writer.close()
+        assert monotonic() - begun < 10
+    for receipt in receipts:
+        with pytest.raises(LockedError):
+            receipt.wait()
+    assert bench.actions() == []
 
 
 def test_waiting_has_a_timeout_and_leaves_the_receipt_open(rig: Rig) -> None:

@@ -1,23 +1,31 @@
 """One thread leads; the others wait until they may, or need not."""
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from auditkit.queue.group_commit import Leadership
 
 
+def elsewhere(work: Callable[[], object]) -> None:
+    """Do something in another thread, and raise here what it raised there."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
 def test_one_leads_at_a_time() -> None:
-    """Whoever asks while another leads waits for its end, up to the time allowed."""
+    """A thread that asks while another one leads waits for its end, up to the time allowed."""
     leadership = Leadership()
     assert leadership.take(lambda: False)
     with pytest.raises(TimeoutError):
-        leadership.take(lambda: False, 0.001)
-    leadership.release()
+        elsewhere(lambda: leadership.take(lambda: False, 0.001))
+    leadership.leave()
     assert leadership.take(lambda: False, 0.001)
 
 
-def test_who_needs_it_no_longer_goes_on_while_others_lead() -> None:
+def test_a_follower_that_is_done_goes_on_while_others_lead() -> None:
     """A thread whose wish another one fulfils neither leads nor waits for the next leader."""
     leadership, fulfilled = Leadership(), threading.Event()
     assert leadership.take(lambda: False)
@@ -25,7 +33,7 @@ def test_who_needs_it_no_longer_goes_on_while_others_lead() -> None:
     waiter = threading.Thread(target=lambda: answers.append(leadership.take(fulfilled.is_set, 10)))
     waiter.start()
     fulfilled.set()
-    leadership.release()
+    leadership.leave()
     waiter.join(10)
     assert answers == [False]
     assert leadership.take(lambda: False, 0.001)  # it was left free
@@ -33,7 +41,7 @@ def test_who_needs_it_no_longer_goes_on_while_others_lead() -> None:
 
 
 def test_each_of_many_gets_its_turn() -> None:
-    """Threads that all must lead do so one after the other, and nobody is forgotten."""
+    """Threads that all must lead do so one after the other, and none is forgotten."""
     leadership = Leadership()
     assert leadership.take(lambda: False)
     leading, answers = [], []
@@ -43,14 +51,14 @@ def test_each_of_many_gets_its_turn() -> None:
         leading.append(1)
         assert len(leading) == 1
         leading.pop()
-        leadership.release()
+        leadership.leave()
 
     threads = [threading.Thread(target=lead) for _ in range(20)]
     for thread in threads:
         thread.start()
-    with pytest.raises(TimeoutError):  # whoever gives up is not waited for
-        leadership.take(lambda: False, 0.001)
-    leadership.release()
+    with pytest.raises(TimeoutError):  # a thread that gives up is not waited for
+        elsewhere(lambda: leadership.take(lambda: False, 0.001))
+    leadership.leave()
     for thread in threads:
         thread.join(10)
     assert answers == [True] * 20

@@ -1,12 +1,13 @@
 """What a writer or reader that lives on must get right after a failure, beyond what one crash can show."""
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from auditkit.disk.durable import PosixDisk
-from auditkit.errors import ClosedError, CorruptionError
+from auditkit.errors import CorruptionError
 from auditkit.queue.frames import COMMIT_MARK, EVENTS, HEADER_BYTES, pack_frame, parse_frames
 from auditkit.queue.payload import LARGEST_BYTES, PAYLOAD_BYTES, payloads_of
 from tests.fakes import FailingDisk
@@ -60,7 +61,7 @@ def test_a_seal_found_by_a_writer_that_cannot_follow_it_stays_a_seal(bench: Benc
 
 
 def test_a_failed_note_hides_no_failure_from_its_own_writer(bench: Bench) -> None:
-    """Where even the note of a failed sync cannot be written, the writer that failed still refuses."""
+    """Where even the note of a failed sync cannot be written, the writer that failed still goes on in a new file."""
     disk = FailingDisk()
     writer = bench.active(disk)
     writer.commit([bench.payload("a")], 1)
@@ -68,25 +69,74 @@ def test_a_failed_note_hides_no_failure_from_its_own_writer(bench: Bench) -> Non
     with pytest.raises(OSError, match="injected"):
         writer.commit([bench.payload("lost")], 1)
     disk.fail.clear()
-    with pytest.raises(ClosedError, match="sync of the queue failed"):
-        writer.commit([bench.payload("b")], 1)
-    assert bench.active().commit([bench.payload("c")], 1).first_seq == 1
-    assert bench.actions() == ["a", "c"]
+    assert writer.commit([bench.payload("b")], 1).first_seq == 1
+    assert bench.layout.queue_files() == [0, 1]
+    assert bench.active().commit([bench.payload("c")], 1).first_seq == 2
+    assert bench.actions() == ["a", "b", "c"]
 
 
-def test_an_interrupt_closes_nobody_elses_writer(bench: Bench) -> None:
-    """Ctrl-C in the middle of a commit ends that writer; others take it for a dead one and go on."""
+def test_a_failed_note_takes_nothing_from_a_writer_that_went_on(bench: Bench) -> None:
+    """What another writer committed meanwhile, to which the failed write looked like that of a dead one, stays."""
+    disk = FailingDisk()
+    writer, other = bench.active(disk), bench.active()
+    writer.commit([bench.payload("a")], 1)
+
+    def fail() -> None:
+        for operation in ("write", "sync_data", "truncate"):
+            disk.fail[operation] = OSError(errno.EIO, "injected")
+
+    disk.before["sync_data"] = fail
+    with pytest.raises(OSError, match="injected"):
+        writer.commit([bench.payload("lost?")], 1)
+    disk.fail.clear()
+    disk.before.clear()
+    assert other.commit([bench.payload("b")], 1).first_seq == 2
+    assert writer.commit([bench.payload("c")], 1).first_seq == 3
+    assert bench.actions() == ["a", "lost?", "b", "c"]
+
+
+@pytest.mark.parametrize("operation", ["write", "sync_data"])
+def test_a_commit_that_is_interrupted_comes_to_its_end(bench: Bench, operation: str) -> None:
+    """Ctrl-C in the middle of a commit is put off until the events are durable, and the writer goes on."""
     disk = FailingDisk()
     interrupted, other = bench.active(disk), bench.active()
     other.commit([bench.payload("a")], 1)
-    disk.fail["sync_data"] = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.commit([bench.payload("b")], 1)
-    disk.fail.clear()
+    interrupts = iter([KeyboardInterrupt(), KeyboardInterrupt()])
+    disk.before[operation] = lambda: _raise_next(interrupts)
+    commit = interrupted.commit([bench.payload("b")], 1)
+    assert commit.first_seq == 1
+    assert isinstance(commit.interrupt, KeyboardInterrupt)
     assert other.commit([bench.payload("c")], 1).first_seq == 2
-    assert bench.actions() == ["a", "b", "c"]
-    with pytest.raises(ClosedError, match="sync of the queue failed"):
-        interrupted.commit([bench.payload("d")], 1)
+    assert interrupted.commit([bench.payload("d")], 1).first_seq == 3
+    assert bench.actions() == ["a", "b", "c", "d"]
+
+
+def test_an_interrupt_does_not_hide_a_failed_sync(bench: Bench) -> None:
+    """Where Ctrl-C comes while a sync has just failed, the file is never written again, and the next commit goes on."""
+    disk = FailingDisk()
+    writer = bench.active(disk)
+    writer.commit([bench.payload("a")], 1)
+
+    def fail() -> None:
+        disk.before.clear()
+        try:
+            raise OSError(errno.EIO, "injected")
+        except OSError:
+            raise KeyboardInterrupt from None
+
+    disk.before["sync_data"] = fail
+    with pytest.raises(KeyboardInterrupt):
+        writer.commit([bench.payload("lost")], 1)
+    assert writer.attempt is not None
+    assert writer.attempt.failure is not None
+    assert writer.commit([bench.payload("b")], 1).first_seq == 1
+    assert bench.layout.queue_files() == [0, 1]
+    assert bench.actions() == ["a", "b"]
+
+
+def _raise_next(errors: Iterator[BaseException]) -> None:
+    for error in errors:
+        raise error
 
 
 def test_a_second_failure_keeps_what_the_first_one_said(bench: Bench) -> None:

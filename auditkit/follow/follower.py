@@ -39,7 +39,7 @@ _MISSED = "\0missed"  # a name no real column has
 
 
 class _EventStream:
-    """The events of a view from a seq on, in order, as far as they are there.
+    """The events of a view from a seq on, in order, as far as they are there; used under the follower's lock.
 
     `position` is the seq that follows the last one taken or skipped; `missed` counts the events before it that no
     query would show any more.

@@ -1,6 +1,7 @@
 """Dead letters: inputs that could not become events, kept with the reason, so that none vanishes silently.
 
-One JSON object per line in `dead-letters/<UTC date>.jsonl`, appended and synced, with the CRC-32 of its other fields.
+One JSON object per line in `dead-letters/<UTC date>.jsonl`, appended and synced: the fields of `DeadLetter` and last
+`crc`, the CRC-32 of the object without it.
 No line is ever rewritten, so a line's number stays its name.  A last line without its end was never acknowledged: the
 next writer cuts it off.  Any other line that does not read is damage, and is returned as a letter that says so.
 

@@ -239,12 +239,18 @@ class DedupIndex:
 
     def _add(self, hashes: Numbers, seqs: Numbers) -> None:
         """Add a generation, merged with those before it as long as they are not much larger."""
+        if not len(hashes):
+            return
+        order = np.argsort(hashes)
+        hashes, seqs = hashes[order], seqs[order]
         while self._generations and len(self._generations[-1].hashes) <= 2 * len(hashes) < WINDOW:
             last = self._generations.pop()
             hashes, seqs = np.concatenate([last.hashes, hashes]), np.concatenate([last.seqs, seqs])
-        if len(hashes):
-            order = np.argsort(hashes, kind="stable")
-            self._generations.append(_Generation(hashes[order], seqs[order], int(seqs.max())))
+            order = np.argsort(
+                hashes, kind="stable"
+            )  # the only kind that takes two runs as such, and merges them
+            hashes, seqs = hashes[order], seqs[order]
+        self._generations.append(_Generation(hashes, seqs, int(seqs.max())))
 
     def all_new(self, keys: Sequence[Keys]) -> bool:
         """Return whether no key is there yet, nor twice among these."""

@@ -33,7 +33,6 @@ from tests.soaking import BULK, KINDS, LATE, ROLES, Notes, Sent, batches, event,
 
 SOAK_S = float(os.environ.get("AUDITKIT_SOAK_S", "8"))
 SEED = int(os.environ.get("AUDITKIT_SOAK_SEED", "7"))
-INTERRUPTS = 0.0
 PRODUCERS = 4
 """So many of the appenders run at a time."""
 MAX_DESCRIPTORS = 200
@@ -62,11 +61,15 @@ class Soak:
         self.starts[name] += 1
         self.alive[name] = int(self.parent.stdout.readline())
 
+    def send(self, name: str, what: signal.Signals) -> None:
+        """Send a signal to a process."""
+        with suppress(ProcessLookupError):  # died of an error, which `check_errors` finds
+            os.kill(self.alive[name], what)
+
     def kill(self, name: str) -> None:
         """Kill a process, and wait until it is gone."""
+        self.send(name, signal.SIGKILL)
         pid = self.alive.pop(name)
-        with suppress(ProcessLookupError):  # died of an error, which `check` finds
-            os.kill(pid, signal.SIGKILL)
         while Path(f"/proc/{pid}").exists():
             time.sleep(0.001)
 
@@ -114,29 +117,35 @@ def soak(tmp_path: Path) -> Iterator[Soak]:
             parent.kill()
 
 
-def run(soak: Soak) -> int:
-    """Let everything work, and kill at random, until the time is over; returns the number of kills."""
+def run(soak: Soak) -> Counter[str]:
+    """Let everything work, and interrupt, halt and kill at random until the time is over; returns how often."""
     kinds, others = list(KINDS), [name for name in ROLES if name not in KINDS]
     for name in [*others, *soak.draw.sample(kinds, PRODUCERS)]:
         soak.start(name)
-    deadline, kills = time.monotonic() + SOAK_S, 0
+    deadline, done = time.monotonic() + SOAK_S, Counter[str]()
     while time.monotonic() < deadline:
-        soak.await_notes(soak.draw.randint(100, 20_000), deadline)
-        if soak.draw.random() < INTERRUPTS:
-            os.kill(
-                soak.alive[soak.draw.choice([name for name in soak.alive if name in KINDS])], signal.SIGINT
-            )
-            continue
-        victims = [name for name in soak.alive if name != "reader"]
-        for name in soak.draw.sample(victims, soak.draw.choice((1, 1, 1, 2, len(victims)))):
-            soak.kill(name)
-            kills += 1
-            resting = [kind for kind in kinds if kind not in soak.alive]
-            soak.start(soak.draw.choice(resting) if name in KINDS else name)
+        soak.await_notes(soak.draw.randint(100, 10_000), deadline)
+        what = soak.draw.choices(("kill", "interrupt", "halt"), (5, 3, 1))[0]
+        victims = [name for name in soak.alive if name != "reader" and (what != "interrupt" or name in KINDS)]
+        names = soak.draw.sample(
+            victims, soak.draw.choice((1, 1, 1, 2, len(victims))) if what == "kill" else 1
+        )
+        done[what] += len(names)
+        if what == "interrupt":
+            soak.send(names[0], signal.SIGINT)
+        elif what == "halt":  # perhaps with a lock in its hands
+            soak.send(names[0], signal.SIGSTOP)
+            soak.await_notes(soak.draw.randint(1, 1_000), min(deadline, time.monotonic() + 0.5))
+            soak.send(names[0], signal.SIGCONT)
+        else:
+            for name in names:
+                soak.kill(name)
+                resting = [kind for kind in kinds if kind not in soak.alive]
+                soak.start(soak.draw.choice(resting) if name in KINDS else name)
     for name in list(soak.alive):
         soak.kill(name)
     soak.check_errors()
-    return kills
+    return done
 
 
 def settle(soak: Soak, trail: Trail) -> dict[str, list[Sent]]:
@@ -241,7 +250,7 @@ def test_everything_at_once(
 ) -> None:
     """Whatever is killed, every answer agrees, every acknowledged event is there once, and readers stay small."""
     monkeypatch.setattr(extend, "BULK_ROWS", BULK)
-    kills = run(soak)
+    done = run(soak)
     with ak.open(soak.root, maintain=False) as trail:
         known = settle(soak, trail)
         for name, where in (("mailer", None), ("picky", {"action": ["one*", "dicts*", "doomed*"]})):
@@ -255,7 +264,7 @@ def test_everything_at_once(
     held = [[int(fact) for fact in facts] for what, *facts in soak.facts("reader") if what == "held"]
     copies = [facts for facts in soak.facts("copier") if facts[0] == "copied"]
     report = (
-        f"{kills} kills, {end} events, {end - events.height} pruned, "
+        f"{done['kill']} kills, {done['interrupt']} interrupts, {done['halt']} halts, {end} events, {end - events.height} pruned, "
         f"{sum(map(len, known.values()))} acknowledged batches, {len(held)} rounds of questions, {len(copies)} copies, "
         f"reader at most {max(rss for rss, _, _ in held) // 1024} MB and {max(fds for _, fds, _ in held)} descriptors"
     )
@@ -263,5 +272,5 @@ def test_everything_at_once(
         sys.stdout.write(f"\n{report}\n")
     assert max(fds for _, fds, _ in held) <= MAX_DESCRIPTORS, report
     assert max(rss for rss, _, _ in held) <= MAX_RSS_MB * 1024, report
-    assert kills >= SOAK_S / 5, report
+    assert done["kill"] >= SOAK_S / 5, report
     assert copies, report

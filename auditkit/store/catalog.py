@@ -19,15 +19,17 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict, fields
+from msgspec.structs import asdict
 
 from auditkit.errors import CorruptionError, FormatError, LockedError, StorageError
+from auditkit.store.consistency import check_tables, check_view, confine
 from auditkit.store.records import (
     FEATURES,
     CatalogChange,
@@ -102,11 +104,8 @@ class CurrentCatalog:
 def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
     """Create the database at `path`, which must not exist yet."""
     with _writing(path, create=True) as connection:
-        tables: dict[str, type[Struct]] = {**_TABLES, _CONTENTS: ContentsRow}
-        for table, row_type in tables.items():
-            columns = ", ".join(f"{f.name} {_sql_type(f.type)}" for f in fields(row_type))
-            connection.execute(f"CREATE TABLE {table} ({columns}, {_CRC} INTEGER NOT NULL)")
-        connection.execute("CREATE UNIQUE INDEX segments_path ON segments (path)")
+        for statement in _created().values():
+            connection.execute(statement)
         _insert(connection, "trail", asdict(info))
         _insert(connection, "policies", asdict(policy))
         _note_contents(connection)
@@ -281,12 +280,7 @@ def _view(path: Path, uri: str) -> CatalogView:
         )
     finally:
         connection.close()
-    total = sum(row.rows for row in view.segments) + sum(row.rows for row in view.tombstones)
-    if total != view.flushed_seq:
-        reason = (
-            f"events do not add up (expected {view.flushed_seq}, found {total} in segments and tombstones)"
-        )
-        raise CorruptionError(path, offset=None, reason=reason)
+    check_view(view, path)
     return view
 
 
@@ -301,26 +295,41 @@ def _select(
     known = row_type.__struct_fields__
     cursor = connection.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 -- a name from this module
     names = [column[0] for column in cursor.description]
-    if not {*known, _CRC}.issubset(names):
-        missing = min({*known, _CRC}.difference(names))
-        raise CorruptionError(path, offset=None, reason=f"catalog table {table}: no column {missing}")
     at, places = names.index(_CRC), [names.index(name) for name in known]
-    rows, crcs = [], []
+    rows, crcs, left = [], [], 2 * _size(connection)
     for values in cursor:
-        if _checksum(values[:at] + values[at + 1 :]) != values[at]:
+        packed = _packed(values[:at] + values[at + 1 :])
+        if zlib.crc32(packed) != values[at]:
             raise CorruptionError(path, offset=None, reason=f"catalog row in {table}: checksum mismatch")
+        left -= len(packed)
+        if left < 0:
+            reason = f"catalog table {table}: more than the file can hold"
+            raise CorruptionError(path, offset=None, reason=reason)
         crcs.append(values[at])
-        rows.append(row_type(**{name: values[place] for name, place in zip(known, places, strict=True)}))
+        rows.append({name: values[place] for name, place in zip(known, places, strict=True)})
     if contents is not None:
         _check_table(path, contents[table], crcs)
-    return rows
+    try:
+        return msgspec.convert(rows, list[row_type], builtin_types=(bytes,))  # type: ignore[valid-type]
+    except msgspec.ValidationError as exc:
+        raise CorruptionError(path, offset=None, reason=f"catalog table {table}: {exc}") from exc
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    """Return how many bytes a database has."""
+    (pages,), (size,) = (
+        connection.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size")
+    )
+    return int(pages) * int(size)
 
 
 def _contents(connection: sqlite3.Connection, path: Path) -> dict[str, ContentsRow]:
     """Return what each table should hold, also those that only a later version knows."""
+    confine(connection)
+    tables = check_tables(connection, path, _created())
     rows = _select(connection, path, _CONTENTS, ContentsRow, None)
     contents = {row.name: row for row in rows}
-    if len(contents) != len(rows) or not contents.keys() >= _TABLES.keys():
+    if len(contents) != len(rows) or not tables >= contents.keys() >= _TABLES.keys():
         raise CorruptionError(path, offset=None, reason="catalog does not say what each table holds")
     return contents
 
@@ -371,19 +380,30 @@ def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, Any]) 
     names, marks = ", ".join((*row, _CRC)), ", ".join("?" * (len(row) + 1))
     connection.execute(
         f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608 -- names from this module or the catalog
-        (*row.values(), _checksum(tuple(row.values()))),
+        (*row.values(), zlib.crc32(_packed(tuple(row.values())))),
     )
 
 
-def _checksum(values: Sequence[object]) -> int:
-    """Return the CRC-32 of a row: of its columns in order, without NULLs at the end.
+def _packed(values: Sequence[object]) -> bytes:
+    """Return what the checksum of a row is of: its columns in order, without NULLs at the end.
 
     So that it stays the same where a later version adds a nullable column to the table.
     """
     end = len(values)
     while end and values[end - 1] is None:
         end -= 1
-    return zlib.crc32(msgspec.msgpack.encode(list(values[:end])))
+    return msgspec.msgpack.encode(list(values[:end]))
+
+
+@cache
+def _created() -> Mapping[str, str]:
+    """Return the statement that makes each table, and the one index."""
+    tables: dict[str, type[Struct]] = {**_TABLES, _CONTENTS: ContentsRow}
+    statements = {}
+    for table, row_type in tables.items():
+        columns = ", ".join(f"{name} {_sql_type(kind)}" for name, kind in get_type_hints(row_type).items())
+        statements[table] = f"CREATE TABLE {table} ({columns}, {_CRC} INTEGER NOT NULL)"
+    return {**statements, "segments_path": "CREATE UNIQUE INDEX segments_path ON segments (path)"}
 
 
 def _sql_type(annotation: Any) -> str:

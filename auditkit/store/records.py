@@ -32,11 +32,17 @@ must not lose what it added declares a feature, and this one then refuses to pru
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from auditkit.event import FIRST_US, LAST_US
 
 BATCH = struct.Struct("<IqqQIQQ")
 """One record batch in `segments.batches`: rows, smallest and largest ts, end offset, CRC-32, smallest and largest seq."""
+BATCH_ROWS = 4_096
+BATCH_BYTES = 16 * 1024 * 1024
+"""What a record batch holds at most: events, and bytes of text unless one event has more."""
 MOST_COMBINATIONS = 256
 MOST_COMBINATIONS_CHARACTERS = 64 * 1024
 """The catalog keeps a segment's distinct (action, source, outcome) within both bounds, and none of them beyond."""
@@ -44,23 +50,32 @@ MOST_COMBINATIONS_CHARACTERS = 64 * 1024
 FEATURES: frozenset[str] = frozenset()
 """The features that this version knows."""
 
+Seq = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+Some = Annotated[int, Meta(ge=1)]
+Instant = Annotated[int, Meta(ge=FIRST_US, lt=LAST_US)]
+Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Sha256 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+TrailId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+"""What a column may hold: no row is taken whose values lie outside."""
+
 
 class TrailInfo(Struct, frozen=True, kw_only=True):
     """What was decided when the trail was created; times in microseconds since 1970 UTC."""
 
-    format: int
-    trail_id: str
-    epoch: int
+    format: Count
+    trail_id: TrailId
+    epoch: Count
     """How many times this history went on from a copy; 0 for a trail that was never restored."""
-    parent_id: str | None
+    parent_id: TrailId | None
     """The trail that this one branched from, at `branched_seq`."""
-    branched_seq: int | None
-    branch_id: str | None
+    branched_seq: Seq | None
+    branch_id: TrailId | None
     """Set in an untouched copy: the identity it takes on with its first append."""
-    created_us: int
+    created_us: Instant
     tz: str
     partition: str
-    max_ahead_us: int
+    max_ahead_us: Count
     sharing: str | None
     fields: str
     """Declared extra fields as a JSON object of name to type name."""
@@ -69,15 +84,15 @@ class TrailInfo(Struct, frozen=True, kw_only=True):
 class PolicyRow(Struct, frozen=True, kw_only=True):
     """A retention policy, in force for seqs from `from_seq` on."""
 
-    from_seq: int
+    from_seq: Seq
     spec: str
 
 
 class MomentRow(Struct, frozen=True, kw_only=True):
     """A moment that a prune recorded as "now" (event `seq`)."""
 
-    seq: int
-    now_us: int
+    seq: Seq
+    now_us: Instant
 
 
 class FlushRow(Struct, frozen=True, kw_only=True):
@@ -87,10 +102,10 @@ class FlushRow(Struct, frozen=True, kw_only=True):
     pruned ones included; `last_recorded_us` is the moment the last event before `end_seq` was accepted.
     """
 
-    end_seq: int
-    newest_ts_us: int | None
-    newest_recorded_us: int | None
-    last_recorded_us: int
+    end_seq: Seq
+    newest_ts_us: Instant | None
+    newest_recorded_us: Instant | None
+    last_recorded_us: Instant
 
 
 class BatchInfo(Struct, frozen=True, kw_only=True, gc=False):  # thousands of numbers only
@@ -111,22 +126,22 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
 
     path: str
     partition: str
-    first_seq: int
-    last_seq: int
-    rows: int
-    own_rows: int
-    min_ts_us: int
-    max_ts_us: int
-    min_recorded_us: int
-    max_recorded_us: int
-    producers_max_ts_us: int | None
-    producers_max_recorded_us: int | None
-    size_bytes: int
-    sha256: bytes
-    head_bytes: int
+    first_seq: Seq
+    last_seq: Seq
+    rows: Some
+    own_rows: Count
+    min_ts_us: Instant
+    max_ts_us: Instant
+    min_recorded_us: Instant
+    max_recorded_us: Instant
+    producers_max_ts_us: Instant | None
+    producers_max_recorded_us: Instant | None
+    size_bytes: Some
+    sha256: Sha256
+    head_bytes: Some
     """Where the first record batch begins: behind the schema and the dictionaries."""
-    head_crc: int
-    foot_crc: int
+    head_crc: Crc
+    foot_crc: Crc
     """CRC-32 of what comes before the first record batch, and of what comes after the last."""
     batches: bytes
     """The record batches in order, each packed by `BATCH`."""
@@ -153,18 +168,18 @@ class TombstoneRow(Struct, frozen=True, kw_only=True):
 
     path: str
     partition: str
-    first_seq: int
-    last_seq: int
-    rows: int
-    min_ts_us: int
-    max_ts_us: int
-    max_recorded_us: int
-    sha256: bytes
+    first_seq: Seq
+    last_seq: Seq
+    rows: Some
+    min_ts_us: Instant
+    max_ts_us: Instant
+    max_recorded_us: Instant
+    sha256: Sha256
     policy: str
-    horizon_us: int
+    horizon_us: Instant
     cutoff_us: int
-    pruned_us: int
-    end_seq: int
+    pruned_us: Instant
+    end_seq: Seq
     """The committed end when it was pruned: views of earlier seqs may miss these events."""
 
 
@@ -172,14 +187,14 @@ class ReplacedRow(Struct, frozen=True, kw_only=True):
     """A file whose events are in another segment since `replaced_us`; readers may hold it for a while."""
 
     path: str
-    min_ts_us: int
-    replaced_us: int
+    min_ts_us: Instant
+    replaced_us: Instant
 
 
 class PruneStateRow(Struct, frozen=True, kw_only=True):
     """The horizon at which retention was last enforced."""
 
-    horizon_us: int
+    horizon_us: Instant
 
 
 class FeatureRow(Struct, frozen=True, kw_only=True):
@@ -192,8 +207,8 @@ class ContentsRow(Struct, frozen=True, kw_only=True):
     """What one table holds: how many rows, and the CRC-32 of their checksums, in order, 4 bytes each."""
 
     name: str
-    rows: int
-    digest: int
+    rows: Count
+    digest: Crc
 
 
 class CatalogView(Struct, frozen=True, kw_only=True):

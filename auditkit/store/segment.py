@@ -41,13 +41,17 @@ from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.bloom import pack_filters
 from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
-from auditkit.store.records import BATCH, MOST_COMBINATIONS, MOST_COMBINATIONS_CHARACTERS, SegmentRow
+from auditkit.store.records import (
+    BATCH,
+    BATCH_BYTES,
+    BATCH_ROWS,
+    MOST_COMBINATIONS,
+    MOST_COMBINATIONS_CHARACTERS,
+    SegmentRow,
+)
 from auditkit.store.time_index import pack_time_index
 from auditkit.timerange import Width, partition_name, partition_start
 
-BATCH_ROWS = 4_096
-BATCH_BYTES = 16 * 1024 * 1024
-"""What a record batch holds of text, unless one event has more."""
 _MAGIC_BYTES = 8
 _OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
 _AHEAD = 2

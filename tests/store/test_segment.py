@@ -14,7 +14,7 @@ import pytest
 from auditkit.api import Trail
 from auditkit.errors import CorruptionError
 from auditkit.store import segment
-from auditkit.store.records import SegmentRow
+from auditkit.store.records import BATCH_ROWS, SegmentRow
 
 BATCH = struct.Struct("<IqqQIQQ")
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -32,10 +32,10 @@ def written(trail: Trail, rows: int) -> SegmentRow:
 
 def test_the_catalog_describes_every_batch(trail: Trail) -> None:
     """Rows, bounds of ts, end and checksum of each record batch are those of the file."""
-    row = written(trail, 2 * segment.BATCH_ROWS + 5)
+    row = written(trail, 2 * BATCH_ROWS + 5)
     data = (trail.path / "segments" / row.path).read_bytes()
     batches = [BATCH.unpack_from(row.batches, at) for at in range(0, len(row.batches), BATCH.size)]
-    assert [rows for rows, *_ in batches] == [segment.BATCH_ROWS, segment.BATCH_ROWS, 5]
+    assert [rows for rows, *_ in batches] == [BATCH_ROWS, BATCH_ROWS, 5]
     file = pa.ipc.open_file(data)
     begin = row.head_bytes
     assert zlib.crc32(data[:begin]) == row.head_crc

@@ -1,5 +1,6 @@
 """The commands around reports: report runs notebooks into them, reviewed records who has read one."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ auditkit report overview --start 2026-11-01 --end +1mo --where source=app -o nov
 auditkit report overview --start -1mo --static --pdf -o month.html
 auditkit report actor --each actor --start -30d -o actors
 auditkit report overview --each 1d --start 2026-11-01 --end +1mo -o november
-auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
+auditkit report my/incident.ipynb --yes --at 120000 --param case=42 -o case-42.html
 """,
 )
 @click.argument("notebook")
@@ -84,6 +85,7 @@ auditkit report my/incident.ipynb --at 120000 --param case=42 -o case-42.html
     "--workers", type=click.IntRange(min=1), help="With --each: so many at a time [default: cores]."
 )
 @click.option("--force", is_flag=True, help="With --each: make all anew.")
+@click.option("--yes", is_flag=True, help="Run a notebook that is not ours without asking.")
 def report(
     notebook: str,
     trail_path: Path | None,
@@ -102,11 +104,12 @@ def report(
     limit: int | None,
     workers: int | None,
     force: bool,  # noqa: FBT001
+    yes: bool,  # noqa: FBT001
 ) -> None:
     """Run a notebook on a trail and write one HTML file, which needs no network.
 
-    NOTEBOOK is a path, or one of those that --list names.  It runs Python code: run only notebooks that you trust.
-    If a cell fails, the report is written all the same, marked FAILED, and the exit code is 3.
+    NOTEBOOK is a path, or one of those that --list names.  A notebook by its path runs its own Python code, in its own
+    folder: the command asks before it does, and without a terminal needs --yes.  If a cell fails, the report is written all the same, marked FAILED, and the exit code is 3.
     """
     if each is None and (limit or workers or force):
         raise click.UsageError("--limit, --workers and --force belong to --each.")
@@ -125,6 +128,8 @@ def report(
     }
     with opened(trail_path, tz=tz, at=at) as trail:
         compile_where(where, trail.schema)  # a condition that cannot be is misuse, not a FAILED report
+        if not yes:
+            _ask_to_run(notebook)
         if each is None:
             from auditkit.reporting.run import report as run_report  # nbconvert and its kin load only here
 
@@ -136,6 +141,17 @@ def report(
             return
         folder = output or Path(f"{Path(notebook).stem}-{trail.name}-by-{each}")
         _report_each(notebook, each, folder, trail=trail, limit=limit, workers=workers, force=force, **asked)
+
+
+def _ask_to_run(notebook: str) -> None:
+    """Make sure that a notebook by its path may run its code."""
+    if not notebook.endswith(".ipynb") or not Path(notebook).is_file():
+        return  # one of ours, or an error that names what there is
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"{notebook} is a notebook by its path, which runs its own code: say --yes if you trust it."
+        )
+    click.confirm(f"{notebook} runs its own Python code as you.  Run it?", abort=True, err=True)
 
 
 def _report_each(notebook: str, each: str, folder: Path, **asked: Any) -> None:

@@ -19,6 +19,8 @@ MIME = "application/vnd.auditkit.table+json"
 VERSION = 1
 LIMIT = 2000
 """How many rows a table holds where nothing else is said."""
+CELL_CHARACTERS = 2_000
+"""What a cell shows of a long text: all of it is in the trail."""
 _PLAIN_ROWS = 10
 _LAB_ROWS = 100
 """How many rows JupyterLab shows: it has no pages."""
@@ -191,13 +193,25 @@ def _cells(column: pl.Series) -> list[str | None]:
 
 def _cell(value: object) -> str | None:
     match value:
-        case None | str():
-            return value
+        case None:
+            return None
+        case str():
+            return _bounded(value)
         case int() | float():
             return _digits(value)
         case datetime():
             return f"{_time(value, 6 if value.microsecond else 0)} {value:%Z}".strip()
-    return str(value)
+    return _bounded(str(value))
+
+
+def _bounded(text: str) -> str:
+    """Return a text, of a long one its beginning and how much more there is.
+
+    >>> _bounded("a" * 10_000)[1_999:]
+    'a… (8,000 more characters)'
+    """
+    more = len(text) - CELL_CHARACTERS
+    return text if more <= 0 else f"{text[:CELL_CHARACTERS]}\u2026 ({more:,} more characters)"
 
 
 def _time(moment: datetime, digits: int) -> str:

@@ -26,6 +26,10 @@ from auditkit.display.tables import Table, records
 from auditkit.errors import ReportError
 from auditkit.text import visible, visible_lines
 
+MOST_CHARACTERS = 500
+"""What is drawn of one text, and what a script gets of it."""
+MOST_ROWS = 100_000
+"""A chart with more rows of data is not drawn."""
 NARROW = 340
 """Width in pixels of the drawing for a narrow window."""
 
@@ -209,6 +213,8 @@ def draw(spec: Mapping[str, Any], *, prefix: str, label: str, major: int = 5) ->
     """
     if _asks_outside(spec):
         raise ReportError("chart: not drawn, it refers to data outside the notebook")
+    if (rows := _rows(spec)) > MOST_ROWS:
+        raise ReportError(f"chart: not drawn, it has {rows:,} rows of data (expected at most {MOST_ROWS:,})")
     try:
         drawn = vl_convert.vegalite_to_svg(
             readable(spec), vl_version=_vega_lite_version(major), allowed_base_urls=[]
@@ -221,14 +227,14 @@ def draw(spec: Mapping[str, Any], *, prefix: str, label: str, major: int = 5) ->
 
 
 def readable(part: Any) -> Any:
-    """Return a specification in whose texts and names every character can be seen; line breaks and tabs stay.
+    """Return a specification in whose texts and names every character can be seen, long ones cut; line breaks and tabs stay.
 
     What vl-convert makes of some of the others, a null among them, ends the process.
     """
     if isinstance(part, str):
-        return visible_lines(part)
+        return visible_lines(part if len(part) <= MOST_CHARACTERS else f"{part[: MOST_CHARACTERS - 1]}\u2026")
     if isinstance(part, Mapping):
-        return {visible_lines(str(key)): readable(value) for key, value in part.items()}
+        return {readable(str(key)): readable(value) for key, value in part.items()}
     return [readable(value) for value in part] if isinstance(part, list | tuple) else part
 
 
@@ -248,6 +254,19 @@ def _asks_outside(part: object) -> bool:
             for key, value in part.items()
         )
     return isinstance(part, list | tuple) and any(map(_asks_outside, part))
+
+
+def _rows(part: object) -> int:
+    """Return how many rows of data a specification carries."""
+    if isinstance(part, list | tuple):
+        return sum(map(_rows, part))
+    found = 0
+    for key, value in _mapping(part).items():
+        if key == "datasets":
+            found += sum(len(rows) for rows in _mapping(value).values() if isinstance(rows, list))
+        else:
+            found += len(value) if key == "values" and isinstance(value, list) else _rows(value)
+    return found
 
 
 def _element(node: ET.Element, prefix: str, label: str | None = None) -> Iterator[str]:

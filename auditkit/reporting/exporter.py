@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -149,7 +150,8 @@ def vega_bundle() -> str:
     if kept is not None:
         return kept
     # Its top-level constants would be every script's; inside a function they are its own.
-    made = f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();\n"
+    licences = template_file("licences.txt")
+    made = f"/*\n{licences}*/\n(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();\n"
     made = _ENDING.sub(r"\\x3c\1", made)
     _keep(path, made)
     return made
@@ -162,11 +164,22 @@ def cache_folder() -> Path:
 
 
 def _read(path: Path) -> str | None:
+    """Return the cached script, unless another user owns the file or its folder, or may write to them."""
     try:
+        if not all(map(_is_ours_alone, (path.parent, path))):
+            return None
         digest, _, script = path.read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):
         return None
     return script if digest == _digest(script) else None
+
+
+def _is_ours_alone(path: Path) -> bool:
+    status = path.lstat()
+    is_link = stat.S_ISLNK(status.st_mode)
+    return (
+        not is_link and status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
 
 
 def _keep(path: Path, script: str) -> None:

@@ -116,6 +116,7 @@ def _become_kernel(order: Order) -> None:
     os.environ.update(order.environment)
     time.tzset()
     os.chdir(order.folder)
+    sys.path.insert(0, order.folder)
     sys.argv = ["ipykernel_launcher", *order.arguments]
     kernel = IPKernelApp.instance(parent_handle=os.getppid())  # a kernel ends with its parent
     kernel.initialize(order.arguments)  # type: ignore[no-untyped-call]
@@ -129,7 +130,7 @@ def program(module: str, *arguments: str) -> list[str]:
 
     It imports nothing from the folder that it is started in.
     """
-    return [sys.executable, "-Xfrozen_modules=off", "-c", _PROGRAM, module, *arguments]
+    return [sys.executable, "-P", "-Xfrozen_modules=off", "-c", _PROGRAM, module, *arguments]
 
 
 class ForkedProcess:

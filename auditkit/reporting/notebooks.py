@@ -51,6 +51,11 @@ def find_notebook(notebook: str | Path) -> Path:
     )
 
 
+def is_shipped(path: Path) -> bool:
+    """Return whether a notebook is one of ours."""
+    return path in shipped().values()
+
+
 def introductions() -> dict[str, str]:
     """Return what each of our notebooks says it shows, by name: the first sentence under its title."""
     return {name: _introduction(_cells(path)) for name, path in shipped().items()}

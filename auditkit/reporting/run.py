@@ -5,8 +5,9 @@ at its head.  The notebook that was run is never changed.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import nullcontext
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from auditkit.opening import open_trail
 from auditkit.reporting.attest import Rendered, describe, record_rendered
 from auditkit.reporting.exporter import AuditReportExporter
 from auditkit.reporting.kernels import run_cells
-from auditkit.reporting.notebooks import declared_parameters, find_notebook
+from auditkit.reporting.notebooks import declared_parameters, find_notebook, is_shipped
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.reporting.pdf import find_chromium, print_pdf
 from auditkit.text import visible
@@ -59,7 +60,8 @@ def report(
     ----------
     notebook : str or Path
         A path, or the name of a notebook of auditkit's own, such as `"overview"` or `"access_review"`.  It runs in a kernel of
-        its own, in the current directory.
+        its own: one of auditkit's in a private, empty directory, another in its own directory, from which it may import.
+        Running a notebook runs its code.
     trail : Trail, str, Path or None, default None
         The trail, open or by its directory; None: the one that AUDITKIT_TRAIL names.  A view `at(seq)` sets `as_of`.
     start : str, datetime, date or None, default None
@@ -180,8 +182,19 @@ def make_report(
     document = read_notebook(path)
     refuse_unknown(path, document, given)
     document = _prepare(document, given, notebook)
-    run_cells(document, Path.cwd(), timeout_s=timeout_s)
+    with _working_folder(path) as folder:
+        run_cells(document, folder, timeout_s=timeout_s)
     return _publish(document, path.stem, notebook, target, keep=failed_notebook(target), static=static)
+
+
+@contextmanager
+def _working_folder(path: Path) -> Iterator[Path]:
+    """Give the folder that a notebook's kernel starts in, and may import from: its own, but of ours a private, empty one."""
+    if not is_shipped(path):
+        yield path.absolute().parent
+        return
+    with tempfile.TemporaryDirectory(prefix="auditkit-report-") as private:
+        yield Path(private)
 
 
 def failed_notebook(target: Path) -> Path:

@@ -42,7 +42,7 @@ def notebook(tmp_path: Path) -> Path:
 def test_report_writes_the_file_it_prints(filled: Run, notebook: Path, tmp_path: Path) -> None:
     """A report that was made is at the path on standard output; options become parameters of the notebook."""
     output = tmp_path / "out.html"
-    done = filled("report", str(notebook), "--where", "actor=ann", "--at", "3", "-o", str(output))
+    done = filled("report", str(notebook), "--yes", "--where", "actor=ann", "--at", "3", "-o", str(output))
     assert done.stdout == f"{output}\n"
     assert "all {'actor': 'ann'} well" in html.unescape(output.read_text())
 
@@ -50,7 +50,7 @@ def test_report_writes_the_file_it_prints(filled: Run, notebook: Path, tmp_path:
 def test_a_failed_report_ends_with_3(filled: Run, notebook: Path, tmp_path: Path) -> None:
     """If a cell fails, the report is written, marked FAILED, and the exit code is 3."""
     output = tmp_path / "out.html"
-    failed = filled("report", str(notebook), "--param", "fail=true", "-o", str(output), code=3)
+    failed = filled("report", str(notebook), "--yes", "--param", "fail=true", "-o", str(output), code=3)
     assert failed.stdout == ""
     assert "as asked" in failed.stderr
     assert str(output) in failed.stderr
@@ -72,7 +72,7 @@ def test_what_cannot_be_reported_runs_nothing(
 ) -> None:
     """Options that cannot be are refused before the notebook is run; no report is written."""
     output = tmp_path / "out.html"
-    assert said in filled("report", str(notebook), *options, "-o", str(output), code=code).stderr
+    assert said in filled("report", str(notebook), "--yes", *options, "-o", str(output), code=code).stderr
     assert not output.exists()
 
 
@@ -89,27 +89,27 @@ def test_a_batch_ends_with_3_if_one_of_it_failed(filled: Run, notebook: Path, tm
     document = notebook.read_text().replace("assert not fail", "assert where != {'actor': ['bob']}")
     notebook.write_text(document)
     folder = tmp_path / "out"
-    failed = filled("report", str(notebook), "--each", "actor", "-o", str(folder), code=3)
+    failed = filled("report", str(notebook), "--yes", "--each", "actor", "-o", str(folder), code=3)
     assert failed.stdout == f"{folder / 'index.html'}\n"
     assert "3 made, 0 kept, 1 failed" in failed.stderr
     assert "1 of 4 reports failed" in failed.stderr
     assert re.search(r"bob \(00\d\.html\): own: cell 3 raised AssertionError: as asked", failed.stderr)
-    again = filled("report", str(notebook), "--each", "actor", "-o", str(folder), code=3)
+    again = filled("report", str(notebook), "--yes", "--each", "actor", "-o", str(folder), code=3)
     assert "0 made, 3 kept, 1 failed" in again.stderr
 
 
 def test_options_of_a_batch_need_one(filled: Run, notebook: Path) -> None:
     """`--limit`, `--workers` and `--force` without `--each` are misuse."""
-    assert "belong to --each" in filled("report", str(notebook), "--force", code=2).stderr
-    assert "each: neither" in filled("report", str(notebook), "--each", "nonsense", code=2).stderr
+    assert "belong to --each" in filled("report", str(notebook), "--yes", "--force", code=2).stderr
+    assert "each: is neither" in filled("report", str(notebook), "--yes", "--each", "nonsense", code=2).stderr
 
 
 def test_a_recorded_report_can_be_reviewed(filled: Run, notebook: Path, tmp_path: Path) -> None:
     """What was rendered with `--record` can be reviewed, and nothing else."""
     output = tmp_path / "out.html"
-    filled("report", str(notebook), "-o", str(output))
+    filled("report", str(notebook), "--yes", "-o", str(output))
     assert "no report.rendered" in filled("reviewed", str(output), "--by", "Ann", code=1).stderr
-    filled("report", str(notebook), "-o", str(output), "--record")
+    filled("report", str(notebook), "--yes", "-o", str(output), "--record")
     assert filled("reviewed", str(output), "--by", "Ann").stdout == "report.reviewed, seq 7\n"
     assert [row["action"] for row in rows(filled("tail", "-n", "2", "--json"))] == [
         "report.rendered",

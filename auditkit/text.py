@@ -9,6 +9,8 @@ terminal remains the caller's job.
 import re
 from datetime import datetime
 
+LABEL_CHARACTERS = 80
+"""No label, in a drawing, its legend or a sentence, has more characters."""
 MISSING = "(none)"
 """How a null is shown."""
 
@@ -55,6 +57,16 @@ def label(value: object) -> str:
         return MISSING
     text = visible(str(value))
     return f'"{text}"' if _RESERVED.fullmatch(text) else text
+
+
+def short_label(value: object) -> str:
+    """Return `label`, of a long one both ends: at most `LABEL_CHARACTERS`.
+
+    >>> short_label("a" * 50 + "b" * 50)
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'
+    """
+    text, half = label(value), LABEL_CHARACTERS // 2
+    return text if len(text) <= LABEL_CHARACTERS else f"{text[:half]}\u2026{text[1 - half :]}"
 
 
 def others(count: int) -> str:

@@ -14,11 +14,9 @@ import polars as pl
 
 from auditkit.charts.figure import BLUE, GREY, MUTED, PALETTE, REST, VERMILLION, Clock, Figure, Spec
 from auditkit.errors import InvalidQueryError
-from auditkit.text import MISSING, label, others, visible
+from auditkit.text import MISSING, label, others, short_label, visible
 from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
 
-LABEL_CHARACTERS = 80
-"""No label, in a drawing or its legend, has more characters, but for the number of one that looks like others."""
 ROW_HEIGHT = 24
 """Height in pixels of one row of a chart with rows."""
 BAR: Spec = {"type": "bar", "height": {"band": 0.7}}
@@ -103,7 +101,7 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     if column is None:
         frame, column = frame.select("count", group=pl.lit(ALL)), "group"
     sums = frame.group_by(column).agg(pl.col("count").sum())
-    labels = short_labels([group_name(label(value)) for value in sums[column].to_list()])
+    labels = row_labels(sums[column].to_list())
     totals: dict[str, int] = {}
     for name, count in zip(labels, sums["count"].to_list(), strict=True):
         totals[name] = totals.get(name, 0) + count
@@ -127,29 +125,24 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     )
 
 
-def short_labels(labels: Sequence[str]) -> list[str]:
-    """Return labels of at most `LABEL_CHARACTERS`: both ends of long ones; of those that look the same then, each with a number.
+def row_labels(values: Sequence[object]) -> list[str]:
+    """Return the labels of values, cut as `short_label` does it; different values that look the same then have a number.
 
     Measuring a text takes as long as it is, and is done many times for a drawing.
 
-    >>> [len(short) for short in short_labels(["a" * 200, "a" * 300, "b"])]
+    >>> [len(short) for short in row_labels(["a" * 200, "a" * 300, "b"])]
     [80, 84, 1]
     """
+    full = [group_name(label(value)) for value in values]
     seen: dict[str, list[str]] = {}
-    for text in sorted(set(labels)):
-        seen.setdefault(_both_ends(text), []).append(text)
+    for text, value in sorted(dict(zip(full, values, strict=True)).items()):
+        seen.setdefault(group_name(short_label(value)), []).append(text)
     short = {
         text: shown if number == 1 else f"{shown} ({number})"
         for shown, texts in seen.items()
         for number, text in enumerate(texts, 1)
     }
-    return [short[text] for text in labels]
-
-
-def _both_ends(text: str) -> str:
-    if len(text) <= LABEL_CHARACTERS:
-        return text
-    return f"{text[: LABEL_CHARACTERS // 2]}\u2026{text[1 - LABEL_CHARACTERS // 2 :]}"
+    return [short[text] for text in full]
 
 
 def group_name(text: str) -> str:

@@ -17,7 +17,7 @@ from auditkit.api import Trail
 from auditkit.errors import InvalidQueryError, InvalidTimeError, ReportError
 from auditkit.reporting.cover import moment_words
 from auditkit.reporting.exporter import TEMPLATES, content_policy, template_file
-from auditkit.text import label, visible
+from auditkit.text import short_label, visible
 from auditkit.timerange import TimeRange, check_zone, from_us, parse_duration, resolve, to_us
 from auditkit.where import describe_where
 
@@ -113,7 +113,7 @@ def _values(trail: Trail, column: str, window: TimeRange, where: dict[str, Any] 
     counts = trail.group_by(column, **bounds, where=where, aggs="count")
     ordered = counts.sort("count", column, descending=[True, False], nulls_last=True)
     since, until = (None if at is None else at.isoformat() for at in bounds.values())
-    return [(label(value), value, since, until, events) for value, events in ordered.iter_rows()]
+    return [(short_label(value), value, since, until, events) for value, events in ordered.iter_rows()]
 
 
 def _stretches(trail: Trail, every: str, window: TimeRange, where: dict[str, Any] | None) -> list[_Found]:
@@ -159,7 +159,7 @@ def index_page(plan: Plan, states: Mapping[str, str], trail: str) -> str:
     return environment.get_template("batch.html.j2").render(
         title=f"{visible(Path(question.notebook).stem)}: a report for each {visible(question.each)}",
         answer=f"{made:,} of {len(parts):,} reports are complete.",
-        trail=label(trail),
+        trail=short_label(trail),
         each=visible(question.each),
         scope=[
             ("From", _bound(parts[0].start, question.tz, "the first event kept") if parts else "(none)"),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 import polars as pl
 
-from auditkit.text import counted, label, visible
+from auditkit.text import counted, short_label, visible
 from auditkit.timerange import check_zone
 
 MIME = "application/vnd.auditkit.cover+json"
@@ -169,7 +169,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 def scope_rows(model: CoverModel) -> list[tuple[str, str]]:
     """Return what was asked, as pairs of a name and words."""
     return [
-        ("Trail", label(model.trail)),
+        ("Trail", short_label(model.trail)),
         ("Identity", visible(model.trail_id)),
         ("From", "the first event kept" if model.start is None else _moment(model, model.start)),
         ("Up to", "and including the latest event")
@@ -213,7 +213,7 @@ def source_rows(model: CoverModel) -> Iterator[SourceRow]:
     """Yield each producer that is shown, then those that are known from before the window and silent in it."""
     for source in model.sources:
         yield SourceRow(
-            name=label(source.name),
+            name=short_label(source.name),
             events=f"{source.events:,}",
             first=_moment(model, source.first),
             last=_moment(model, source.last),
@@ -221,7 +221,7 @@ def source_rows(model: CoverModel) -> Iterator[SourceRow]:
         )
     for silent in model.silent:
         last = f"before the window: {_moment(model, silent.last)}"
-        yield SourceRow(name=label(silent.name), events="silent", first="", last=last, silent=True)
+        yield SourceRow(name=short_label(silent.name), events="silent", first="", last=last, silent=True)
 
 
 def integrity_rows(model: CoverModel) -> list[tuple[str, str]]:
@@ -359,7 +359,7 @@ def answer_sentence(counts: Counts, sources: int, groups: pl.DataFrame) -> str:
         held_back = f" to show: {left_out:,} in this window are left out."
         return f"No events{held_back if left_out else ' in this window.'}"
     actors = groups["actor"].unique().to_list()
-    who = label(actors[0]) if len(actors) == 1 and actors[0] is not None else None
+    who = short_label(actors[0]) if len(actors) == 1 and actors[0] is not None else None
     by = who or counted(len(actors) - (None in actors), "actor")
     start = f"{counted(shown, 'event')} by {by} from {counted(sources, 'source')}"
     if groups["outcome"].null_count() == groups.height:
@@ -377,7 +377,7 @@ def _without_failures(groups: pl.DataFrame) -> str:
     if outcomes["outcome"].to_list() == ["success"]:
         return "none is recorded as a failure"
     name, count = outcomes.sort("count", "outcome", descending=[True, False]).row(0)
-    share = f"{count:,} ({100 * count / groups['count'].sum():.1f} %) ended in {label(name)}"
+    share = f"{count:,} ({100 * count / groups['count'].sum():.1f} %) ended in {short_label(name)}"
     others = outcomes.height - 1
     return share + (
         f", the others in {counted(others, 'other outcome')}, none of them named failure" if others else ""
@@ -391,8 +391,12 @@ def _most_failed(failures: pl.DataFrame, *, alone: bool) -> str:
     actors = failures.filter(pl.col("action") == action).sort("count", descending=True, maintain_order=True)
     actor, share = actors["actor"][0], actors["count"][0]
     if failures["count"].sum() == 1:
-        return f": {label(action)}" if alone or actor is None else f": {label(action)} by {label(actor)}"
-    words = f", most often {label(action)} ({counted(times, 'time')}"
+        return (
+            f": {short_label(action)}"
+            if alone or actor is None
+            else f": {short_label(action)} by {short_label(actor)}"
+        )
+    words = f", most often {short_label(action)} ({counted(times, 'time')}"
     if alone or actor is None or 2 * share <= times:
         return f"{words})"
-    return f"{words}, {'always' if share == times else 'mostly'} by {label(actor)})"
+    return f"{words}, {'always' if share == times else 'mostly'} by {short_label(actor)})"

@@ -8,11 +8,11 @@ import pytest
 import auditkit as ak
 from auditkit import charts
 from auditkit.api import Trail
-from auditkit.charts.axes import LABEL_CHARACTERS
 from auditkit.display.tables import CELL_CHARACTERS, table
 from auditkit.errors import ReportError
 from auditkit.event import MAX_TEXT_BYTES
 from auditkit.reporting.chart import MOST_CHARACTERS, MOST_ROWS, draw, readable
+from auditkit.text import LABEL_CHARACTERS
 
 FIELDS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation")
 

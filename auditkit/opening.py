@@ -97,7 +97,7 @@ def create(
     >>> str(trail.retention), trail.tz
     ('keep 90d', 'Europe/Stockholm')
     """
-    disk, clock = disk or PosixDisk(), clock or SystemClock()
+    disk, clock = disk or PosixDisk(Path(path).absolute()), clock or SystemClock()
     policy = declare_policy(retention)
     ahead = parse_duration(max_ahead, name="max_ahead")
     if ahead.negative:
@@ -185,7 +185,7 @@ def open_trail(
         check_zone(tz)
     core = open_core(
         Path(path),
-        disk=disk or PosixDisk(),
+        disk=disk or PosixDisk(Path(path).absolute()),
         clock=clock or SystemClock(),
         maintains=maintain,
         limits=limits or Limits(),

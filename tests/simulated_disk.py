@@ -94,6 +94,8 @@ def changed(content: bytes, changes: Sequence[Change]) -> bytes:
 class SimulatedDisk(PosixDisk):
     """`Disk` over the folder `root`, with faults; `log` names every operation it was asked for."""
 
+    root: Path
+
     def __init__(self, root: Path, *faults: Fault) -> None:
         self.root = root
         self.faults = {fault.at: fault for fault in faults}

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from auditkit.disk.inside import open_file, open_folder, parent_of
 from auditkit.errors import LockedError, StorageError
 
 _FIRST_RETRY_S = 0.00005
@@ -106,14 +107,22 @@ class Disk(Protocol):
 
 
 class PosixDisk:
-    """`Disk` on a local POSIX file system."""
+    """`Disk` on a local POSIX file system, for the trail in the folder `root`.
+
+    Inside that folder no link is followed, and only regular files are opened: see `disk.inside`.
+    """
+
+    root: Path | None = None
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
 
     def open(self, path: Path, *, write: bool = False, create_mode: int | None = None) -> int:
         """See `Disk.open`."""
-        flags = os.O_CLOEXEC | (os.O_RDWR if write else os.O_RDONLY)
+        flags = os.O_RDWR if write else os.O_RDONLY
         if create_mode is None:
-            return os.open(path, flags)
-        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, create_mode)
+            return open_file(path, self.root, flags)
+        fd = open_file(path, self.root, flags | os.O_CREAT | os.O_EXCL, create_mode)
         if os.fstat(fd).st_mode & 0o7777 != create_mode:  # the umask took bits away
             os.fchmod(fd, create_mode)
         return fd
@@ -172,7 +181,7 @@ class PosixDisk:
 
     def sync_directory(self, path: Path) -> None:
         """See `Disk.sync_directory`."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_folder(path, self.root)
         try:
             self.sync(fd)
         finally:
@@ -188,29 +197,37 @@ class PosixDisk:
     def rename(self, source: Path, target: Path) -> None:
         """See `Disk.rename`."""
         try:
-            os.rename(source, target)
+            with parent_of(source, self.root) as here, parent_of(target, self.root) as there:
+                os.rename(source.name, target.name, src_dir_fd=here, dst_dir_fd=there)
         except OSError as exc:
             raise StorageError(exc.errno, exc.strerror, str(target)) from exc
 
     def unlink(self, path: Path) -> None:
         """See `Disk.unlink`."""
         try:
-            os.unlink(path)
+            with parent_of(path, self.root) as folder:
+                os.unlink(path.name, dir_fd=folder)
         except FileNotFoundError:
             return
 
     def make_directory(self, path: Path, mode: int) -> None:
         """See `Disk.make_directory`."""
+        with parent_of(path, self.root) as parent:
+            try:
+                os.mkdir(path.name, mode, dir_fd=parent)
+            except FileExistsError:
+                return
+        fd = open_folder(path, self.root)
         try:
-            path.mkdir(mode=mode)
-        except FileExistsError:
-            return
-        path.chmod(mode)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
 
     def remove_directory_if_empty(self, path: Path) -> None:
         """See `Disk.remove_directory_if_empty`."""
         try:
-            path.rmdir()
+            with parent_of(path, self.root) as parent:
+                os.rmdir(path.name, dir_fd=parent)
         except OSError as exc:
             if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise

@@ -122,7 +122,8 @@ def prune(
 
 def note_enforced(core: Core, horizon_us: int) -> None:
     """Remember the horizon at which retention was enforced."""
-    change_catalog(core.layout.catalog, CatalogChange(prune_state=PruneStateRow(horizon_us=horizon_us)))
+    with core.maintenance():
+        change_catalog(core.layout.catalog, CatalogChange(prune_state=PruneStateRow(horizon_us=horizon_us)))
 
 
 def _expired_rows(core: Core, snapshot: Snapshot, path: str, cutoff: datetime) -> int:

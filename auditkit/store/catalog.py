@@ -9,12 +9,8 @@ begins by checking the database's structure and `contents`.
 `store.records` says what each table holds, and how a later version may add to them.
 """
 
-import errno
-import os
-import shutil
 import sqlite3
 import struct
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +24,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from auditkit.errors import CorruptionError, FormatError, LockedError, StorageError
+from auditkit.errors import CorruptionError, FormatError
 from auditkit.store.consistency import check_tables, check_view, confine
+from auditkit.store.database import read_database, replace_database, write_database
 from auditkit.store.records import (
     FEATURES,
     CatalogChange,
@@ -47,7 +44,6 @@ from auditkit.store.records import (
 )
 
 FORMAT = 1
-BUSY_TIMEOUT_S = 10.0
 _TABLES: dict[str, type[Struct]] = {
     "trail": TrailInfo,
     "policies": PolicyRow,
@@ -66,7 +62,6 @@ _TICK_NS = 2_500_000_000
 
 _Stamp = tuple[int, int, int, int, int]
 _T = TypeVar("_T", bound=Struct)
-_Read = TypeVar("_Read")
 
 
 class CurrentCatalog:
@@ -95,44 +90,50 @@ class CurrentCatalog:
 
     def _stamp(self) -> _Stamp | None:
         try:
-            status = self._path.stat()
+            status = self._path.lstat()
         except OSError:  # reading it says what is wrong
             return None
         return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def create_catalog(path: Path, info: TrailInfo, policy: PolicyRow) -> None:
-    """Create the database at `path`, which must not exist yet."""
-    with _writing(path, create=True) as connection:
-        for statement in _created().values():
-            connection.execute(statement)
-        _insert(connection, "trail", asdict(info))
-        _insert(connection, "policies", asdict(policy))
-        _note_contents(connection)
+    """Create the database at `path`, which must not exist yet; its name is not durable yet."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        with _transaction(connection):
+            for statement in _created().values():
+                connection.execute(statement)
+            _insert(connection, "trail", asdict(info))
+            _insert(connection, "policies", asdict(policy))
+            _note_contents(connection)
+        data = connection.serialize()
+    write_database(path, data)
 
 
 def read_catalog(path: Path) -> CatalogView:
-    """Return everything the catalog says, in one read transaction.
+    """Return everything the catalog says at one moment; changes nothing, and waits for no writer.
 
-    Waits at most for one commit of another process.  Where a writer died inside a transaction, SQLite rolls it
-    back if this process may write, and a private copy is read if not.  Raises `CorruptionError`, `FormatError`
-    or `LockedError`.
+    Raises `CorruptionError`, `FormatError`, or `LockedError` where another program goes on writing to it.
     """
-    return _reading(path, lambda uri: _view(path, uri))
+    with _opened(path) as connection:
+        return _view(path, connection)
 
 
 def copy_catalog(source: Path, target: Path) -> None:
-    """Copy the database as of one moment, while other processes may write to it; the copy is durable on return.
+    """Copy the database as of one moment to a new file, while other processes may write to it.
 
-    Reads as `read_catalog` does.
+    On return the copy's bytes are durable, its name is not.  Raises what `read_catalog` raises.
     """
-    _reading(source, lambda uri: _copy(uri, target))
+    with _explained(source):
+        data = read_database(source)
+    write_database(target, data)
 
 
 def change_catalog(path: Path, change: CatalogChange) -> None:
-    """Apply `change` in one durable transaction: on return it is committed, if it raises nothing changed."""
-    with _explained(path), _writing(path) as connection:
-        _check_contents(connection, path)
+    """Apply `change` in one durable transaction; the caller holds the lock of maintenance.
+
+    On return it is committed.  If it raises, nothing of it or all of it is there.
+    """
+    with _writing(path) as connection:
         for removed in change.remove_segments:
             if connection.execute("DELETE FROM segments WHERE path = ?", (removed,)).rowcount != 1:
                 raise CorruptionError(
@@ -158,9 +159,8 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
 
 
 def replace_info(path: Path, info: TrailInfo) -> None:
-    """Change what the catalog says about the trail itself, in one durable transaction."""
-    with _explained(path), _writing(path) as connection:
-        _check_contents(connection, path)
+    """Change what the catalog says about the trail itself, as `change_catalog` does."""
+    with _writing(path) as connection:
         cursor = connection.execute("SELECT * FROM trail")
         kept = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
         del kept[_CRC]  # and what else a later version keeps there stays
@@ -180,106 +180,65 @@ def refuse_unknown_features(path: Path, catalog: CatalogView) -> None:
         raise error
 
 
-def _reading(path: Path, read: Callable[[str], _Read]) -> _Read:
-    """Call `read` with the address of a database that reads: this one, or a private copy of it and its journal."""
-    for mode in ("ro", "rw"):
-        try:
-            with _explained(path, reading=True):
-                return read(f"{path.absolute().as_uri()}?mode={mode}")
-        except _HotJournalError:
-            continue
-    with tempfile.TemporaryDirectory(prefix="auditkit-") as folder:
-        copy = Path(folder) / path.name
-        for name in (path.name, path.name + "-journal"):
-            if (path.parent / name).exists():
-                shutil.copyfile(path.parent / name, copy.with_name(name))
-        with _explained(path):
-            return read(f"{copy.as_uri()}?mode=rw")
-
-
-def _copy(uri: str, target: Path) -> None:
-    with (
-        closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as reader,
-        closing(sqlite3.connect(target)) as writer,
-    ):
-        writer.execute("PRAGMA synchronous = EXTRA")
-        reader.backup(writer)
-
-
-class _HotJournalError(Exception):
-    """A dead writer's transaction waits to be rolled back by a process that may write."""
-
-
 @contextmanager
-def _explained(path: Path, *, reading: bool = False) -> Iterator[None]:
-    """Turn what SQLite raises into what it means; when `reading`, there may be another way to do so."""
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into what it means: the file is not what was written."""
     try:
         yield
-    except sqlite3.OperationalError as exc:
-        name = getattr(exc, "sqlite_errorname", "")  # what Python's module finds by itself has none
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise LockedError(f"{path}: busy for more than {BUSY_TIMEOUT_S:g} s") from exc
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            if reading:
-                raise _HotJournalError from exc
-            if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-                raise OSError(f"{path}: {exc}") from exc
-        if name.startswith(("SQLITE_IOERR", "SQLITE_FULL")):
-            number = errno.ENOSPC if name.startswith("SQLITE_FULL") else errno.EIO
-            raise StorageError(number, str(exc), str(path)) from exc
-        raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
     except (sqlite3.Error, UnicodeDecodeError) as exc:  # a damaged schema gets as far as Python's own decoder
         raise CorruptionError(path, offset=None, reason=f"catalog does not read: {exc}") from exc
 
 
 @contextmanager
-def _writing(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-    mode = "rwc" if create else "rw"
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
-    )
-    try:
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Give the database at `path` as of now, in memory: what is done to it changes no file."""
+    with _explained(path), closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.deserialize(read_database(path))
+        confine(connection)
+        yield connection
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Give the database in a transaction, and put what the block makes of it in the place of the file."""
+    with _opened(path) as connection:
+        _check_contents(connection, path)
+        with _transaction(connection):
             yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-    finally:
-        connection.close()
+        data = connection.serialize()
+    replace_database(path, data)
 
 
-def _view(path: Path, uri: str) -> CatalogView:
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-    try:
-        connection.execute("BEGIN")
-        contents = _contents(connection, path)
-        infos = _select(connection, path, "trail", TrailInfo, contents)
-        if len(infos) != 1:
-            raise CorruptionError(path, offset=None, reason=f"catalog names {len(infos)} trails")
-        if infos[0].format != FORMAT:
-            other = "a newer" if infos[0].format > FORMAT else "an older"
-            raise FormatError(
-                f"{path}: catalog format {infos[0].format} (expected {FORMAT}); use {other} auditkit"
-            )
-        view = CatalogView(
-            info=infos[0],
-            policies=_select(connection, path, "policies", PolicyRow, contents),
-            moments=_select(connection, path, "moments", MomentRow, contents),
-            flushes=_select(connection, path, "flushes", FlushRow, contents),
-            segments=_select(connection, path, "segments", SegmentRow, contents),
-            tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
-            replaced=_select(connection, path, "replaced", ReplacedRow, contents),
-            prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
-            features=_select(connection, path, "features", FeatureRow, contents),
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block does; nothing is kept of what it deletes."""
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("BEGIN")
+    yield
+    connection.execute("COMMIT")
+
+
+def _view(path: Path, connection: sqlite3.Connection) -> CatalogView:
+    contents = _contents(connection, path)
+    infos = _select(connection, path, "trail", TrailInfo, contents)
+    if len(infos) != 1:
+        raise CorruptionError(path, offset=None, reason=f"catalog names {len(infos)} trails")
+    if infos[0].format != FORMAT:
+        other = "a newer" if infos[0].format > FORMAT else "an older"
+        raise FormatError(
+            f"{path}: catalog format {infos[0].format} (expected {FORMAT}); use {other} auditkit"
         )
-    finally:
-        connection.close()
+    view = CatalogView(
+        info=infos[0],
+        policies=_select(connection, path, "policies", PolicyRow, contents),
+        moments=_select(connection, path, "moments", MomentRow, contents),
+        flushes=_select(connection, path, "flushes", FlushRow, contents),
+        segments=_select(connection, path, "segments", SegmentRow, contents),
+        tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
+        replaced=_select(connection, path, "replaced", ReplacedRow, contents),
+        prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
+        features=_select(connection, path, "features", FeatureRow, contents),
+    )
     check_view(view, path)
     return view
 
@@ -325,7 +284,6 @@ def _size(connection: sqlite3.Connection) -> int:
 
 def _contents(connection: sqlite3.Connection, path: Path) -> dict[str, ContentsRow]:
     """Return what each table should hold, also those that only a later version knows."""
-    confine(connection)
     tables = check_tables(connection, path, _created())
     rows = _select(connection, path, _CONTENTS, ContentsRow, None)
     contents = {row.name: row for row in rows}

@@ -1,6 +1,6 @@
 """What the catalog keeps: one class per table, and what is read or changed in one transaction.  No SQL here.
 
-The catalog (`catalog.sqlite`, format 1) is a SQLite database in journal mode DELETE.  Its tables are the classes below,
+The catalog (`catalog.sqlite`, format 1) is a SQLite database, and replaced whole by each transaction.  Its tables are the classes below,
 their columns the fields, in order: `int` is INTEGER, `str` TEXT, `bytes` BLOB, and NOT NULL unless it may be `None`.
 Times are microseconds since 1970 UTC, seq bounds are inclusive unless a name says `end`, rows count in the order of
 their `rowid`.

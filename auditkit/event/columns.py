@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from auditkit.arrow import Numbers, flags, is_ascii, lengths, presence, text_of, to_numpy
 from auditkit.errors import InvalidEventError
@@ -273,6 +272,8 @@ def _suspect_attrs(attrs: pa.Array) -> Numbers:
     sizes = lengths(attrs)
     if sizes.max() <= SURELY_FLAT:
         return np.zeros(len(attrs), dtype=bool)
+    import pyarrow.compute as pc  # loads for 30 ms, which reading need not wait
+
     depths, _ = to_numpy(pc.count_substring_regex(attrs, r"[{\[]"))
     return (sizes > MAX_ATTRS_BYTES) | (depths > MAX_ATTRS_DEPTH)
 
@@ -303,4 +304,6 @@ def _joined(texts: pa.Array) -> pa.Buffer:
     borders = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(struct.pack("<2i", 0, len(texts)))])
     ends = pa.py_buffer(struct.pack("<2q" if pa.types.is_large_string(texts.type) else "<2i", 0, 1))
     newline = pa.Array.from_buffers(texts.type, 1, [None, ends, pa.py_buffer(b"\n")])
+    import pyarrow.compute as pc  # loads for 30 ms, which reading need not wait
+
     return pc.binary_join(pa.ListArray.from_arrays(borders, texts), newline)[0].as_buffer()

@@ -61,10 +61,10 @@ class BatchRange(Struct, frozen=True, kw_only=True):
 
     def bound(self, column: str, *, descending: bool) -> int:
         """Return what no `ts` or `seq` of the events comes before, or with `descending` after."""
-        parts = [self.row.parts[number] for number in self.numbers]
         if column == "seq":
+            parts = [self.row.parts[number] for number in self.numbers]
             return max(p.max_seq for p in parts) if descending else min(p.min_seq for p in parts)
-        return parts[-1].max_ts_us if descending else parts[0].min_ts_us
+        return self.max_ts_us if descending else self.min_ts_us
 
     @property
     def rows(self) -> int:

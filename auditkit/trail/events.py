@@ -4,7 +4,8 @@ Files are opened before the first event is given, so that no prune and no compac
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice, pairwise
+from heapq import heapify, heappop, heappush
+from itertools import chain, count, islice, pairwise
 
 import polars as pl
 from msgspec.structs import replace
@@ -117,9 +118,7 @@ def _first(
     def first(events: pl.DataFrame) -> pl.DataFrame:
         return events.sort(by, descending=descending).head(limit)
 
-    batches = iter(
-        sorted((one for part in plan.ranges for one in part.singly()), key=nearest, reverse=descending)
-    )
+    batches = _singly(plan.ranges, lambda part: -nearest(part) if descending else nearest(part))
     events = first(tail_events(snapshot, plan))
     at_once = 1
     while group := list(islice(batches, at_once)):
@@ -133,6 +132,20 @@ def _first(
         events = first(_together(execute(plan, files, group), events))
         at_once = min(2 * at_once, _MOST_AT_ONCE)
     return events
+
+
+def _singly(ranges: Sequence[BatchRange], key: Callable[[BatchRange], int]) -> Iterator[BatchRange]:
+    """Yield the record batches of ranges one by one in the order of a key, looking into ranges as their turn comes."""
+    waiting = [(key(part), number, part) for number, part in enumerate(ranges)]
+    heapify(waiting)
+    numbers = count(len(waiting))
+    while waiting:
+        _, _, part = heappop(waiting)
+        if len(part.numbers) == 1:
+            yield part
+        else:
+            for one in part.singly():
+                heappush(waiting, (key(one), next(numbers), one))
 
 
 def tail_events(snapshot: Snapshot, plan: ScanPlan) -> pl.DataFrame:

@@ -275,30 +275,35 @@ def digest(events: pl.DataFrame) -> tuple[int, int]:
 def ask(root: Path, notes: Notes, name: str, draw: random.Random, begun: datetime) -> None:
     """Ask for ever: answers at one seq agree with each other, and what a view has shown stays."""
     trail = ak.open(root, maintain=False)
-    start = begun - KEPT
     seen: list[tuple[int, tuple[int, int]]] = []
     tail, rounds = 0, 0
     while True:
         end = trail.end_seq
-        with suppress(PrunedError):  # of what a prune took since; the kept window is asked for below
+        with suppress(PrunedError):  # of what a prune took since
             agree(trail.at(end), None, draw)
-        view = trail.at(end)
-        shown = agree(view, start, draw)
-        seen.append((end, shown))
-        at, before = draw.choice(seen)
-        after = digest(trail.at(at).range(start, columns=BODY))
-        assert before == after, f"at seq {at}: {before[0]} events, now {after[0]}, or others"
-        if len(seen) > 40:
-            seen.pop(draw.randrange(len(seen)))
-        tail = read_on(trail, max(tail, end - 500), end)
+        with suppress(PrunedError):  # a view that ends among pruned events cannot tell what was expired
+            look_again(trail, end, begun - KEPT, seen, draw)
+        with suppress(PrunedError):
+            tail = read_on(trail, max(tail, end - 500), end)
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        notes.write(
-            ("held", int(status["RssAnon"].split()[0]), len(list(Path("/proc/self/fd").iterdir())), end)
-        )
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        notes.write(("held", int(status["RssAnon"].split()[0]), descriptors, len(seen)))
         rounds += 1
         if name == "brief" and rounds % 5 == 0:
             trail.close()
             trail = ak.open(root, maintain=False)
+
+
+def look_again(
+    trail: Trail, end: int, start: datetime, seen: list[tuple[int, tuple[int, int]]], draw: random.Random
+) -> None:
+    """Ask for the events that stay, and hold an earlier view to what it showed."""
+    seen.append((end, agree(trail.at(end), start, draw)))
+    at, before = draw.choice(seen)
+    after = digest(trail.at(at).range(start, columns=BODY))
+    assert before == after, f"at seq {at}: {before[0]} events, now {after[0]}, or others"
+    if len(seen) > 40:
+        seen.pop(draw.randrange(len(seen)))
 
 
 def agree(view: Trail, start: datetime | None, draw: random.Random) -> tuple[int, int]:

@@ -80,7 +80,7 @@ class _EventStream:
         first = self._first_live(snapshot)
         end = min(first + self._span, snapshot.as_of)
         seq = pl.col("seq")
-        snapshot.refuse_pruned(EVERYTHING)
+        _of_seqs(snapshot, self._read_to, end).refuse_pruned(EVERYTHING)
         wanted = replace(snapshot.visibility(own=True), first_seq=first, as_of=end)
         core = self._view.core
         plan = plan_events(snapshot, EVERYTHING, wanted, core.schema.columns)
@@ -104,6 +104,12 @@ class _EventStream:
     def _filters(self) -> list[pl.Expr]:
         own = [] if self._own else [pl.col("source").ne_missing(OWN_SOURCE)]
         return own if self._where is None else [*own, self._where]
+
+
+def _of_seqs(snapshot: Snapshot, first: int, end: int) -> Snapshot:
+    """Return a snapshot that knows of no pruned events but those that may have seqs of `[first, end)`."""
+    tombstones = [row for row in snapshot.catalog.tombstones if row.last_seq >= first and row.first_seq < end]
+    return replace(snapshot, catalog=replace(snapshot.catalog, tombstones=tombstones))
 
 
 class Follower:

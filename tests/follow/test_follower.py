@@ -16,7 +16,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.api import Trail
-from auditkit.errors import ClosedError, CorruptionError, LockedError
+from auditkit.errors import ClosedError, CorruptionError, LockedError, PrunedError
 from auditkit.follow import follower as following
 from auditkit.follow.follower import Follower
 from auditkit.queue.consumers import read_positions
@@ -396,6 +396,24 @@ def test_a_view_of_the_past_ends(trail: Trail) -> None:
     assert seqs(past.follow()) == [0, 1, 2]
     with pytest.raises(ClosedError, match="read-only"):
         past.follow("mailer")
+
+
+def test_a_view_of_the_past_needs_only_what_it_gives(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """What was pruned since is missed where a view would give it, and no matter where it begins later."""
+    trail = make_trail(retention="10d")
+    fill(trail, 3)
+    trail.flush()
+    clock.advance(days=8)
+    fill(trail, 4)
+    clock.advance(days=3)
+    fill(trail, 1)
+    assert trail.prune().events == 3
+    assert [delivery.seq for delivery in trail.at(7).follow(start=3)] == [3, 4, 5, 6]
+    with pytest.raises(PrunedError):
+        list(trail.at(7).follow(start=2))
+    assert [delivery.seq for delivery in trail.at(7, allow_pruned=True).follow(start=2)] == [3, 4, 5, 6]
 
 
 def test_a_name_is_followed_once(trail: Trail) -> None:

@@ -53,7 +53,7 @@ from auditkit.store.time_index import pack_time_index
 from auditkit.timerange import Width, partition_name, partition_start
 
 _MAGIC_BYTES = 8
-_OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
+_CODEC = pa.Codec("zstd", 1)
 _AHEAD = 2
 _TEMPORARY = f"new{TEMPORARY_SUFFIX}"
 """One writer at a time: the maintenance lock is held."""
@@ -210,9 +210,9 @@ def _write_file(columns: _Columns) -> _File:
     """Return columns as one Arrow IPC file: the schema, the dictionaries, the record batches, the footer."""
     table, rows = pa.table(columns, metadata={METADATA_KEY: FORMAT}), _batch_rows(columns)
     sink, ends = pa.BufferOutputStream(), list[int]()
-    with pa.ipc.new_file(
-        sink, table.schema, options=_OPTIONS, metadata=pack_filters(columns, rows)
-    ) as writer:
+    # What one record batch holds is compressed sooner than threads start.
+    options = pa.ipc.IpcWriteOptions(compression=_CODEC, use_threads=len(table) > BATCH_ROWS)
+    with pa.ipc.new_file(sink, table.schema, options=options, metadata=pack_filters(columns, rows)) as writer:
         for begin, end in pairwise(rows):
             (batch,) = table.slice(begin, end - begin).to_batches()
             writer.write_batch(batch)

@@ -122,9 +122,13 @@ def _pack(batches: Sequence[_Hashes]) -> bytes:
     return _to_ascii(np.concatenate([head, *filters]))
 
 
-def candidates(packed: bytes, wanted: _Hashes) -> list[int]:
-    """Return the numbers of the batches that may hold a value with one of the hashes `wanted`."""
-    count = int(_numbers(packed, 1)[0])
+def candidates(packed: bytes, wanted: _Hashes, count: int) -> list[int]:
+    """Return the numbers of the batches, of `count`, that may hold a value with one of the hashes `wanted`.
+
+    Raises `ValueError` or `IndexError` where there are no filters of so many.
+    """
+    if int(_numbers(packed, 1)[0]) != count:
+        raise ValueError(f"no filters of {count} record batches")
     sizes = _numbers(packed, count + 1)[1:]
     starts = 32 * (count + 1) + np.cumsum(sizes, dtype="<i8") - sizes
     some = sizes > 0

@@ -50,6 +50,7 @@ _LIMITS = {
 _MOST_STEPS = 100
 """So often SQLite may count to `_STEP`, which is far more than the rows of any catalog take."""
 _STEP = 10_000_000
+_ALWAYS = frozenset(("seq", "ts", "recorded", "action"))
 _MOST_TABLES = 256
 _ADDED = re.compile(r'(?:, "?\w+"?(?: [A-Z]+)?)*\)')
 """How SQLite writes down nullable columns that were added to a table."""
@@ -147,10 +148,10 @@ def _segment_fault(row: SegmentRow, flushed_seq: int, width: Width, layout: Layo
     if len(row.batches) % BATCH.size or not row.batches or len(row.time_index) % _ENTRY.itemsize:
         return "record batches or time index do not read"
     try:
-        msgspec.json.decode(row.empty_columns, type=list[str])
+        empty = msgspec.json.decode(row.empty_columns, type=list[str])
     except ValueError:
         return "empty columns do not read"
-    return None
+    return "empty columns that no event is without" if _ALWAYS.intersection(empty) else None
 
 
 def _fits(row: SegmentRow | TombstoneRow, flushed_seq: int) -> bool:

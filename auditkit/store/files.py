@@ -1,7 +1,8 @@
 """Segment files: opened, checked part by part, and read by Arrow's reader.
 
-Nothing is parsed before its bytes are what the catalog says: what lies before the record batches (schema, dictionaries),
-what lies behind them (the footer), and each record batch that is asked for, once in a process.  Arrow decodes all
+Nothing is parsed before its bytes are what the catalog says, and claim no more than it says: what lies before the record
+batches (schema, dictionaries), what lies behind them (the footer), and each record batch that is asked for.  Nothing is
+used before its values were looked at.  Each is done once in a process (`store.buffers`).  Arrow decodes all
 dictionaries of a file whenever a reader is made, so readers are kept, one for each set of columns, within bounds.
 """
 
@@ -24,8 +25,18 @@ from msgspec import Struct, field
 from auditkit.arrow import Numbers, series_of
 from auditkit.disk.layout import Layout
 from auditkit.errors import AuditError, CorruptionError, FormatError
+from auditkit.event import EventSchema
 from auditkit.store.bloom import candidates, filter_key
-from auditkit.store.records import SegmentRow
+from auditkit.store.buffers import (
+    Shape,
+    check_batch_claims,
+    check_column,
+    check_dictionary,
+    check_dictionary_claims,
+    check_schema,
+    read_footer,
+)
+from auditkit.store.records import BatchInfo, SegmentRow
 
 FORMAT = b"1"
 METADATA_KEY = b"auditkit.format"
@@ -43,12 +54,24 @@ _Key = tuple[str, int, int]
 """A file by path, inode and modification time."""
 
 
+class Checked(Struct, frozen=True, gc=False):
+    """What this process has checked of a file; what is noted twice, by two threads, is true twice."""
+
+    parts: bytearray
+    """A flag for the bytes of each part."""
+    columns: list[int]
+    """For each record batch, the columns of which all values were looked at: a bit each, by their place."""
+    dictionaries: set[str]
+    """The columns whose dictionaries were looked at."""
+
+
 class SegmentFiles(Struct, frozen=True):
     """The segment files of one trail: which parts of them this process has checked, and those last used, kept open."""
 
     layout: Layout
-    checked: dict[_Key, bytearray] = field(default_factory=dict)
-    """A flag for each part of a file; guarded by `lock`, as are the next two."""
+    schema: EventSchema = field(default_factory=EventSchema)
+    checked: dict[_Key, Checked] = field(default_factory=dict)
+    """Guarded by `lock`, as are the next two."""
     recent: OrderedDict[_Key, "OpenSegment"] = field(default_factory=OrderedDict)
     opened: WeakValueDictionary[str, "OpenSegment"] = field(default_factory=WeakValueDictionary)
     """All that are open by path, kept by this object or by their readers alone; guarded by `lock`."""
@@ -73,10 +96,12 @@ class SegmentFiles(Struct, frozen=True):
         with self.lock:
             segment = self.recent.get(key)
             if segment is None:
-                flags = self.checked.setdefault(key, bytearray(_FIRST_BATCH + row.batch_count))
+                checked = self.checked.setdefault(key, nothing_checked(row))
                 empty = frozenset(msgspec.json.decode(row.empty_columns, type=list[str]))
                 file = pa.OSFile(str(path))
-                segment = OpenSegment(path=path, row=row, empty=empty, file=file, checked=flags)
+                segment = OpenSegment(
+                    path=path, row=row, events=self.schema, empty=empty, file=file, checked=checked
+                )
                 self.opened[row.path] = segment
                 self._keep(key, segment)
             else:
@@ -102,6 +127,11 @@ class SegmentFiles(Struct, frozen=True):
             for key in [key for key in self.checked if key[0] not in live]:
                 del self.checked[key]
                 self.recent.pop(key, None)
+
+
+def nothing_checked(row: SegmentRow) -> Checked:
+    """Return that nothing of a segment was checked yet."""
+    return Checked(bytearray(_FIRST_BATCH + row.batch_count), [0] * row.batch_count, set())
 
 
 def most_descriptors() -> int:
@@ -160,14 +190,15 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
 
     path: Path
     row: SegmentRow
+    events: EventSchema
     empty: frozenset[str]
     """The columns without any value, which are not read."""
     file: Any
     """Arrow's file; guarded by `lock`, as is all that follows."""
-    checked: bytearray
-    readers: OrderedDict[tuple[str, ...], Any] = field(default_factory=OrderedDict)
-    schema: list[pa.Schema] = field(default_factory=list)
-    """The schema of the file, once it was read."""
+    checked: Checked
+    readers: OrderedDict[tuple[str, ...], "_Reader"] = field(default_factory=OrderedDict)
+    opened: list["_Opened"] = field(default_factory=list)
+    """What the file says of itself, once it was read."""
     filters: dict[bytes, bytes] = field(default_factory=dict)
     """The metadata of the footer, once it was read."""
     texts: dict[str, pl.Series] = field(default_factory=dict)
@@ -180,22 +211,23 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
         Raises `CorruptionError` where the bytes are not those that were written, or make no sense.
         """
         with self.lock, self._explained():
-            self._check_part(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
             parts = self.row.parts
             for number in numbers:
-                part = parts[number]
-                self._check_part(_FIRST_BATCH + number, part.start, part.end, part.crc)
+                if not self.checked.parts[_FIRST_BATCH + number]:
+                    self._check_batch(number, parts[number])
             if not self.empty.issuperset(columns):
                 columns = [name for name in columns if name not in self.empty]
             else:
                 columns = ["seq"]
             reader = self._reader(tuple(sorted(columns)))
-            found = [reader.get_batch(number) for number in numbers]
+            found = [reader.file.get_batch(number) for number in numbers]
             for number, batch in zip(numbers, found, strict=True):
                 if len(batch) != parts[number].rows:
                     raise ValueError(
                         f"expected {parts[number].rows} events in batch {number}, found {len(batch)}"
                     )
+                if reader.places & ~self.checked.columns[number]:
+                    self._look_at(number, batch, reader)
             return found
 
     def batch(self, number: int, columns: Collection[str]) -> pa.RecordBatch:
@@ -211,7 +243,7 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
         if place >= 0 or name not in self.empty:
             return batch.column(name if place < 0 else place)
         with self.lock, self._explained():
-            return pa.nulls(len(batch), self._open_schema().field(name).type)
+            return pa.nulls(len(batch), self._open().schema.field(name).type)
 
     def text(self, column: str, dictionary: pa.Array) -> pl.Series:
         """Return the values of a column's dictionary, and null behind the last."""
@@ -222,48 +254,78 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     def candidates(self, values: dict[str, Numbers]) -> list[int]:
         """Return the record batches that may hold, in each column, one of the values with these hashes."""
         with self.lock, self._explained():
-            self._open_schema()
+            self._open()
             chosen = set(range(self.row.batch_count))
             for column, hashes in values.items():
                 found = self.filters.get(filter_key(column))
-                chosen.intersection_update([] if found is None else candidates(found, hashes))
+                chosen.intersection_update(
+                    [] if found is None else candidates(found, hashes, self.row.batch_count)
+                )
         return sorted(chosen)
 
-    def _open_schema(self) -> pa.Schema:
+    def _open(self) -> "_Opened":
         """Read schema and footer once."""
-        if not self.schema:
-            self._check_part(_HEAD, 0, self.row.head_bytes, self.row.head_crc)
-            self._check_part(_FOOT, self.row.parts[-1].end, self.row.size_bytes, self.row.foot_crc)
+        if not self.opened:
+            row, parts = self.row, self.checked.parts
+            foot = self._part(row.parts[-1].end, row.size_bytes, row.foot_crc, known=bool(parts[_FOOT]))
+            blocks = read_footer(foot, row)
+            if not (parts[_HEAD] and parts[_FOOT]):
+                check_dictionary_claims(self._part(0, row.head_bytes, row.head_crc), blocks, row)
             reader = pa.ipc.open_file(self.file)
             if (reader.schema.metadata or {}).get(METADATA_KEY) != FORMAT:
                 raise FormatError(f"{self.path}: unknown segment format (expected {FORMAT.decode()})")
+            opened = _Opened(reader.schema, check_schema(reader.schema, self.events), blocks.heads)
+            parts[_HEAD] = parts[_FOOT] = 1
             self.filters.update(reader.metadata or {})
-            self.schema.append(reader.schema)
-        return self.schema[0]
+            self.opened.append(opened)
+        return self.opened[0]
 
-    def _reader(self, columns: tuple[str, ...]) -> Any:
+    def _reader(self, columns: tuple[str, ...]) -> "_Reader":
         """Return a reader of these columns."""
         reader = self.readers.get(columns)
         if reader is None:
-            schema = self._open_schema()
+            schema = self._open().schema
             places = [schema.get_field_index(column) for column in columns]
             if -1 in places:
                 raise ValueError(f"no column {columns[places.index(-1)]!r}")
             options = pa.ipc.IpcReadOptions(included_fields=sorted(places), use_threads=False)
-            reader = self.readers[columns] = pa.ipc.open_file(self.file, options=options)
+            file = pa.ipc.open_file(self.file, options=options)
+            reader = self.readers[columns] = _Reader(file, columns, sum(1 << place for place in places))
             if len(self.readers) > _MOST_READERS:
                 self.readers.popitem(last=False)
         else:
             self.readers.move_to_end(columns)
         return reader
 
-    def _check_part(self, flag: int, start: int, end: int, crc: int) -> None:
-        if self.checked[flag]:
-            return
-        if zlib.crc32(self.file.read_at(end - start, start)) != crc:
+    def _check_batch(self, number: int, part: BatchInfo) -> None:
+        """Check the bytes of a record batch and what they claim."""
+        opened = self._open()
+        check_batch_claims(
+            self._part(part.start, part.end, part.crc), opened.heads[number], part, opened.shape
+        )
+        self.checked.parts[_FIRST_BATCH + number] = 1
+
+    def _part(self, start: int, end: int, crc: int, *, known: bool = False) -> bytes:
+        """Return the bytes of a part once it is certain that they are those that were written."""
+        data: bytes = self.file.read_at(end - start, start)
+        if not known and zlib.crc32(data) != crc:
             reason = f"checksum differs from the catalog's (seqs {self.row.first_seq} to {self.row.last_seq})"
             raise CorruptionError(self.path, offset=start, reason=reason)
-        self.checked[flag] = 1
+        return data
+
+    def _look_at(self, number: int, batch: pa.RecordBatch, reader: "_Reader") -> None:
+        """Look at the values of a record batch, and of the dictionaries that nobody has looked at."""
+        batch.validate()
+        known, schema = self.checked.columns[number], self._open().schema
+        for name in reader.columns:
+            if known >> schema.get_field_index(name) & 1:
+                continue
+            column = batch.column(name)
+            if isinstance(column, pa.DictionaryArray) and name not in self.checked.dictionaries:
+                check_dictionary(name, column.dictionary)
+                self.checked.dictionaries.add(name)
+            check_column(name, column, self.row.parts[number], self.row)
+        self.checked.columns[number] |= reader.places
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -274,6 +336,22 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
             raise
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as exc:
             raise CorruptionError(self.path, offset=None, reason=f"segment does not read: {exc}") from exc
+
+
+class _Opened(Struct, frozen=True):
+    """What a file says of itself: its schema, what its record batches take, and the sizes of their metadata."""
+
+    schema: pa.Schema
+    shape: Shape
+    heads: Sequence[int]
+
+
+class _Reader(Struct, frozen=True):
+    """Arrow's reader of some columns, and their places, a bit each."""
+
+    file: Any
+    columns: tuple[str, ...]
+    places: int
 
 
 def held(files: SegmentFiles, rows: Sequence[SegmentRow]) -> list[OpenSegment]:

@@ -337,7 +337,7 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
             schema,
             QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
             catalog,
-            SegmentFiles(layout),
+            SegmentFiles(layout, schema),
         ),
         maintains=maintains,
         limits=limits,

@@ -35,7 +35,11 @@ def test_a_batch_that_has_a_value_is_always_a_candidate(
     assert max(packed[filter_key("id")]) < 128
     for place, value in enumerate(values):
         if value is not None:
-            found = candidates(packed[filter_key("id")], hashes(pl.Series([value])))
+            found = candidates(
+                packed[filter_key("id")],
+                hashes(pl.Series([value])),
+                len(borders(len(values), batch_rows)) - 1,
+            )
             assert place // batch_rows in found
 
 
@@ -44,10 +48,10 @@ def test_values_that_are_nowhere_leave_few_candidates() -> None:
     packed = pack_filters(events([f"request/{n}" for n in range(20_000)]), borders(20_000, 200))[
         filter_key("id")
     ]
-    looked_at = sum(len(candidates(packed, hashes(pl.Series([f"other/{n}"])))) for n in range(100))
+    looked_at = sum(len(candidates(packed, hashes(pl.Series([f"other/{n}"])), 100)) for n in range(100))
     assert looked_at < 0.05 * 100 * 100
     both = hashes(pl.Series(["request/0", "request/19999"]))
-    assert {0, 99} <= set(candidates(packed, both))
+    assert {0, 99} <= set(candidates(packed, both, 100))
 
 
 def test_hashes_are_part_of_the_format() -> None:

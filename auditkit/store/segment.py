@@ -40,7 +40,7 @@ from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.bloom import pack_filters
-from auditkit.store.files import FORMAT, METADATA_KEY, check_presence
+from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment, check_presence, nothing_checked
 from auditkit.store.records import (
     BATCH,
     BATCH_BYTES,
@@ -149,6 +149,16 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
     data = path.read_bytes()
     if hashlib.sha256(data).digest() != row.sha256:
         raise CorruptionError(path, offset=None, reason="digest differs from the catalog's")
+    segment = OpenSegment(
+        path=path,
+        row=row,
+        events=schema,
+        empty=frozenset(),
+        file=pa.BufferReader(data),
+        checked=nothing_checked(row),
+    )
+    for number in range(row.batch_count):  # looks at all values
+        segment.batches([number], list(schema.columns))
     try:
         return pl.read_ipc(data).cast(pl.Schema(schema.stored))
     except pl.exceptions.PolarsError as exc:

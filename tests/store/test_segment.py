@@ -12,8 +12,6 @@ import pyarrow as pa
 import pytest
 
 from auditkit.api import Trail
-from auditkit.errors import CorruptionError
-from auditkit.store import segment
 from auditkit.store.records import BATCH_ROWS, SegmentRow
 
 BATCH = struct.Struct("<IqqQIQQ")
@@ -124,15 +122,3 @@ def test_too_many_combinations_are_not_kept(trail: Trail, actions: int, outcome:
     trail.flush()
     (row,) = trail.view.snapshot().catalog.segments
     assert row.combinations is None
-
-
-def test_a_segment_that_was_written_wrongly_is_corrupt_as_a_whole_too(trail: Trail) -> None:
-    """A file with the digest that the catalog names, and without a column, is an error that names the file."""
-    row = written(trail, 5)
-    path = trail.path / "segments" / row.path
-    pl.read_ipc(path.read_bytes()).drop("origin").write_ipc(path)
-    data = path.read_bytes()
-    wrong = msgspec.structs.replace(row, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
-    with pytest.raises(CorruptionError, match=r"segment does not read: .*origin") as caught:
-        segment.read_segment(trail.core.layout, wrong, trail.core.schema)
-    assert caught.value.path == path

@@ -217,11 +217,6 @@ def _spills(column: pl.Series) -> bool:
     return column.dtype in (pl.String(), pl.Boolean()) or column.dtype.is_integer()
 
 
-def passes_quickly(normal: Columns, rules: Rules) -> bool:
-    """Return whether columns in normal form have no impossible times, which is seen at once."""
-    return _suspects("ts", normal["ts"], rules) is None
-
-
 def suspect_rows(normal: Columns, rules: Rules) -> list[int]:
     """Return the positions of the rows of columns in normal form that the fast path does not pass."""
     named = presence(normal["action"])

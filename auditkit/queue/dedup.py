@@ -382,20 +382,27 @@ class _Judged:
         for position, row in zip(positions, self._rows(positions), strict=True):
             first, seq = int(self._known[position]), next_seq + int(before[position])
             reason = f"seq {first} has this source and id with another body; as seq {seq} it would be another event"
-            yield position, InvalidEventError("id", row[ID_AT], reason, position=position)
+            yield position, InvalidEventError("id", row[ID_AT], reason)
 
 
-def conflict_error(refused: Sequence[tuple[int, InvalidEventError]], *, single: bool) -> InvalidEventError:
-    """Return the error of a batch that is refused whole, which names all its conflicts."""
+def conflict_error(
+    refused: Sequence[tuple[int, InvalidEventError]], first_row: int | None
+) -> InvalidEventError:
+    """Return the error of a batch that is refused whole, which names all its conflicts.
+
+    Rows are counted from `first_row`, `None` for a single event.
+    """
     position, first = refused[0]
+    begin = first_row or 0
     reason, others = first.reason, refused[1:]
     if others:
-        rows = ", ".join(str(other) for other, _ in others[:_NAMED])
+        rows = ", ".join(str(begin + other) for other, _ in others[:_NAMED])
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         reason = f"{reason}; so it is with rows {rows}{more}"
-    error = InvalidEventError(first.field, first.value, reason, position=None if single else position)
-    for _, other in others[:_NAMED]:
-        error.add_note(str(other))
+    at = None if first_row is None else first_row + position
+    error = InvalidEventError(first.field, first.value, reason, position=at)
+    for other, found in others[:_NAMED]:
+        error.add_note(f"row {begin + other}: {found}")
     return error
 
 

@@ -47,8 +47,9 @@ class Counters(Struct):
     blocked_s: float = 0.0
 
 
-_Pending = tuple[Receipt, Batch, Refused | None]
-"""A receipt, its events, and where given, what to call with those whose key is taken while the others are stored."""
+_Pending = tuple[Receipt, Batch, Refused | None, int]
+"""A receipt and its events; where given, what to call with those whose key is taken while the others are stored; and the
+row of the input that they begin with."""
 
 
 class _Follower:
@@ -194,9 +195,10 @@ class Writer:
 
     def append(self, row: Row) -> Receipt:
         """Accept one row; see `submit`."""
-        return self._accept([row], 1, weigh_row(row, self._attrs_at), keyed=row[ID_AT] is not None)
+        pending = (Receipt(self, 1), [row], None, 0)
+        return self._accept(pending, weigh_row(row, self._attrs_at), keyed=row[ID_AT] is not None)
 
-    def submit(self, rows: Batch, *, keep_refused: Refused | None = None) -> Receipt:
+    def submit(self, rows: Batch, *, keep_refused: Refused | None = None, first_row: int = 0) -> Receipt:
         """Accept rows as one batch: they become durable together or not at all.
 
         Raises `QueueFullError` at a bound where the limits say so, `ClosedError` after `close`, and once what a commit
@@ -207,12 +209,11 @@ class Writer:
             receipt.resolve(None)
             return receipt
         weight, keyed = weigh(rows, self._attrs_at)
-        return self._accept(rows, len(rows), weight, keyed=keyed, keep_refused=keep_refused)
+        pending = (Receipt(self, len(rows)), rows, keep_refused, first_row)
+        return self._accept(pending, weight, keyed=keyed)
 
-    def _accept(
-        self, rows: Batch, count: int, weight: int, *, keyed: bool, keep_refused: Refused | None = None
-    ) -> Receipt:
-        receipt = Receipt(self, count)
+    def _accept(self, pending: _Pending, weight: int, *, keyed: bool) -> Receipt:
+        receipt, count = pending[0], pending[0].count
         limits = self.limits
         with self._gathering:
             gathered = self._gathered
@@ -228,7 +229,7 @@ class Writer:
             gathered.bytes += weight
             if keyed:
                 gathered.keyed = True
-            gathered.pending.append((receipt, rows, keep_refused))  # at last: an interrupt may come between
+            gathered.pending.append(pending)  # at last: an interrupt may come between
             alone = due and not self._call_thread()
             full = gathered.reach(limits)
         if alone or full:
@@ -263,6 +264,7 @@ class Writer:
         except BaseException as exc:
             self.after_interrupt()
             exc.add_note(f"auditkit: {receipt}")
+            exc.__context__ = None  # whose frames would hold what they have opened
             raise exc.with_traceback(None) from None
 
     def told(self, error: BaseException) -> None:
@@ -376,7 +378,6 @@ class Writer:
         if taken is None:
             return
         self._queue.after_interrupt()
-        self._index = None  # it may have been in the middle of learning
         attempt = self._queue.attempt
         if attempt is None or attempt is taken.before:
             self._put_back(taken)
@@ -401,7 +402,7 @@ class Writer:
             later = self._gathered
             merged = _Gathered(
                 pending=[*open_, *later.pending],
-                events=sum(receipt.count for receipt, _, _ in open_) + later.events,
+                events=sum(receipt.count for receipt, *_ in open_) + later.events,
                 bytes=taken.bytes + later.bytes,
                 keyed=taken.keyed or later.keyed,
             )
@@ -413,7 +414,7 @@ class Writer:
 
         Returns an interrupt that came in the middle.
         """
-        batches: Sequence[Batch] = [batch for _, batch, _ in taken.pending]
+        batches: Sequence[Batch] = [batch for _, batch, *_ in taken.pending]
         payloads = payloads_of(batches, self._attrs_at, events=taken.events, weight=taken.bytes)
         keys: list[Keys] = []
         if taken.keyed:
@@ -421,21 +422,22 @@ class Writer:
             keys = [keys_of(batch) for batch in batches]
             self.prepare_index()
         with self._queue.locked():
-            index = None if self._index is None else self.index()
+            index = None if self._index is None else self.take_index()
             if index is not None and not index.all_new(keys):
                 return self._commit_judged(taken, index)
             commit = self._queue.write(payloads, self._clock.now_us())
             if index is not None:
                 verdicts = [Verdict(len(batch)) for batch in batches] if keys else []
                 index.learn(keys, verdicts, commit.first_seq, self._queue.next_seq)
+                self.keep_index(index)
         self._resolve(taken, commit.first_seq)
         return commit.interrupt
 
     def _commit_judged(self, taken: _Gathered, index: DedupIndex) -> BaseException | None:
         """Commit what is new of what was taken; the caller holds the queue's lock."""
-        batches = [batch for _, batch, _ in taken.pending]
+        batches = [batch for _, batch, *_ in taken.pending]
         keys = [keys_of(batch) for batch in batches]
-        wholes = [keep_refused is None for _, _, keep_refused in taken.pending]
+        wholes = [keep_refused is None for _, _, keep_refused, _ in taken.pending]
         first, interrupt = self._queue.next_seq, None
         taken.verdicts = verdicts = index.judge(list(zip(batches, keys, wholes, strict=True)), first)
         new = [verdict.new(batch) for verdict, batch in zip(verdicts, batches, strict=True)]
@@ -444,13 +446,14 @@ class Writer:
             payloads = payloads_of(stored, self._attrs_at, events=taken.events, weight=taken.bytes)
             interrupt = self._queue.write(payloads, self._clock.now_us()).interrupt
         index.learn(keys, verdicts, first, self._queue.next_seq)
+        self.keep_index(index)
         self._resolve(taken, first)
         return interrupt
 
     def _resolve(self, taken: _Gathered, first: int) -> None:
         """Resolve or fail the receipts of what is stored from seq `first` on."""
         for number, pending in enumerate(taken.pending):
-            receipt, batch, keep_refused = pending
+            receipt, batch, keep_refused, first_row = pending
             verdict = taken.verdicts[number] if taken.verdicts else None
             count = receipt.count if verdict is None else verdict.new_count
             if receipt.done:
@@ -458,7 +461,7 @@ class Writer:
             elif verdict is None:
                 receipt.resolve(first)
             elif verdict.refused and keep_refused is None:
-                receipt.fail(conflict_error(verdict.refused, single=len(batch) == 1))
+                receipt.fail(conflict_error(verdict.refused, first_row if len(batch) > 1 else None))
             else:
                 self._answer(receipt, verdict, first, keep_refused)
             self.counters.events += count
@@ -485,20 +488,27 @@ class Writer:
             index.fill()
             self._index = index
 
-    def index(self) -> DedupIndex:
-        """Return the index, having read everything that is stored; the caller holds the queue's lock."""
-        index = self._index
+    def take_index(self) -> DedupIndex:
+        """Return the index, having read everything that is stored; the caller holds the queue's lock.
+
+        It is given back by `keep_index` once it has learned of what is stored: one that an interrupt or a failure has
+        left in the middle is made anew.
+        """
+        index, self._index = self._index, None
         if index is None:
             index = DedupIndex(self._stored)
             index.fill()
         index.catch_up(self._queue.take_frames(), self._queue.first_seq, self._queue.next_seq)
-        self._index = index
         return index
+
+    def keep_index(self, index: DedupIndex) -> None:
+        """Keep an index for the next commit."""
+        self._index = index
 
     def _fail(self, taken: _Gathered, error: BaseException) -> None:
         """Fail the receipts of a commit, and remember the failure for the next call where no caller waits for one."""
         self._unseen = error
-        for receipt, _, _ in taken.pending:
+        for receipt, *_ in taken.pending:
             if not receipt.done:
                 receipt.fail(error)
         self._in_flight = None

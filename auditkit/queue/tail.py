@@ -85,7 +85,11 @@ class QueueTail:
     def read(self, *, before: int | None = None) -> TailView:
         """Return the committed events of all queue files, or of those that start before seq `before`."""
         with self._reading:
-            return self._read(before)
+            try:
+                return self._read(before)
+            except BaseException:  # an interrupt may have come in the middle of taking something in
+                self._known = {}
+                raise
 
     def _read(self, before: int | None) -> TailView:
         names = self._layout.queue_files()

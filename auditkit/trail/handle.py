@@ -245,6 +245,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
             return
         self.writer.after_interrupt()
         self.maint_lock.release()
+        interrupt.__context__ = None  # whose frames would hold what they have opened
         interrupt.add_note(f"auditkit: every event before seq {self.queue.next_seq} is stored")
 
 

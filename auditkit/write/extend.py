@@ -1,22 +1,25 @@
-"""Accepting many events: what producers hand over is validated, and goes into the queue or straight into segments."""
+"""Accepting many events: what producers hand over is validated, and goes into the queue or straight into segments.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+All that needs no lock is done before one is taken: validation, hashes of ids, dictionaries.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+from msgspec import Struct
 
+from auditkit.arrow import to_numpy
 from auditkit.errors import InvalidEventError
 from auditkit.event import Row, Rules
 from auditkit.event.columns import (
     Table,
-    as_batch,
     as_frame,
     check_bytes,
-    normal_form,
-    passes_quickly,
     rows_as_columns,
-    suspect_rows,
 )
 from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.group_commit import Refused
@@ -25,93 +28,124 @@ from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Core
 from auditkit.write.append import rules_of, writer_with_room
-from auditkit.write.flush import SuspectRowsError, keep_dead_letters, write_bulk
+from auditkit.write.flush import keep_dead_letters, write_bulk
 
 BULK_ROWS = 100_000
-"""From so many rows on a batch goes straight into segments."""
-CHUNK_ROWS = 1_000_000
-"""What comes without a length is taken in chunks of so many rows."""
+BULK_BYTES = 16 * 1024 * 1024
+"""From so many rows or bytes on a batch goes straight into segments."""
+CHUNK_ROWS = 250_000
+CHUNK_BYTES = 64 * 1024 * 1024
+"""What is stored at once, and held in memory, keeps to both bounds: other writers wait while it is stored."""
+MOST_PARTITIONS = 31
+"""A batch that falls into more partitions than this goes through the queue."""
 
 OnInvalid = Literal["raise", "dead-letter"]
 Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
 Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
+_UNITS = {"1h": "h", "1d": "D", "1mo": "M"}
 
 
 def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
-    """Validate rows and hand them over as one batch (inputs without a length in chunks)."""
+    """Validate rows and hand them over as one batch, or chunk by chunk, each of them wholly or not at all.
+
+    On return all chunks but an only one are durable.  What is raised in a later chunk names rows by their position in
+    the whole input, and says in a note how many rows are in.
+    """
     if on_invalid not in ("raise", "dead-letter"):
         raise ValueError(f"on_invalid: expected 'raise' or 'dead-letter', found {on_invalid!r}")
     done: list[Receipt] = []
-    for chunk in _chunks(rows):
-        if done:
-            done[-1].wait()  # each chunk is durable before the next is taken
-        try:
-            done.append(_take(core, chunk, rules_of(core, tz), on_invalid))
-        except InvalidEventError as exc:
+    try:
+        for batch in _batches(core, rows, tz, on_invalid):
             if done:
-                exc.add_note(f"{sum(receipt.count for receipt in done)} rows before this chunk are in")
-            raise
-    if len(done) == 1:
-        return done[0]
+                done[-1].wait()  # each chunk is durable before the next is taken
+            done.append(_store(core, batch, on_invalid))
+        if len(done) == 1:
+            return done[0]
+        firsts = [receipt.wait() for receipt in done if receipt.count]
+    except KeyboardInterrupt as exc:
+        core.after_interrupt(exc)
+        exc.add_note(f"auditkit: {_stored(done)} rows of this call are in")
+        raise exc.with_traceback(None) from None
+    except Exception as exc:
+        if done:
+            exc.add_note(f"{_stored(done)} rows before this chunk are in")
+        raise
     joined = Receipt(core.writing(), sum(receipt.count for receipt in done))
-    firsts = [receipt.wait() for receipt in done if receipt.count]
     joined.resolve(firsts[0] if firsts else None, duplicates=sum(receipt.duplicates for receipt in done))
     return joined
 
 
-def _take(core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid) -> Receipt:
-    """Validate a chunk and hand it over whole."""
-    refusals = _Refusals(core, rules, raises=on_invalid == "raise")
-    batch: Batch | None = None
+def _stored(done: Sequence[Receipt]) -> int:
+    """Return how many rows of the chunks so far are in."""
+    return sum(receipt.count for receipt in done if receipt.done and receipt.first is not None)
+
+
+class _Valid(Struct, frozen=True, kw_only=True):
+    """Validated events of the input, its rows from the one at `begin` on."""
+
+    events: Batch
+    begin: int
+    rules: Rules
+    is_bulk: bool
+
+
+def _batches(core: Core, rows: Rows, tz: str | None, on_invalid: OnInvalid) -> Iterator[_Valid]:
+    """Yield the input validated, in the pieces that are stored at once; rows with a length only once all are valid."""
+    begin = 0
+    for chunk in _chunks(rows):
+        rules = rules_of(core, tz)
+        events, taken = _validated(core, chunk, rules, on_invalid, begin)
+        most = CHUNK_ROWS if not isinstance(events, pa.RecordBatch) else max(1, len(events))
+        for first in range(0, max(1, len(events)), most):
+            piece = events if len(events) <= most else events[first : first + most]
+            yield _Valid(events=piece, begin=begin + first, rules=rules, is_bulk=_is_bulk(core, piece))
+        begin += taken
+
+
+def _validated(
+    core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid, begin: int
+) -> tuple[Batch, int]:
+    """Return the valid events of a chunk, and how many rows it had."""
+    refusals = _Refusals(core, rules, begin, raises=on_invalid == "raise")
+    events: Batch | None = None
     if isinstance(chunk, pl.DataFrame | pa.Table):
         check_bytes(chunk)
-        if len(chunk) >= BULK_ROWS and (taken := _straight(core, chunk, rules, on_invalid)) is not None:
-            return taken
-        batch = rows_as_columns(core.schema, chunk, rules, refusals.hear)
-        chunk = as_frame(chunk).iter_rows(named=True) if batch is None else ()
-    if batch is None:
-        batch = _rows(core, chunk, rules, refusals.hear)
+        events = rows_as_columns(core.schema, chunk, rules, refusals.hear)
+        chunk = as_frame(chunk).iter_rows(named=True) if events is None else ()
+    if events is None:
+        events = _rows(core, chunk, rules, refusals.hear)
     refusals.keep()
-    if len(batch) >= BULK_ROWS:
-        return _bulk(core, as_arrow(batch, core.schema), rules, on_invalid)
-    if isinstance(batch, pa.RecordBatch):
-        batch = without_views(batch)
-    keep_refused = None if on_invalid == "raise" else _keeper(core, batch, rules)
-    return writer_with_room(core).submit(batch, keep_refused=keep_refused)
+    return events, len(events) + refusals.count
 
 
-def _straight(core: Core, table: Table, rules: Rules, on_invalid: OnInvalid) -> Receipt | None:
-    """Write a table that passes the quick checks while a thread makes the others; `None` where rows are suspect."""
-    normal = normal_form(core.schema, table)
-    if normal is None or not passes_quickly(normal, rules):
-        return None
-    try:
-        return _bulk(
-            core,
-            as_batch(normal, rules),
-            rules,
-            on_invalid,
-            has_no_suspects=lambda: not suspect_rows(normal, rules),
-        )
-    except SuspectRowsError:
-        return None
+def _is_bulk(core: Core, events: Batch) -> bool:
+    """Return whether a batch goes straight into segments: it is large, and not spread over many of them."""
+    if len(events) < BULK_ROWS and not (
+        isinstance(events, pa.RecordBatch) and events.get_total_buffer_size() >= BULK_BYTES <= events.nbytes
+    ):
+        return False
+    if isinstance(events, pa.RecordBatch):
+        stamps, _ = to_numpy(events.column("ts"))
+    else:
+        stamps = np.fromiter((row[0] for row in events), "<i8", len(events))
+    slots = stamps.astype("<M8[us]").astype(f"<M8[{_UNITS[core.partition]}]")
+    return len(np.unique(slots)) <= MOST_PARTITIONS
 
 
-def _bulk(
-    core: Core,
-    batch: pa.RecordBatch,
-    rules: Rules,
-    on_invalid: OnInvalid,
-    *,
-    has_no_suspects: Callable[[], bool] | None = None,
-) -> Receipt:
-    """Write a batch straight into segments."""
-    whole = on_invalid == "raise"
-    first, verdict = write_bulk(core, batch, whole=whole, has_no_suspects=has_no_suspects)
+def _store(core: Core, batch: _Valid, on_invalid: OnInvalid) -> Receipt:
+    """Hand a batch over, wholly or not at all."""
+    events, rules = batch.events, batch.rules
+    if not batch.is_bulk:
+        if isinstance(events, pa.RecordBatch):
+            events = without_views(events)
+        keep_refused = None if on_invalid == "raise" else _keeper(core, events, rules)
+        return writer_with_room(core).submit(events, keep_refused=keep_refused, first_row=batch.begin)
+    columns = as_arrow(events, core.schema)
+    first, verdict = write_bulk(core, columns, whole=on_invalid == "raise", first_row=batch.begin)
     if verdict.refused:
-        _keeper(core, batch, rules)(verdict.refused)
+        _keeper(core, columns, rules)(verdict.refused)
     core.writing().counters.duplicates += verdict.duplicates
-    receipt = Receipt(core.writing(), len(batch) - len(verdict.refused))
+    receipt = Receipt(core.writing(), len(columns) - len(verdict.refused))
     receipt.resolve(first if verdict.new_count else verdict.first_duplicate, duplicates=verdict.duplicates)
     return receipt
 
@@ -119,8 +153,9 @@ def _bulk(
 class _Refusals:
     """What becomes of bad rows: the first one raises, or all are kept as dead letters."""
 
-    def __init__(self, core: Core, rules: Rules, *, raises: bool) -> None:
+    def __init__(self, core: Core, rules: Rules, begin: int, *, raises: bool) -> None:
         self._core = core
+        self._begin = begin
         self._now_us = rules.now_us
         self._raises = raises
         self._letters: list[DeadLetter] = []
@@ -128,15 +163,21 @@ class _Refusals:
     def hear(self, position: int, error: InvalidEventError, given: object) -> None:
         """Take note of a bad row, or raise for it."""
         if self._raises:
-            raise InvalidEventError(error.field, error.value, error.reason, position=position) from error
+            at = self._begin + position
+            raise InvalidEventError(error.field, error.value, error.reason, position=at) from error
         letter = DeadLetter(
             recorded_us=self._now_us,
             reason=str(error),
             field=error.field,
-            line=position + 1,
+            line=self._begin + position + 1,
             input=describe_input(given),
         )
         self._letters.append(letter)
+
+    @property
+    def count(self) -> int:
+        """How many rows were bad."""
+        return len(self._letters)
 
     def keep(self) -> None:
         """Make the dead letters durable."""
@@ -182,26 +223,47 @@ def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
 
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:
-    """Yield the input whole where it has a length, else a million rows at a time."""
+    """Yield the input in pieces of at most `CHUNK_ROWS` and `CHUNK_BYTES`; rows with a length as they are."""
     if isinstance(rows, pl.DataFrame | pa.Table):
-        yield rows
+        yield from _slices(rows)
     elif isinstance(rows, pl.LazyFrame):
-        yield from rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
+        for frame in rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True):
+            yield from _slices(frame)
     elif isinstance(rows, pa.RecordBatchReader):
         yield from _gathered(rows)
+    elif hasattr(rows, "__arrow_c_stream__"):
+        yield from _gathered(pa.RecordBatchReader.from_stream(rows))
     elif isinstance(rows, Mapping | str | bytes):
         raise TypeError(f"extend: expected rows, found one {type(rows).__name__}")
-    else:
+    elif isinstance(rows, Sized):
         yield rows
+    else:
+        iterator = iter(rows)
+        while piece := list(islice(iterator, CHUNK_ROWS)):
+            yield piece
 
 
-def _gathered(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Yield what a reader gives in chunks, however small its batches are."""
+def _slices(table: Table) -> Iterator[Table]:
+    """Yield a table in pieces of about the same length."""
+    size = table.nbytes if isinstance(table, pa.Table) else table.estimated_size()
+    pieces = max(-(-len(table) // CHUNK_ROWS), -(-int(size) // CHUNK_BYTES))
+    if pieces <= 1 or len(table) <= 1:
+        yield table
+        return
+    step = -(-len(table) // min(pieces, len(table)))
+    for begin in range(0, len(table), step):
+        yield from _slices(table.slice(begin, step))  # some rows may be much longer than others
+
+
+def _gathered(reader: pa.RecordBatchReader) -> Iterator[Table]:
+    """Yield what a reader gives in pieces as large as they may be, however small its batches are."""
     batches: list[pa.RecordBatch] = []
+    rows = size = 0
     for batch in reader:
+        if batches and (rows + len(batch) > CHUNK_ROWS or size + batch.nbytes > CHUNK_BYTES):
+            yield from _slices(pa.Table.from_batches(batches))
+            batches, rows, size = [], 0, 0
         batches.append(batch)
-        if sum(len(part) for part in batches) >= CHUNK_ROWS:
-            yield pa.Table.from_batches(batches)
-            batches = []
+        rows, size = rows + len(batch), size + batch.nbytes
     if batches:
-        yield pa.Table.from_batches(batches)
+        yield from _slices(pa.Table.from_batches(batches))

@@ -5,8 +5,7 @@ transaction, and only then drop the file.  Repeating it after a crash at any poi
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -15,8 +14,10 @@ from msgspec.structs import replace
 
 from auditkit.arrow import to_arrow
 from auditkit.errors import CorruptionError
+from auditkit.event import DICTIONARY_COLUMNS
 from auditkit.queue.dead_letters import DeadLetter, keep_letters
 from auditkit.queue.dedup import Verdict, conflict_error, keys_of
+from auditkit.queue.payload import without_views
 from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest
 from auditkit.store.catalog import change_catalog, read_catalog
@@ -28,7 +29,7 @@ from auditkit.store.records import (
     PolicyRow,
     SegmentRow,
 )
-from auditkit.store.segment import Encoded, as_table, encode_segments, store_segments
+from auditkit.store.segment import as_table, encode_segments, store_segments
 from auditkit.trail.handle import Core
 from auditkit.trail.snapshot import control_rows
 from auditkit.trail.summaries import FlushSummary
@@ -87,53 +88,51 @@ def _flush(core: Core) -> FlushSummary:
     )
 
 
-class SuspectRowsError(Exception):
-    """A batch turned out to need a closer look; nothing of it was written."""
-
-
 def write_bulk(
-    core: Core,
-    batch: pa.RecordBatch,
-    *,
-    whole: bool = True,
-    has_no_suspects: Callable[[], bool] | None = None,
+    core: Core, batch: pa.RecordBatch, *, whole: bool = True, first_row: int = 0
 ) -> tuple[int, Verdict]:
     """Write a large batch (row columns, any order of ts) straight into segments; return its first seq and its verdict.
 
     On return what is new of it is in segments that the catalog names.  If it raises, nothing of it counts.  What
     others appended just before it goes into the same transaction, so that seqs stay in order.  Events whose
-    (source, id) is taken by another body are left out, or, if it is to be taken `whole`, raise `InvalidEventError`.
-    `has_no_suspects` is called beside the work, before anything is stored: raises `SuspectRowsError` where it
-    returns false.
+    (source, id) is taken by another body are left out, or, if it is to be taken `whole`, raise `InvalidEventError`,
+    which counts rows from `first_row`.
     """
     core.check_query()
     writer, queue = core.writing(), core.active_queue()
-    keys = keys_of(batch)
+    keys, coded = keys_of(batch), _with_dictionaries(batch)
     writer.commit()
     if queue.backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
         flush(core)
     if len(keys):
         writer.prepare_index()
+    verdict = Verdict(len(batch))
     with core.maintenance(), queue.locked():
-        if not len(keys):
-            return write_directly(core, batch, has_no_suspects=has_no_suspects), Verdict(len(batch))
-        index, first = writer.index(), queue.next_seq
-        (verdict,) = index.judge([(batch, keys, whole)], first)
-        if verdict.refused and whole:
-            raise conflict_error(verdict.refused, single=False)
+        first = queue.next_seq
+        index = writer.take_index() if len(keys) else None
+        if index is not None:
+            (verdict,) = index.judge([(batch, keys, whole)], first)
         if verdict.new_count:
-            write_directly(core, verdict.new(batch), has_no_suspects=has_no_suspects)
-        index.learn([keys], [verdict], first, queue.next_seq)
+            write_directly(core, verdict.new(coded))
+        if index is not None:
+            index.learn([keys], [verdict], first, queue.next_seq)
+            writer.keep_index(index)
+    if verdict.refused and whole:
+        raise conflict_error(verdict.refused, first_row)
     return first, verdict
 
 
-def write_directly(
-    core: Core,
-    batch: pa.RecordBatch,
-    also: CatalogChange = _NOTHING,
-    *,
-    has_no_suspects: Callable[[], bool] | None = None,
-) -> int:
+def _with_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch with text of few values as dictionaries."""
+    batch = without_views(batch)
+    columns = [
+        batch.column(name).dictionary_encode() if name in DICTIONARY_COLUMNS else batch.column(name)
+        for name in batch.schema.names
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def write_directly(core: Core, batch: pa.RecordBatch, also: CatalogChange = _NOTHING) -> int:
     """Write events straight into segments, with `also` in the same transaction; return their first seq.
 
     The caller holds both locks, that of maintenance and that of the queue.
@@ -151,7 +150,7 @@ def write_directly(
         if events.schema != before.schema:
             events = events.cast(before.schema)
         events = pa.concat_tables([before, events])
-    rows = _write_segments(core, events, has_no_suspects)
+    rows = _write_segments(core, events)
     end = first + len(batch)
     change = _change(catalog, events, rows, end, also)
     with queue.bulk_loading(end, recorded_us):
@@ -200,22 +199,9 @@ def set_aside(core: Core, paths: Sequence[str]) -> None:
         core.disk.rename(core.layout.segments / path, core.layout.replaced_file(path))
 
 
-def _write_segments(
-    core: Core, events: pa.Table, has_no_suspects: Callable[[], bool] | None = None
-) -> list[SegmentRow]:
+def _write_segments(core: Core, events: pa.Table) -> list[SegmentRow]:
     encoded = encode_segments(core.layout, events, core.partition)
-    with ThreadPoolExecutor(1, thread_name_prefix="auditkit-screen") as pool:
-        if has_no_suspects is not None:
-            encoded = _screened(encoded, pool.submit(has_no_suspects))
-        return store_segments(core.disk, core.layout, core.modes, encoded)
-
-
-def _screened(encoded: Iterator[Encoded], passes: Future[bool]) -> Iterator[Encoded]:
-    """Yield what is encoded once no row is known to be suspect; raises `SuspectRowsError` where one is."""
-    for segment in encoded:
-        if not passes.result():
-            raise SuspectRowsError
-        yield segment
+    return store_segments(core.disk, core.layout, core.modes, encoded)
 
 
 def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, names: Sequence[str]) -> pa.Table:

@@ -74,7 +74,7 @@ def test_small_batches_of_a_reader_are_gathered(trail: Trail, monkeypatch: pytes
     monkeypatch.setattr(extend, "CHUNK_ROWS", 100)
     reader = pa.Table.from_batches(frame(7).to_arrow().to_batches() * 18).to_reader()
     assert trail.extend(reader).count == 126
-    assert (trail.stats().segments.rows, trail.stats().queue.depth) == (105, 21)
+    assert (trail.stats().segments.rows, trail.stats().queue.depth) == (98, 28)
     assert trail.range().height == 126
 
 

@@ -13,10 +13,12 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
+from operator import methodcaller
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from auditkit.disk.inside import open_file, open_folder, parent_of
 from auditkit.errors import LockedError, StorageError
@@ -254,6 +256,10 @@ def _refused(error: OSError, fd: int) -> StorageError:
     return StorageError(error.errno, error.strerror, path)
 
 
+_is_owned: Callable[[Any], bool] = methodcaller("_is_owned")
+"""Whether the calling thread holds an `RLock`, asked as conditions ask it."""
+
+
 class FileLock:
     """A lock between threads and processes on a file that is never replaced; a holder's death frees it.
 
@@ -267,16 +273,20 @@ class FileLock:
         # flock does not keep threads apart that share a descriptor.  This lock knows its owner, also where an
         # interrupt came before the call that took it had returned.
         self._threads = threading.RLock()
+        self._give_up_at = inf  # set once
 
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread holds the lock, or an interrupt has left it on the way there."""
-        owned = self._threads._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 -- what conditions ask it
-        return bool(owned)
+        return _is_owned(self._threads)
+
+    def hurry(self, within_s: float) -> None:
+        """Wait for other processes no longer than this, from now on and all threads and calls together."""
+        self._give_up_at = time.monotonic() + within_s
 
     def try_acquire(self, *, shared: bool = False) -> bool:
         """Take the lock if that needs no waiting, and return whether it was taken."""
-        if self.is_mine or not self._threads.acquire(blocking=False):
+        if _is_owned(self._threads) or not self._threads.acquire(blocking=False):
             return False
         taken = False
         try:
@@ -293,16 +303,18 @@ class FileLock:
         """
         deadline = time.monotonic() + timeout_s
         try:
-            if not self.is_mine and not self._threads.acquire(timeout=timeout_s):
+            if not _is_owned(self._threads) and not self._threads.acquire(timeout=timeout_s):
                 raise LockedError(f"{self._path}: held by another thread for more than {timeout_s:g} s")
             pause = _FIRST_RETRY_S
-            while not self._try_file(shared=False):
-                if time.monotonic() > deadline:
+            if self._fd is None:
+                self._fd = self._disk.open(self._path, write=True)
+            while not self._disk.lock(self._fd):
+                if time.monotonic() > min(deadline, self._give_up_at):
                     raise LockedError(f"{self._path}: held by another process for more than {timeout_s:g} s")
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads the waiters, no secret
                 pause = min(pause * 1.5, _LONGEST_RETRY_S)
         except BaseException:
-            if self.is_mine:
+            if _is_owned(self._threads):
                 self._threads.release()
             raise
 
@@ -311,7 +323,7 @@ class FileLock:
 
         If it raises, other threads have it back, other processes may not.
         """
-        if not self.is_mine:
+        if not _is_owned(self._threads):
             return
         try:
             if self._fd is not None:

@@ -9,16 +9,14 @@ bytes written once more, by the next process that takes the lock.
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from math import inf
 from pathlib import Path
-from time import monotonic
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout, Modes
-from auditkit.errors import ClosedError, CorruptionError, LockedError, StorageError
+from auditkit.errors import ClosedError, CorruptionError, StorageError
 from auditkit.queue.frames import (
     BULK_LOAD,
     COMMIT_MARK,
@@ -45,10 +43,6 @@ from auditkit.queue.recovery import (
     refuse_bit_rot,
     scan_ahead,
 )
-
-_LOOK_UP_S = 0.5
-"""How often a thread that waits for the lock looks whether it still should."""
-
 
 _MOST_INTERRUPTS = 100
 """So often a write that is interrupted is begun again."""
@@ -122,8 +116,6 @@ class ActiveQueue:
         """Whether what this object knows may be wrong: then it opens the queue anew."""
         self.attempt: Attempt | None = None
         """The last write of events; guarded by the leadership of `queue.group_commit`."""
-        self._give_up_at = inf
-        """When waiting for the lock ends at the latest, on the clock of `monotonic`."""
 
     def commit(self, payloads: Sequence[Payload], now_us: int) -> Commit:
         """Take the lock, then `write`."""
@@ -235,7 +227,7 @@ class ActiveQueue:
         process has failed meanwhile.  Whatever else is raised, the next holder opens the queue anew.
         """
         try:
-            self._take_lock()
+            self._lock.acquire(timeout_s=self._timeout_s)
             self._open_anew_after_failure()
             self._catch_up()
             yield
@@ -252,25 +244,13 @@ class ActiveQueue:
 
     def hurry(self, within_s: float) -> None:
         """Wait no longer than this for the lock, from now on and all calls together."""
-        self._give_up_at = monotonic() + within_s
+        self._lock.hurry(within_s)
 
     def after_interrupt(self) -> None:
         """Give back the lock that an interrupt has left with the calling thread."""
         if self._lock.is_mine:
             self._broken = True
             self._lock.release()
-
-    def _take_lock(self) -> None:
-        deadline = monotonic() + self._timeout_s
-        while True:
-            left = min(deadline, self._give_up_at) - monotonic()
-            try:
-                return self._lock.acquire(timeout_s=max(0.0, min(left, _LOOK_UP_S)))
-            except LockedError:
-                if left <= _LOOK_UP_S:
-                    raise LockedError(
-                        f"{self._layout.queue_lock}: held by another thread or process for too long"
-                    ) from None
 
     def abandon(self) -> None:
         """Let go in a forked child, leaving the parent's lock and file as they are."""
@@ -329,8 +309,9 @@ class ActiveQueue:
     def _nothing_new(self) -> bool:
         if not self._known:
             return False
-        ahead = self._disk.read(self._open_fd, FRAME_BYTES, self._end)
-        return ahead == NO_FRAME or (not ahead and self._disk.size(self._open_fd) == self._end)
+        fd = self._open_fd
+        ahead = self._disk.read(fd, FRAME_BYTES, self._end)
+        return ahead == NO_FRAME or (not ahead and self._disk.size(fd) == self._end)
 
     def _read_on(self) -> None:
         """Take in what lies behind the last known frame, up to a rotation; cut or adopt what a dead writer left.
@@ -381,11 +362,11 @@ class ActiveQueue:
         self._append_durably(data)
 
     def _append_durably(self, data: bytes, *, with_space: bool = False) -> None:
-        end = self._end + len(data)
-        self._disk.write(self._open_fd, data, self._end)
-        if with_space:
-            self._space.ensure(self._open_fd, end, len(data))
-        self._disk.sync_data(self._open_fd)
+        fd, end = self._open_fd, self._end + len(data)
+        self._disk.write(fd, data, self._end)
+        if with_space and self._space.end < end + FRAME_BYTES:
+            self._space.ensure(fd, end, len(data))
+        self._disk.sync_data(fd)
         self._end = self.durable = end
 
     def _mark(self) -> None:

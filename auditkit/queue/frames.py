@@ -203,12 +203,12 @@ class PreallocatedSpace:
         """Whether this writer has written any."""
 
     def ensure(self, fd: int, end: int, frame_bytes: int) -> None:
-        """Write zeros where a frame of so many bytes ends, if too few are left; the frame's sync covers them.
+        """Write zeros where a frame of so many bytes ends; the frame's sync covers them.
 
         Where storage has no place for them, frames go on without.
         """
         size = space_after(end, frame_bytes)
-        if not size or self.end >= end + FRAME_BYTES:
+        if not size:
             return
         try:
             self._disk.write(fd, bytes(size), end)

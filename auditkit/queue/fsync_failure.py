@@ -53,14 +53,10 @@ class FailureWatch:
     def __init__(self, disk: Disk, path: Path) -> None:
         self._disk = disk
         self._fd = disk.open(path, write=True)
+        self.is_closed = False
         self.unwritten: FailureNote | None = None
         """A failure that could not even be noted."""
         self.refresh()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._fd < 0
 
     def has_failed(self) -> bool:
         """Return whether a sync of any process failed since this object was made or refreshed."""
@@ -93,9 +89,9 @@ class FailureWatch:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        if self._fd >= 0:
+        if not self.is_closed:
+            self.is_closed = True
             self._disk.close(self._fd)
-            self._fd = -1
 
     def _write(self, note: FailureNote) -> None:
         self._disk.write(self._fd, pack_note(note), 0)

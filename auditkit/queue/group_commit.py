@@ -22,7 +22,7 @@ from auditkit.errors import AuditError, ClosedError, InvalidEventError, LockedEr
 from auditkit.event import ID_AT, Row
 from auditkit.queue.active import ActiveQueue, Attempt
 from auditkit.queue.dedup import DedupIndex, Keys, Verdict, conflict_error, keys_of
-from auditkit.queue.payload import Batch, merge_rows, payloads_of, weigh, weigh_row
+from auditkit.queue.payload import ROW_BYTES, Batch, merge_rows, payloads_of, weigh
 from auditkit.queue.receipts import Limits, Receipt
 from auditkit.queue.stored import StoredEvents
 from auditkit.timerange import Clock
@@ -188,15 +188,10 @@ class Writer:
         """How many events are accepted and not yet committed."""
         return self._gathered.events
 
-    @property
-    def backlog_full(self) -> bool:
-        """Whether as much is committed and not yet in segments as the limits allow."""
-        return self._queue.backlog_reached(self.limits.backlog_events, self.limits.backlog_bytes)
-
     def append(self, row: Row) -> Receipt:
         """Accept one row; see `submit`."""
         pending = (Receipt(self, 1), [row], None, 0)
-        return self._accept(pending, weigh_row(row, self._attrs_at), keyed=row[ID_AT] is not None)
+        return self._accept(pending, ROW_BYTES + len(row[self._attrs_at] or ""), keyed=row[ID_AT] is not None)
 
     def submit(self, rows: Batch, *, keep_refused: Refused | None = None, first_row: int = 0) -> Receipt:
         """Accept rows as one batch: they become durable together or not at all.
@@ -231,7 +226,7 @@ class Writer:
                 gathered.keyed = True
             gathered.pending.append(pending)  # at last: an interrupt may come between
             alone = due and not self._call_thread()
-            full = gathered.reach(limits)
+            full = gathered.events >= limits.pending_events or gathered.bytes >= limits.pending_bytes
         if alone or full:
             started = perf_counter()
             self.commit()
@@ -338,7 +333,8 @@ class Writer:
 
     def _commit_gathered(self) -> None:
         """Commit as the leader: afterwards every receipt is resolved, has failed, or waits for the next try."""
-        self._finish_in_flight()
+        if self._in_flight is not None:  # since an interrupt inside an interrupt
+            self._finish_in_flight()
         with self._gathering:
             taken = self._gathered
             taken.before = self._queue.attempt

@@ -28,7 +28,7 @@ PAYLOAD_ROWS = 8_192
 PAYLOAD_BYTES = 4 * 1024 * 1024
 """Rows are gathered into payloads of so many."""
 STREAM_ROWS = 32_768
-_ROW_BYTES = 160
+ROW_BYTES = 160
 """What a row without attrs weighs about, for bounding memory."""
 _ARROW = b"\xff\xff\xff\xff"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -50,7 +50,7 @@ class Payload(Struct, frozen=True):
 
 def weigh_row(row: Row, attrs_at: int) -> int:
     """Return about how many bytes a row takes."""
-    return _ROW_BYTES + len(row[attrs_at] or "")
+    return ROW_BYTES + len(row[attrs_at] or "")
 
 
 def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
@@ -59,7 +59,7 @@ def weigh(batch: Batch, attrs_at: int) -> tuple[int, bool]:
         whole = batch.get_total_buffer_size()  # of the table that the batch may be a slice of
         return whole if whole <= PAYLOAD_BYTES else batch.nbytes, has_keys(batch)
     attrs = sum([len(row[attrs_at] or "") for row in batch])
-    return _ROW_BYTES * len(batch) + attrs, has_keys(batch)
+    return ROW_BYTES * len(batch) + attrs, has_keys(batch)
 
 
 def has_keys(batch: Batch) -> bool:
@@ -137,7 +137,11 @@ def payloads_of(batches: Sequence[Batch], attrs_at: int, *, events: int, weight:
     """
     rows = [batch for batch in batches if not isinstance(batch, pa.RecordBatch)]
     if events <= PAYLOAD_ROWS and weight <= PAYLOAD_BYTES and len(rows) == len(batches):
-        return _ending(row_payloads(list(chain.from_iterable(rows))))
+        gathered = list(chain.from_iterable(rows))
+        data = encode_rows(gathered)
+        return (
+            [Payload(data, len(gathered))] if len(data) <= LARGEST_BYTES else _ending(row_payloads(gathered))
+        )
     return list(_large_payloads(batches, attrs_at))
 
 

@@ -22,7 +22,8 @@ def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
     if context:
         given = {**context, **{name: value for name, value in given.items() if value is not None}}
     try:
-        return writer_with_room(core).append(core.schema.row(given, rules_of(core, tz)))
+        rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us, tz=tz)
+        return ready_writer(core).append(core.schema.row(given, rules))
     except KeyboardInterrupt as exc:
         core.after_interrupt(exc)
         exc.add_note("auditkit: this event may have been accepted; with an id it can be appended again")
@@ -57,10 +58,12 @@ def own_row(
     return core.schema.row(given, rules_of(core, None), own=True)
 
 
-def writer_with_room(core: Core) -> Writer:
-    """Return the writer, after draining a full backlog: that is done by whoever finds it so."""
-    writer = core.writing()
-    if writer.backlog_full:
+def ready_writer(core: Core) -> Writer:
+    """Return the writer, after draining a full backlog: the caller that finds it full drains it."""
+    writer, queue, limits = core.writer, core.queue, core.limits
+    if writer is None or queue is None or core.closed:
+        writer, queue = core.writing(), core.active_queue()
+    if queue.backlog_reached(limits.backlog_events, limits.backlog_bytes):
         if core.limits.on_full == "raise" or not core.can_query:
             raise QueueFullError(
                 f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"

@@ -27,7 +27,7 @@ from auditkit.queue.payload import Batch, as_arrow, as_rows, without_views
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Core
-from auditkit.write.append import rules_of, writer_with_room
+from auditkit.write.append import ready_writer, rules_of
 from auditkit.write.flush import keep_dead_letters, write_bulk
 
 BULK_ROWS = 100_000
@@ -139,7 +139,7 @@ def _store(core: Core, batch: _Valid, on_invalid: OnInvalid) -> Receipt:
         if isinstance(events, pa.RecordBatch):
             events = without_views(events)
         keep_refused = None if on_invalid == "raise" else _keeper(core, events, rules)
-        return writer_with_room(core).submit(events, keep_refused=keep_refused, first_row=batch.begin)
+        return ready_writer(core).submit(events, keep_refused=keep_refused, first_row=batch.begin)
     columns = as_arrow(events, core.schema)
     first, verdict = write_bulk(core, columns, whole=on_invalid == "raise", first_row=batch.begin)
     if verdict.refused:

@@ -40,13 +40,16 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def call(self, work: Callable[[], Any], longest_s: float = LONGEST_S) -> Any:
-        """Do something that may be interrupted; return what it returned, or the interrupt."""
+        """Do something that may be interrupted; return what it returned, or what it raised."""
         signal.setitimer(signal.ITIMER_REAL, self.random.uniform(1e-6, longest_s), longest_s / 3)
         try:
             self.inside = True
             found = work()
             self.inside = False
-        except KeyboardInterrupt as exc:
+        except (
+            KeyboardInterrupt,
+            TypeError,
+        ) as exc:  # Polars makes a `TypeError` of what is raised while it converts
             self.inside = False
             self.count += 1
             found = exc
@@ -89,7 +92,7 @@ def work(root: Path, seed: int, seconds: float) -> None:
             receipt = interrupts.call(partial(trail.extend, rows), 0.02)
         else:
             receipt = interrupts.call(partial(trail.append, action=tag, id=key))
-        if isinstance(receipt, KeyboardInterrupt):
+        if isinstance(receipt, BaseException):
             if verb != "append":  # with ids it can be repeated
                 again = trail.extend(rows) if count > 1 else trail.append(action=tag, id=key)
                 say("ack", tag, again.wait(), count)

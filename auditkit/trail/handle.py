@@ -147,7 +147,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         self.closing = True
         if self.maintainer is not None and self.writer is not None:
             self.writer.activity.set()
-            if self.maintainer is not threading.current_thread():
+            if self.maintainer.is_alive() and self.maintainer is not threading.current_thread():
                 self.maintainer.join(MAINTAINER_WITHIN_S)
         try:
             self._finish()
@@ -236,7 +236,10 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
             self.maintainer = threading.Thread(
                 target=_look_after, args=arguments, name="auditkit-maintainer", daemon=True
             )
-            self.maintainer.start()
+            with suppress(
+                RuntimeError
+            ):  # at the interpreter's end, or where an interrupt came between: it runs by then
+                self.maintainer.start()
 
     def after_interrupt(self, interrupt: BaseException) -> None:
         """Give back what an interrupt left with the calling thread, and say in a note how far the trail has come."""

@@ -16,13 +16,15 @@ from msgspec.structs import replace
 
 from auditkit.api import Trail
 from auditkit.disk.durable import publish, write_temporary
+from auditkit.disk.inside import read_file
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.opening import open_trail
+from auditkit.queue.consumers import MOST_BYTES
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
-from auditkit.store.files import check_presence, retrying
+from auditkit.store.files import open_segment, retrying
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted
 from auditkit.trail.handle import Core, open_core
@@ -133,7 +135,8 @@ class _Copy:
             self._disk.make_directory(folder, self._modes.directory)
         # Consumers first: what they have acknowledged is then in what is copied after them.
         self._consumers = {
-            path.name: path.read_bytes() for path in sorted(self._core.layout.consumers.glob("*.jsonl"))
+            path.name: read_file(path, self._core.layout.root, most=MOST_BYTES)
+            for _, path in self._core.layout.consumer_files()
         }
         queue = self._core.source.tail.committed_files()
         self._disk.unlink(self._catalog)
@@ -151,7 +154,7 @@ class _Copy:
             (self._layout.maint_lock, b""),
         ):
             write_temporary(self._disk, lock, content, self._modes.file)
-        for letters in sorted(self._core.layout.dead_letters.glob("*.jsonl")):
+        for _, letters in self._core.layout.letter_files():
             self._copy_lines(letters, self._layout.dead_letters / letters.name)
         if self._consumers:
             self._disk.make_directory(self._layout.consumers, self._modes.directory)
@@ -211,16 +214,22 @@ class _Copy:
                 self._progress(done, total)
 
     def _copy_segment(self, row: SegmentRow) -> None:
-        target = self._layout.segments / row.path
+        target = self._layout.segment_file(row.path)
         if target.exists():
             return  # whole: it was written before a later one vanished
-        source = check_presence(self._core.layout, row)
+        source, opened = open_segment(self._core.layout, row)
+        try:
+            self._copy_checked(row, source, opened, target)
+        finally:
+            self._disk.close(opened)
+
+    def _copy_checked(self, row: SegmentRow, source: Path, opened: int, target: Path) -> None:
         self._disk.make_directory(target.parent, self._modes.directory)
         temporary = target.with_suffix(TEMPORARY_SUFFIX)
         self._disk.unlink(temporary)
         digest = hashlib.sha256()
         with self._written(temporary) as fd:
-            for offset, piece in self._pieces(source):
+            for offset, piece in self._pieces(opened):
                 digest.update(piece)
                 self._disk.write(fd, piece, offset)
             if digest.digest() != row.sha256:
@@ -233,12 +242,15 @@ class _Copy:
 
     def _copy_lines(self, source: Path, target: Path) -> None:
         """Copy a file up to the end of its last whole line: more may be written to it meanwhile."""
-        end = 0
-        with self._written(target) as fd:
-            for offset, piece in self._pieces(source):
-                self._disk.write(fd, piece, offset)
-                end = offset + piece.rfind(b"\n") + 1 if b"\n" in piece else end
-            self._disk.truncate(fd, end)
+        end, opened = 0, self._disk.open(source)
+        try:
+            with self._written(target) as fd:
+                for offset, piece in self._pieces(opened):
+                    self._disk.write(fd, piece, offset)
+                    end = offset + piece.rfind(b"\n") + 1 if b"\n" in piece else end
+                self._disk.truncate(fd, end)
+        finally:
+            self._disk.close(opened)
 
     @contextmanager
     def _written(self, path: Path) -> Iterator[int]:
@@ -250,16 +262,12 @@ class _Copy:
         finally:
             self._disk.close(fd)
 
-    def _pieces(self, path: Path) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset, bytes) of a file that may be larger than memory."""
-        fd = self._disk.open(path)
-        try:
-            offset = 0
-            while piece := self._disk.read(fd, _PIECE_BYTES, offset):
-                yield offset, piece
-                offset += len(piece)
-        finally:
-            self._disk.close(fd)
+    def _pieces(self, fd: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, bytes) of an open file that may be larger than memory."""
+        offset = 0
+        while piece := self._disk.read(fd, _PIECE_BYTES, offset):
+            yield offset, piece
+            offset += len(piece)
 
 
 def _end_seq(data: bytes, first_seq: int) -> int:

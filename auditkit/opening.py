@@ -10,6 +10,7 @@ import msgspec
 
 from auditkit.api import Trail
 from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
+from auditkit.disk.inside import is_there
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Group, Layout, modes_for
 from auditkit.errors import TrailExistsError, TrailNotFoundError
 from auditkit.event import check_fields, field_type_name
@@ -207,7 +208,7 @@ def _lay_out(disk: Disk, layout: Layout, info: TrailInfo, policy: PolicyRow) -> 
     for folder in layout.directories():
         disk.make_directory(folder, modes.directory)
     for lock, content in ((layout.queue_lock, pack_note(FailureNote())), (layout.maint_lock, b"")):
-        if not lock.exists():
+        if not is_there(lock):
             write_temporary(disk, lock, content, modes.file)
     header = FileHeader(trail_id=bytes.fromhex(info.trail_id), first_seq=0, recorded_us=0)
     create_queue_file(disk, layout, header, modes)

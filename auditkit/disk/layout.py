@@ -143,9 +143,9 @@ class Layout(Struct, frozen=True):
         """Return the name of each consumer and its file, by name."""
         if not is_there(self.consumers):
             return []
-        names = [name.removesuffix(".jsonl") for name in names_in(self.consumers, self.root)]
-        found = [(name, self.consumer_file(name)) for name in names if is_consumer_name(name)]
-        return [(name, path) for name, path in found if is_there(path)]
+        names = [name for name in names_in(self.consumers, self.root) if name.endswith(".jsonl")]
+        found = [(name.removesuffix(".jsonl"), self.consumers / name) for name in names]
+        return [(name, path) for name, path in found if is_consumer_name(name)]
 
     def directories(self) -> tuple[Path, ...]:
         """Return every folder that a new trail starts with, outermost first."""

@@ -263,7 +263,7 @@ class Follower:
         names = layout.queue_files()
         size = None
         with suppress(FileNotFoundError):
-            size = layout.queue_file(names[-1]).stat().st_size if names else None
+            size = layout.queue_file(names[-1]).lstat().st_size if names else None
         return names, size
 
 

@@ -252,10 +252,10 @@ def _remove_files(core: Core, pruned: Sequence[str], replaced: Sequence[str]) ->
     What is left of a segment may be what a compaction has replaced, under the same name: that one stays.
     """
     for path in pruned:
-        core.disk.unlink(core.layout.segments / path)
+        core.disk.unlink(core.layout.segment_file(path))
     for path in replaced:
         core.disk.unlink(core.layout.replaced_file(path))
-    folders = sorted({(core.layout.segments / path).parent for path in (*pruned, *replaced)})
+    folders = sorted({core.layout.segment_file(path).parent for path in (*pruned, *replaced)})
     for folder in folders:
         core.disk.remove_directory_if_empty(folder)
     for folder in (*folders, core.layout.segments, core.layout.replaced) if folders else ():

@@ -10,7 +10,6 @@ Every line is a JSON object with the CRC-32 of its other fields, padded with spa
 """
 
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +19,16 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from auditkit.disk.durable import Disk, FileLock
-from auditkit.disk.layout import Layout, Modes
+from auditkit.disk.inside import is_there, read_file
+from auditkit.disk.layout import Layout, Modes, is_consumer_name
 from auditkit.errors import ClosedError, CorruptionError, FormatError, LockedError, shorten
 
 FORMAT = 1
 SLOT_BYTES = 512
 FILE_BYTES = 3 * SLOT_BYTES
+MOST_BYTES = 64 * 1024
+"""A consumer's file is not larger, whatever a later version adds."""
 MAX_REASON_CHARACTERS = 160
-
-_NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 class Position(Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def check_name(name: str) -> str:
     >>> check_name("mailer-2")
     'mailer-2'
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_consumer_name(name):
         raise ValueError(f"consumer: bad name (expected 1 to 64 of a-z, 0-9, _ and -, found {shorten(name)})")
     return name
 
@@ -168,15 +168,13 @@ class ConsumerFile:
 
 def read_positions(layout: Layout) -> Iterator[tuple[str, Position]]:
     """Yield name and position of every consumer, by name; takes no lock."""
-    if not layout.consumers.is_dir():
-        return
-    for path in sorted(layout.consumers.glob("*.jsonl")):
-        if found := _positions(path.read_bytes(), path):
-            yield path.stem, found[-1][1]
+    for name, path in layout.consumer_files():
+        if found := _positions(read_file(path, layout.root, most=MOST_BYTES), path):
+            yield name, found[-1][1]
 
 
 def _create(disk: Disk, layout: Layout, modes: Modes, path: Path) -> None:
-    if path.exists():
+    if is_there(path):
         return
     disk.make_directory(layout.consumers, modes.directory)
     disk.sync_directory(layout.root)

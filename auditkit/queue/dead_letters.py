@@ -9,6 +9,7 @@ A day's file is removed once the whole day is expired by the longest retention r
 """
 
 import json
+import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from auditkit.disk.durable import Disk
+from auditkit.disk.inside import open_file
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import LockedError
 from auditkit.timerange import from_us, to_us
@@ -115,14 +117,14 @@ def count_letters(path: Path) -> int:
 
 def _days(layout: Layout) -> Iterator[tuple[datetime, Path]]:
     """Yield the beginning of each day with letters and its file, oldest first."""
-    for path in sorted(layout.dead_letters.glob("*.jsonl")):
-        with suppress(ValueError):  # another file of that ending
-            yield datetime.strptime(path.stem, "%Y-%m-%d").replace(tzinfo=UTC), path
+    for day, path in layout.letter_files():
+        with suppress(ValueError):  # no date
+            yield datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC), path
 
 
 def _lines(path: Path) -> Iterator[bytes]:
     """Yield the whole lines of a day's file; none where it expired meanwhile."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    with suppress(FileNotFoundError), os.fdopen(open_file(path, path.parents[1]), "rb") as file:
         for line in file:
             if line.endswith(b"\n"):
                 yield line

@@ -6,12 +6,13 @@ used before its values were looked at.  Each is done once in a process (`store.b
 dictionaries of a file whenever a reader is made, so readers are kept, one for each set of columns, within bounds.
 """
 
+import os
 import resource
 import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ import pyarrow as pa
 from msgspec import Struct, field
 
 from auditkit.arrow import Numbers, series_of
+from auditkit.disk.inside import open_file
 from auditkit.disk.layout import Layout
 from auditkit.errors import AuditError, CorruptionError, FormatError
 from auditkit.event import EventSchema
@@ -83,29 +85,46 @@ class SegmentFiles(Struct, frozen=True):
 
         Raises `FileNotFoundError` where it is gone and not held, and `CorruptionError` where its size is wrong.
         """
+        with suppress(OSError):  # opening it says what is wrong, and finds what was replaced
+            status = self.layout.segment_file(row.path).lstat()
+            with self.lock:
+                segment = self._kept(_key(row, status))
+            if segment is not None and status.st_size == row.size_bytes:
+                return segment
         try:
-            path = check_presence(self.layout, row)
-            status = path.stat()
+            path, fd = open_segment(self.layout, row)
         except FileNotFoundError:
             with self.lock:
                 open_still = self.opened.get(row.path)
             if open_still is None:
                 raise
             return open_still
-        key = (row.path, status.st_ino, status.st_mtime_ns)
+        try:
+            return self._take(row, path, fd)
+        finally:
+            os.close(fd)
+
+    def _take(self, row: SegmentRow, path: Path, fd: int) -> "OpenSegment":
+        """Return the segment that an open file is."""
+        key = _key(row, os.fstat(fd))
         with self.lock:
-            segment = self.recent.get(key)
+            segment = self._kept(key)
             if segment is None:
                 checked = self.checked.setdefault(key, nothing_checked(row))
                 empty = frozenset(msgspec.json.decode(row.empty_columns, type=list[str]))
-                file = pa.OSFile(str(path))
+                file = pa.OSFile(f"/proc/self/fd/{fd}")  # Arrow takes no descriptor
                 segment = OpenSegment(
                     path=path, row=row, events=self.schema, empty=empty, file=file, checked=checked
                 )
                 self.opened[row.path] = segment
                 self._keep(key, segment)
-            else:
-                self.recent.move_to_end(key)
+        return segment
+
+    def _kept(self, key: _Key) -> "OpenSegment | None":
+        """Return a segment that is kept open, as the one used last."""
+        segment = self.recent.get(key)
+        if segment is not None:
+            self.recent.move_to_end(key)
         return segment
 
     def _keep(self, key: _Key, segment: "OpenSegment") -> None:
@@ -161,28 +180,34 @@ def retrying(ask: Callable[[], _T]) -> _T:
         ) from exc
 
 
-def check_presence(layout: Layout, row: SegmentRow) -> Path:
-    """Return a segment's path once it is certain that a file of the right size lies there.
+def _key(row: SegmentRow, status: os.stat_result) -> _Key:
+    return (row.path, status.st_ino, status.st_mtime_ns)
+
+
+def open_segment(layout: Layout, row: SegmentRow) -> tuple[Path, int]:
+    """Return a segment's path and a descriptor of its file, which has the right size.
 
     A reader that planned before a compaction finds the file among those that were replaced.  Raises
     `FileNotFoundError` where there is none and `CorruptionError` where its size is wrong.
     """
-    path = layout.segments / row.path
+    path = layout.segment_file(row.path)
     try:
-        size = path.stat().st_size
+        fd = open_file(path, layout.root)
     except FileNotFoundError as gone:
+        path = layout.replaced_file(row.path)
         try:
-            replaced = layout.replaced_file(row.path)
-            path, size = replaced, replaced.stat().st_size
+            fd = open_file(path, layout.root)
         except FileNotFoundError:
             raise gone from None
+    size = os.fstat(fd).st_size
     if size != row.size_bytes:
+        os.close(fd)
         raise CorruptionError(
             path,
             offset=min(size, row.size_bytes),
             reason=f"wrong size (expected {row.size_bytes}, found {size})",
         )
-    return path
+    return path, fd
 
 
 class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):

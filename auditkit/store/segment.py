@@ -20,6 +20,7 @@ it.  `write.flush` is the only caller.
 """
 
 import hashlib
+import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,11 +37,12 @@ from msgspec import Struct
 
 from auditkit.arrow import Numbers, flags, text_of, to_arrow, to_numpy
 from auditkit.disk.durable import Disk, write_temporary
-from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.disk.inside import read_open
+from auditkit.disk.layout import NEW_SEGMENT, Layout, Modes
 from auditkit.errors import CorruptionError
 from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE, EventSchema
 from auditkit.store.bloom import pack_filters
-from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment, check_presence, nothing_checked
+from auditkit.store.files import FORMAT, METADATA_KEY, OpenSegment, nothing_checked, open_segment
 from auditkit.store.records import (
     BATCH,
     BATCH_BYTES,
@@ -55,7 +57,6 @@ from auditkit.timerange import Width, partition_name, partition_start
 _MAGIC_BYTES = 8
 _CODEC = pa.Codec("zstd", 1)
 _AHEAD = 2
-_TEMPORARY = f"new{TEMPORARY_SUFFIX}"
 """One writer at a time: the maintenance lock is held."""
 _CODE_WIDTHS = (pa.int8(), pa.int16(), pa.int32())
 """Narrow codes take less to compress and to read; Arrow, Polars and DuckDB read files of different widths together."""
@@ -127,11 +128,11 @@ def store_segments(disk: Disk, layout: Layout, modes: Modes, segments: Iterable[
     for segment in segments:
         folder = layout.segments / segment.partition
         disk.make_directory(folder, modes.directory)
-        temporary = folder / _TEMPORARY
+        temporary = folder / NEW_SEGMENT
         disk.unlink(temporary)
         write_temporary(disk, temporary, segment.data, modes.file)
         row = segment.row()
-        disk.rename(temporary, layout.segments / row.path)
+        disk.rename(temporary, layout.segment_file(row.path))
         rows.append(row)
     for partition in sorted({row.partition for row in rows}):
         disk.sync_directory(layout.segments / partition)
@@ -145,8 +146,11 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
 
     Raises `CorruptionError` where the bytes are not those that were written.
     """
-    path = check_presence(layout, row)
-    data = path.read_bytes()
+    path, fd = open_segment(layout, row)
+    try:
+        data = read_open(fd, path, most=row.size_bytes)
+    finally:
+        os.close(fd)
     if hashlib.sha256(data).digest() != row.sha256:
         raise CorruptionError(path, offset=None, reason="digest differs from the catalog's")
     segment = OpenSegment(

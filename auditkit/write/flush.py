@@ -169,20 +169,15 @@ def remove_leftovers(core: Core, catalog: CatalogView) -> None:
     old = [row.path for row in catalog.replaced if abs(now_us - row.replaced_us) >= KEEP_REPLACED_US]
     live = {row.path for row in catalog.segments}
     replaced = {row.path for row in catalog.replaced}.difference(old)
-    there = {
-        f"{partition.name}/{path.name}"
-        for partition in core.layout.segments.iterdir()
-        for path in partition.iterdir()
-    }
+    there = set(core.layout.segment_files())
     set_aside(
         core, sorted((there & replaced) - live)
     )  # what a prune leaves may be what was merged: named as that
     for path in sorted(there - live - replaced):
         core.disk.unlink(core.layout.segments / path)
-    if core.layout.replaced.is_dir():
-        kept = {core.layout.replaced_file(path) for path in replaced}
-        for file in sorted(set(core.layout.replaced.iterdir()) - kept):
-            core.disk.unlink(file)
+    kept = {core.layout.replaced_file(path) for path in replaced}
+    for file in sorted(set(core.layout.replaced_files()) - kept):
+        core.disk.unlink(file)
     if old:
         change_catalog(core.layout.catalog, CatalogChange(forget_replaced=old))
 
@@ -196,7 +191,7 @@ def set_aside(core: Core, paths: Sequence[str]) -> None:
     if paths:
         core.disk.make_directory(core.layout.replaced, core.modes.directory)
     for path in paths:
-        core.disk.rename(core.layout.segments / path, core.layout.replaced_file(path))
+        core.disk.rename(core.layout.segment_file(path), core.layout.replaced_file(path))
 
 
 def _write_segments(core: Core, events: pa.Table) -> list[SegmentRow]:

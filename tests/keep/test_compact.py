@@ -1,5 +1,6 @@
 """Compaction: many small segments become few, no event changes, and no reader is disturbed."""
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from auditkit.api import Trail
 from auditkit.keep import compact, maintain
 from auditkit.keep.compact import plan_compaction
 from auditkit.store import segment
-from auditkit.store.files import check_presence
+from auditkit.store.files import open_segment
 from auditkit.write import extend
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
@@ -91,14 +92,16 @@ def test_replaced_files_stay_for_fifteen_minutes(trail: Trail, clock: ManualCloc
     trail.maintain()
     assert set_aside(trail) == sorted(old)
     assert reader.collect().height == 240
-    planned = [check_presence(trail.core.layout, row) for row in snapshot.catalog.segments]
-    assert {path.parent.name for path in planned} == {"replaced"}
+    planned = [open_segment(trail.core.layout, row) for row in snapshot.catalog.segments]
+    for _, opened in planned:
+        os.close(opened)
+    assert {path.parent.name for path, _ in planned} == {"replaced"}
     clock.advance(seconds=1)
     trail.maintain()
     assert files(trail) == sorted(live)
     assert set_aside(trail) == []
     with pytest.raises(FileNotFoundError):
-        check_presence(trail.core.layout, snapshot.catalog.segments[0])
+        open_segment(trail.core.layout, snapshot.catalog.segments[0])
     assert trail.stats().segments.replaced == 0
     assert read_trail(trail.path).catalog["replaced"] == []
     assert trail.range().height == 240

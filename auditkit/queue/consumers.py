@@ -13,8 +13,9 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -22,6 +23,7 @@ from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.inside import is_there, read_file
 from auditkit.disk.layout import Layout, Modes, is_consumer_name
 from auditkit.errors import ClosedError, CorruptionError, FormatError, LockedError, shorten
+from auditkit.store.records import Count, Instant, Seq
 
 FORMAT = 1
 SLOT_BYTES = 512
@@ -30,25 +32,33 @@ MOST_BYTES = 64 * 1024
 """A consumer's file is not larger, whatever a later version adds."""
 MAX_REASON_CHARACTERS = 160
 
+_T = TypeVar("_T", bound=Struct)
+
 
 class Position(Struct, frozen=True, kw_only=True):
     """How far a consumer has come: every event before `next_seq` is acknowledged, given up or was never for it."""
 
-    next_seq: int
-    missed: int = 0
+    next_seq: Seq
+    missed: Count = 0
     """Events that were expired or pruned before the consumer came to them."""
-    given_up: int = 0
+    given_up: Count = 0
     """Events that became dead letters after too many deliveries."""
-    moved_us: int = 0
+    moved_us: Instant = 0
     """When the position was last moved, in microseconds since 1970 UTC."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
     """The event that is out for delivery, for which time (from 1), and why the delivery before failed."""
 
-    seq: int
-    count: int
+    seq: Seq
+    count: Count
     reason: str | None = None
+
+
+class _Moved(Position, frozen=True, kw_only=True):
+    """A line that holds a position; the higher generation counts."""
+
+    generation: Count
 
 
 def check_name(name: str) -> str:
@@ -161,9 +171,7 @@ class ConsumerFile:
                 raise CorruptionError(self.path, offset=0, reason="no position of this consumer can be read")
             return
         self._generation, self.position = found[-1]
-        entry = _entry(data[2 * SLOT_BYTES :], self.path)
-        if entry is not None:
-            self.attempt = Attempt(**entry)
+        self.attempt = _entry(data[2 * SLOT_BYTES :], self.path, Attempt)
 
 
 def read_positions(layout: Layout) -> Iterator[tuple[str, Position]]:
@@ -191,12 +199,12 @@ def _ever_moved(data: bytes) -> bool:
 
 def _positions(data: bytes, path: Path) -> list[tuple[int, Position]]:
     """Return the valid positions with their generations, the newest last."""
-    found = []
-    for slot in range(2):
-        entry = _entry(data[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES], path)
-        if entry is not None:
-            found.append((entry.pop("generation"), Position(**entry)))
-    return sorted(found, key=lambda pair: pair[0])
+    slots = [data[:SLOT_BYTES], data[SLOT_BYTES : 2 * SLOT_BYTES]]
+    found = [moved for slot in slots if (moved := _entry(slot, path, _Moved)) is not None]
+    return [
+        (moved.generation, msgspec.convert(moved, Position, from_attributes=True))
+        for moved in sorted(found, key=lambda moved: moved.generation)
+    ]
 
 
 def _line(fields: dict[str, Any]) -> bytes:
@@ -205,17 +213,16 @@ def _line(fields: dict[str, Any]) -> bytes:
     return json.dumps({**fields, "crc": crc}).encode().ljust(SLOT_BYTES - 1) + b"\n"
 
 
-def _entry(line: bytes, path: Path) -> dict[str, Any] | None:
-    """Return the fields of a line that is whole, `None` for another; raises `FormatError` for a later format."""
+def _entry(line: bytes, path: Path, kind: type[_T]) -> _T | None:
+    """Return what a line says, `None` where it is damaged or makes no sense; raises `FormatError` for a later format."""
     try:
         entry = json.loads(line)
         crc = entry.pop("crc")
-    except (ValueError, AttributeError, KeyError, TypeError):
+        if zlib.crc32(json.dumps(entry).encode()) != crc:
+            return None
+        version = entry.pop("format")
+        if version == FORMAT:
+            return msgspec.convert(entry, kind)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return None
-    if zlib.crc32(json.dumps(entry).encode()) != crc:
-        return None
-    version = entry.pop("format")
-    if version != FORMAT:
-        raise FormatError(f"{path}: consumer format {version} (expected {FORMAT}); use a newer auditkit")
-    fields: dict[str, Any] = entry
-    return fields
+    raise FormatError(f"{path}: consumer format {shorten(version)} (expected {FORMAT}); use a newer auditkit")

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -23,12 +23,16 @@ from msgspec import Struct
 from auditkit.disk.durable import Disk
 from auditkit.disk.inside import open_file
 from auditkit.disk.layout import Layout, Modes
-from auditkit.errors import LockedError
+from auditkit.errors import CorruptionError, LockedError
+from auditkit.store.records import Count, Instant, Seq
 from auditkit.timerange import from_us, to_us
 
 LOCK_TIMEOUT_S = 30.0
 MAX_INPUT_CHARACTERS = 4 * 1024 * 1024
+MOST_LINE_BYTES = 64 * 1024 * 1024
+"""No line is longer: a character of the input takes up to twelve bytes."""
 
+_DAY_US = 24 * 3600 * 1_000_000
 _CRC = b', "crc": '
 
 
@@ -39,13 +43,13 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     trail, for as long as that is retained.
     """
 
-    recorded_us: int
+    recorded_us: Instant
     reason: str
     field: str | None = None
-    line: int | None = None
+    line: Count | None = None
     input: str = ""
     consumer: str | None = None
-    seq: int | None = None
+    seq: Seq | None = None
     damaged: bool = False
     """Whether the stored line does not read any more: `input` is what there is of it."""
 
@@ -59,10 +63,11 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
     for letter in letters:
         by_day.setdefault(f"{from_us(letter.recorded_us):%Y-%m-%d}", []).append(_line(letter))
     for day, lines in by_day.items():
-        fd = _open_locked(disk, layout.dead_letters / f"{day}.jsonl", modes)
+        path = layout.dead_letters / f"{day}.jsonl"
+        fd = _open_locked(disk, path, modes)
         try:
             size = disk.size(fd)
-            end = _whole_lines(disk, fd, size)
+            end = _whole_lines(disk, fd, size, path)
             if end < size:  # what a writer that died left unfinished
                 disk.truncate(fd, end)
             disk.write(fd, b"".join(lines), end)
@@ -93,7 +98,7 @@ def read_numbered(layout: Layout) -> Iterator[tuple[str, DeadLetter]]:
 
 def expired_days(layout: Layout, cutoff_us: int) -> list[Path]:
     """Return the files of the days that ended at or before a moment."""
-    return [path for day, path in _days(layout) if to_us(day + timedelta(days=1)) <= cutoff_us]
+    return [path for day, path in _days(layout) if to_us(day) + _DAY_US <= cutoff_us]
 
 
 def remove_day(disk: Disk, path: Path) -> None:
@@ -125,9 +130,11 @@ def _days(layout: Layout) -> Iterator[tuple[datetime, Path]]:
 def _lines(path: Path) -> Iterator[bytes]:
     """Yield the whole lines of a day's file; none where it expired meanwhile."""
     with suppress(FileNotFoundError), os.fdopen(open_file(path, path.parents[1]), "rb") as file:
-        for line in file:
+        while line := file.readline(MOST_LINE_BYTES):
             if line.endswith(b"\n"):
                 yield line
+            elif len(line) == MOST_LINE_BYTES:
+                raise _endless(path, file.tell() - len(line))
 
 
 def _open_locked(disk: Disk, path: Path, modes: Modes) -> int:
@@ -159,10 +166,12 @@ def _open_or_create(disk: Disk, path: Path, modes: Modes) -> int:
         return disk.open(path, write=True)
 
 
-def _whole_lines(disk: Disk, fd: int, size: int) -> int:
+def _whole_lines(disk: Disk, fd: int, size: int, path: Path) -> int:
     """Return where the last whole line ends, looking backwards from the end of the file."""
     end = size
     while end > 0:
+        if size - end > MOST_LINE_BYTES:
+            raise _endless(path, end)
         begin = max(0, end - 65536)
         found = disk.read(fd, end - begin, begin).rfind(b"\n")
         if found >= 0:
@@ -171,19 +180,27 @@ def _whole_lines(disk: Disk, fd: int, size: int) -> int:
     return 0
 
 
+def _endless(path: Path, offset: int) -> CorruptionError:
+    return CorruptionError(path, offset=offset, reason=f"a line of more than {MOST_LINE_BYTES:,} bytes")
+
+
 def _letter(line: bytes) -> DeadLetter | None:
     """Return the letter of a whole line, `None` where it is damaged."""
     body, mark, crc = line.rpartition(_CRC)
     body += b"}"
     if not mark or crc != b"%d}\n" % zlib.crc32(body):
         return None
-    return msgspec.convert(json.loads(body), DeadLetter)  # not msgspec.json, which refuses lone surrogates
+    try:
+        fields = json.loads(body)  # not msgspec.json, which refuses lone surrogates
+        return msgspec.convert(fields, DeadLetter)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _damaged(day: datetime, path: Path, number: int, offset: int, line: bytes) -> DeadLetter:
     return DeadLetter(
         recorded_us=to_us(day),
-        reason=f"damaged: {path.name}, line {number}, offset {offset}: checksum mismatch",
+        reason=f"damaged: {path.name}, line {number}, offset {offset}: checksum mismatch, or no letter",
         input=line[:-1].decode(errors="backslashreplace")[:MAX_INPUT_CHARACTERS],
         damaged=True,
     )

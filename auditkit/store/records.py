@@ -50,8 +50,8 @@ MOST_COMBINATIONS_CHARACTERS = 64 * 1024
 FEATURES: frozenset[str] = frozenset()
 """The features that this version knows."""
 
-Seq = Annotated[int, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=0)]
+Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Some = Annotated[int, Meta(ge=1)]
 Instant = Annotated[int, Meta(ge=FIRST_US, lt=LAST_US)]
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]

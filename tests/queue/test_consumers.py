@@ -226,3 +226,33 @@ def test_an_attempt_that_is_damaged_counts_as_none(layout: Layout) -> None:
     again = opened(layout)
     assert (again.position, again.attempt) == (Position(next_seq=1), None)
     again.close()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"generation": 9},
+        {"next_seq": 9},
+        {"generation": "9", "next_seq": 9},
+        {"generation": 9, "next_seq": -1},
+        {"generation": 9, "next_seq": 1 << 70},
+        {"generation": 9, "next_seq": 9, "missed": "7"},
+        {"generation": 9, "next_seq": 9, "moved_us": 1 << 62},
+        {"generation": 9, "next_seq": 9, "moved_us": None},
+        {"generation": float("nan"), "next_seq": 9},
+    ],
+)
+def test_a_line_that_makes_no_sense_does_not_count_though_its_checksum_is_right(
+    layout: Layout, fields: dict[str, object]
+) -> None:
+    """The other position does."""
+    path = moved(layout, 1, 2, 3)
+    whole = {"format": 1, **fields}
+    line = json.dumps({**whole, "crc": zlib.crc32(json.dumps(whole).encode())}).encode()
+    data = path.read_bytes()
+    path.write_bytes(line.ljust(SLOT_BYTES - 1) + b"\n" + data[SLOT_BYTES:])
+    expected = [("mailer", Position(next_seq=2))]
+    assert list(read_positions(layout)) == expected
+    file = opened(layout)
+    assert file.position == expected[0][1]
+    file.close()

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from auditkit.disk.durable import PosixDisk
 from auditkit.disk.layout import Layout, modes_for
+from auditkit.errors import CorruptionError
 from auditkit.queue.dead_letters import (
     DeadLetter,
     count_letters,
@@ -183,3 +185,48 @@ def test_a_letter_kept_while_its_day_is_removed_is_not_lost(layout: Layout, path
     removed.set()
     writer.join(20)
     assert list(read_letters(layout)) == [letter(2)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[1]",
+        b"no JSON}",
+        b'{"recorded_us":1.5,"reason":"a"}',
+        b'{"recorded_us":' + b"9" * 30 + b',"reason":"a"}',
+        b'{"recorded_us":4611686018427387904,"reason":"a"}',
+        b'{"recorded_us":1,"reason":7}',
+        b'{"recorded_us":1,"reason":"a","line":-1}',
+        b'{"recorded_us":1,"reason":"a","input":{}}',
+        b'{"recorded_us":1,"reason":"\xff"}',
+        b'{"recorded_us":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"recorded_us":' + b"9" * 10_000 + b',"reason":"a"}',
+    ],
+)
+def test_a_line_that_is_no_letter_is_damaged_though_its_checksum_is_right(
+    layout: Layout, path: Path, body: bytes
+) -> None:
+    """What is no letter is shown as one that is damaged, and those beside it are read."""
+    keep(layout, letter(1))
+    with path.open("ab") as file:
+        file.write(body[:-1] + b', "crc": %d}\n' % zlib.crc32(body))
+    keep(layout, letter(2))
+    assert [one.damaged for one in read_letters(layout)] == [False, True, False]
+
+
+def test_a_line_without_end_is_an_error_before_it_takes_memory(layout: Layout, path: Path) -> None:
+    """A file of holes is refused by who reads it and by who would add to it."""
+    keep(layout, letter())
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CorruptionError, match="a line of more than"):
+        list(read_letters(layout))
+    with pytest.raises(CorruptionError, match="a line of more than"):
+        keep(layout, letter())
+
+
+def test_the_last_day_there_is_expires_never(layout: Layout) -> None:
+    """A name may be any date."""
+    (layout.dead_letters / "9999-12-31.jsonl").touch()
+    assert expired_days(layout, NOON_US) == []

@@ -832,36 +832,49 @@ class Trail:
             self._view, every, by=by, start=start, end=end, where=where, aggs=aggs, fill=fill, own=own, tz=tz
         )
 
-    def sql(self, query: str, *, own: bool = False) -> pl.DataFrame:
-        """Answer a `SELECT` over the table `events` in the dialect of Polars; nothing can be changed by it.
+    def sql(
+        self,
+        query: str,
+        *,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
+        own: bool = False,
+        timeout_s: float | None = 60.0,
+    ) -> pl.DataFrame:
+        """Answer a `SELECT` over the table `events` in the dialect of DuckDB, which is the extra `sql`.
 
-        Conditions on `ts` choose what is read: `ts >= DATE '2026-11-24'`, `ts < '2026-11-24T07:00:00Z'`.  A `TIMESTAMP` literal
-        has no zone and is refused, as are `json_extract` and `->>`: values inside attrs are for `where` and `ak.attr`.
+        DuckDB has the events and nothing else within reach: no files, no network, no settings, no variables of Python's.  Days and
+        times without a zone are those of the trail's `tz`: `ts >= '2026-11-24'`, `ts::date`, `date_trunc('day', ts)`.  Conditions on
+        `ts` and on single values choose what is read; a `LIMIT` does not, and the columns that a query names are held in memory.
 
         Parameters
         ----------
         query : str
-            One `SELECT` statement.
+            One `SELECT` statement of at most 20,000 characters, nested at most 200 deep.
+        params : Mapping or Sequence, optional
+            Values of `$name`, or of `?` in their order, which are never read as SQL; one may be a list: `actor IN (SELECT unnest($who))`.
         own : bool, default False
             Whether the trail's own events (`source="auditkit"`) count too.
+        timeout_s : float or None, default 60.0
+            How many seconds it may take; None is no bound.
 
         Returns
         -------
         pl.DataFrame
-            What was selected; text is `String`.
+            What was selected, in the query's order.  Text is `String`, times are in `tz`, sums of integers `Int64`, intervals
+            `Duration` (a month as 30 days); a type that Polars does not have comes as text.
 
         Raises
         ------
         InvalidQueryError
-            The statement is not one that can be answered.
-        polars.exceptions.PolarsError
-            The statement is not SQL, or names what is not there.
+            It is not one `SELECT`, not SQL, names what is not there or out of reach, takes too long, or does not fit into memory.
         PrunedError
             In a view of the past: events of the window were pruned since.
         CorruptionError
             A file that is read is not what was written.
         ClosedError
             The trail is closed.
+        AuditError
+            DuckDB is not installed.
 
         Examples
         --------
@@ -878,10 +891,12 @@ class Trail:
         0
         >>> trail.sql("SELECT actor, count(*) AS n FROM events GROUP BY actor ORDER BY actor").rows()
         [('ann', 2), ('bob', 1)]
+        >>> trail.sql("SELECT attrs->>'$.bytes' AS bytes FROM events WHERE actor = $who AND bytes > '0'", params={"who": "ann"}).rows()
+        [('512',)]
         """
         from auditkit.ask.sql import sql as _sql
 
-        return _sql(self._view, query, own=own)
+        return _sql(self._view, query, params, own=own, timeout_s=timeout_s)
 
     def tail(self, n: int = 10) -> pl.DataFrame:
         """Return the last events in the order of acceptance, the trail's own included.

@@ -35,6 +35,10 @@ EVERYWHERE = TimeRange(start_us=None, end_us=None)
         (TS.dt.offset_by("1h") >= NOON, None, None),
         ((TS >= NOON).fill_null(value=False), US, None),
         ((TS >= NOON).fill_null(value=True), None, None),
+        (TS.dt.cast_time_unit("us") < NOON, None, US),
+        (TS.dt.cast_time_unit("ms") <= NOON, None, None),
+        (pl.when(TS.is_null()).then(None).otherwise(TS >= NOON), US, None),
+        (pl.when(ACTOR == "ann").then(ACTOR == "ann").otherwise(TS >= NOON), None, None),
         (pl.col("recorded") >= NOON, None, None),
     ],
 )

@@ -16,8 +16,8 @@ OWN = {
     "_auditkit_hook",
     "sitecustomize",
 }  # the last two are the recorder's, in the recorded program
-REPORT = ("charts", "reporting")
-"""The folders that need the extra `report`."""
+NEEDS = {"charts": "report", "reporting": "report", "ask/sql.py": "sql"}
+"""The extras that folders and modules need."""
 
 
 def normal(requirement: str) -> str:
@@ -54,7 +54,9 @@ def test_every_import_is_declared() -> None:
     """A module imports only packages that its extra, or the base, names itself."""
     undeclared = {}
     for path, names in FOUND.items():
-        declared = BASE | (EXTRAS["report"] if path.relative_to(PACKAGE).parts[0] in REPORT else set())
+        place = path.relative_to(PACKAGE)
+        extra = NEEDS.get(str(place)) or NEEDS.get(place.parts[0])
+        declared = BASE | (EXTRAS[extra] if extra else set())
         if missing := {name for name in names if not distributions({name}) & declared}:
             undeclared[str(path.relative_to(PACKAGE))] = missing
     assert undeclared == {}

@@ -4,7 +4,7 @@ import polars as pl
 
 from auditkit.query.frames import kept
 from auditkit.timerange import TimeRange
-from auditkit.trail.events import lazy
+from auditkit.trail.events import Guard, lazy
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View, window_and_now
 from auditkit.where import Where
@@ -16,10 +16,10 @@ def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz:
     return kept(scanned(view, window, own=own), where)
 
 
-def scanned(view: View, window: TimeRange, *, own: bool) -> pl.LazyFrame:
+def scanned(view: View, window: TimeRange, *, own: bool, guard: Guard | None = None) -> pl.LazyFrame:
     """Return the events that a view shows of a window, as of now however often they are collected.
 
-    Collecting raises `PrunedError` where events that it would show were pruned since, and `CorruptionError`.
+    `guard` is `lazy`'s.  Collecting raises `PrunedError` where events that it would show were pruned since, and `CorruptionError`.
     """
     now = view.snapshot()
     now.refuse_pruned(window)
@@ -35,4 +35,5 @@ def scanned(view: View, window: TimeRange, *, own: bool) -> pl.LazyFrame:
         window,
         take,
         lambda snapshot: snapshot.visibility(own=own),
+        guard=guard,
     )

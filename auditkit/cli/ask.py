@@ -22,6 +22,7 @@ from auditkit.cli.options import (
     form_options,
     opened,
     read_conditions,
+    read_pairs,
     trail_option,
     view_options,
     window_options,
@@ -40,6 +41,7 @@ from auditkit.display.tables import cell, heading, moment
 from auditkit.event import OWN_SOURCE
 from auditkit.query import UNFILLED, Fill
 from auditkit.query.spreadsheet import csv_line
+from auditkit.where import from_spelling
 
 _ALWAYS = ("seq", "ts", "actor", "action", "resource", "outcome")
 _FIRM = {"seq": 7, "ts": 23}
@@ -258,14 +260,27 @@ def tail(
 @click.command(
     "sql",
     cls=Command,
-    examples="""
+    examples=r"""
 auditkit sql "SELECT actor, count(*) AS n FROM events GROUP BY actor ORDER BY n DESC"
-auditkit sql "SELECT * FROM events WHERE outcome = 'failure' AND ts >= '2026-11-24T00:00:00Z'"
+auditkit sql "SELECT ts::date AS day, count(*) FROM events GROUP BY day ORDER BY day"
+auditkit sql 'SELECT * FROM events WHERE actor = $who' --param who=ann
 auditkit sql - --json < question.sql
 """,
 )
 @click.argument("query")
 @trail_option
+@click.option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", help="The value of $NAME, JSON or else text."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it may take.",
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows [default: 50 in a table]."
 )
@@ -274,19 +289,24 @@ auditkit sql - --json < question.sql
 def sql(
     query: str,
     trail_path: Path | None,
+    params: Sequence[str],
+    timeout_s: float,
     limit: int | None,
     at: int | None,
     own: bool,  # noqa: FBT001
     form: Form,
 ) -> None:
-    """Answer a SELECT over the table `events`, in the SQL of Polars; QUERY - reads it from standard input.
+    """Answer a SELECT over the table `events`, in the SQL of DuckDB; QUERY - reads it from standard input.
 
-    Nothing can be changed by it.  Columns are those of an event: seq, ts, recorded, actor, action, resource, outcome,
-    source, origin, correlation, id, value, attrs, and the trail's declared fields.
+    Nothing can be changed by it, and nothing else is in its reach.  Columns are those of an event: seq, ts, recorded,
+    actor, action, resource, outcome, source, origin, correlation, id, value, attrs, and the trail's declared fields.
+    Days, and times without a zone, are those of the trail's zone.
     """
     text = sys.stdin.read() if query == "-" else query
+    values = {name: from_spelling(value) for name, value in read_pairs("--param", params)}
     with opened(trail_path, at=at) as trail, _polars_errors():
-        _show_rows(trail.sql(text, own=own), form, limit, trail.tz)
+        answer = trail.sql(text, params=values or None, own=own, timeout_s=timeout_s)
+        _show_rows(answer, form, limit, trail.tz)
 
 
 def _show_rows(frame: pl.DataFrame, form: Form, limit: int | None, tz: str) -> None:

@@ -6,8 +6,10 @@ Files are opened before the first event is given, so that no prune and no compac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain, count, islice, pairwise
+from typing import Any
 
 import polars as pl
+from msgspec import Struct
 from msgspec.structs import replace
 from polars.io.plugins import register_io_source
 
@@ -29,6 +31,34 @@ FEW_ROWS = 200_000
 MOST_SHARE = 0.5
 _CELL_BYTES = 24
 """What a column takes of an event in a frame, generously."""
+
+
+class Guard(Struct, kw_only=True):
+    """What watches a scan that another library collects as a whole: it may not take all memory, and can be stopped."""
+
+    name: str
+    stopped: bool = False
+    """Set by the thread that waits; the scan raises at its next frame."""
+    failure: AuditError | None = None
+    """What the scan raised, which the other library may not pass on."""
+
+    def over(self, read: Callable[..., Iterator[pl.DataFrame]]) -> Callable[..., Iterator[pl.DataFrame]]:
+        """Return `read`, watched: it raises where it was stopped, or where its events would not fit into memory."""
+
+        def watched(*given: Any) -> Iterator[pl.DataFrame]:
+            rows = 0
+            try:
+                for frame in read(*given):
+                    rows += frame.height
+                    if self.stopped:
+                        raise InvalidQueryError(self.name, f"{rows:,} events", "stopped while reading them")
+                    _check_fits(rows, frame.width, self.name)
+                    yield frame
+            except AuditError as exc:
+                self.failure = exc
+                raise
+
+        return watched
 
 
 def plan_events(
@@ -166,11 +196,13 @@ def lazy(
     see: Callable[[Snapshot], Visibility],
     *,
     retries: bool = True,
+    guard: Guard | None = None,
 ) -> pl.LazyFrame:
     """Return what a snapshot shows as a `LazyFrame`, planned when it is collected, for what is asked of it by then.
 
     `take` takes the snapshot, anew where a file has gone since (with `retries`), and `see` says what of it is shown.  Filters on `ts`
-    and on single values choose record batches.  Text is `String`; the events are in no particular order.
+    and on single values choose record batches.  `guard` watches what they pass.  Text is `String`; the events
+    are in no particular order.
     """
 
     def batches(
@@ -204,7 +236,12 @@ def lazy(
             error.add_note("collect the scan again")
             raise error from exc
 
-    return register_io_source(batches, schema=dict(schema), is_pure=True, explain_name="auditkit")
+    return register_io_source(
+        batches if guard is None else guard.over(batches),
+        schema=dict(schema),
+        is_pure=True,
+        explain_name="auditkit",
+    )
 
 
 def _together(found: Iterator[list[Events]], others: pl.DataFrame) -> pl.DataFrame:
@@ -225,13 +262,13 @@ def _fitting(found: Iterator[list[Events]], columns: int) -> Iterator[list[Event
         yield pieces
 
 
-def _check_fits(rows: int, columns: int) -> None:
+def _check_fits(rows: int, columns: int, name: str = "range") -> None:
     """Refuse what would take more than `MOST_SHARE` of the memory that is there."""
     if rows < FEW_ROWS:
         return
     needed, available = rows * columns * _CELL_BYTES, available_memory()
     if needed > available * MOST_SHARE:
         reason = f"would take about {size(needed)} of memory, of which {size(available)} are there"
-        error = InvalidQueryError("range", f"{rows:,} events", reason)
+        error = InvalidQueryError(name, f"{rows:,} events", reason)
         error.add_note("take fewer columns, a narrower window or limit=..., or go through them with scan()")
         raise error

@@ -15,6 +15,8 @@ from msgspec import Struct, field
 from auditkit.timerange import TimeRange
 
 _FIRST, _END = -(1 << 63), (1 << 63) - 1
+_TS_IN_US = {"input": [{"Column": "ts"}], "function": {"TemporalExpr": {"CastTimeUnit": "Microseconds"}}}
+"""What DuckDB makes of `ts` before it compares it."""
 _MIRRORED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq", "Eq": "Eq"}
 _TO_US: Mapping[str, Callable[[int], int]] = {"us": int, "ms": lambda value: value * 1000}
 
@@ -78,6 +80,10 @@ def _walk(node: Any) -> Implied:
             return _walk(left).both(_walk(right))
         case {"BinaryExpr": {"left": left, "op": "Or" | "LogicalOr", "right": right}}:
             return _walk(left).either(_walk(right))
+        case {"BinaryExpr": {"left": {"Function": cast}, "op": op, "right": value}} if cast == _TS_IN_US:
+            return _walk({"BinaryExpr": {"left": {"Column": "ts"}, "op": op, "right": value}})
+        case {"Ternary": {"truthy": {"Literal": {"Scalar": {"Null": _}}}, "falsy": inner}}:
+            return _walk(inner)  # null where a value is missing, as SQL has it
         case {"BinaryExpr": {"left": {"Column": column}, "op": op, "right": value}} if op in _MIRRORED:
             return _compared(column, op, value)
         case {"BinaryExpr": {"left": value, "op": op, "right": {"Column": column}}} if op in _MIRRORED:

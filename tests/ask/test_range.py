@@ -143,17 +143,6 @@ def test_values_inside_attrs(trail: Trail) -> None:
     assert sorted(names["name"]) == ["ann", "bob"]
 
 
-def test_sql_only_reads(half: Trail) -> None:
-    """SQL answers selections, joins text columns, and refuses anything else."""
-    answer = half.sql(
-        "SELECT actor, count(*) AS n FROM events WHERE action LIKE 'a.%' GROUP BY actor ORDER BY actor"
-    )
-    assert answer.rows() == [("u0", 2), ("u1", 2), ("u2", 1)]
-    for statement in ("DROP TABLE events", "TRUNCATE TABLE events", "delete from events"):
-        with pytest.raises(ValueError, match="only SELECT"):
-            half.sql(statement)
-
-
 def test_own_events_are_left_out_unless_asked(half: Trail) -> None:
     """The trail's own events have seqs, and are shown by `own=True` and `tail` only."""
     half.set_retention("90d")

@@ -8,7 +8,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.api import Trail
-from auditkit.errors import CorruptionError, InvalidQueryError, PrunedError
+from auditkit.errors import CorruptionError, PrunedError
 from auditkit.store import segment
 from tests.fakes import ManualClock
 
@@ -110,27 +110,3 @@ def test_scans_go_with_any_engine_and_expression(days: Trail) -> None:
         assert both.item() == 24
         assert lazy.select(TS.min()).collect(engine=engine).item() == START
     assert days.range(where=TS.max() == TS)["seq"].to_list() == [23]
-
-
-@pytest.mark.parametrize(
-    ("query", "advice"),
-    [
-        ("SELECT json_extract(attrs, '$.x') FROM events", "json_extract"),
-        ("SELECT attrs->>'x' FROM events", "ak.attr"),
-        ("SELECT seq FROM events WHERE ts > TIMESTAMP '2026-11-21 00:00:00'", "DATE '2026-11-24'"),
-        ("SELECT nothing FROM events", "where="),
-    ],
-)
-def test_sql_says_what_works_instead(days: Trail, query: str, advice: str) -> None:
-    """What the dialect lacks is an error whose notes name the way that works."""
-    with pytest.raises(InvalidQueryError, match="sql: ") as caught:
-        days.sql(query)
-    assert any(advice in note for note in caught.value.__notes__)
-
-
-@pytest.mark.parametrize(
-    "bound", ["DATE '2026-11-22'", "'2026-11-22T00:00:00Z'", "'2026-11-22T00:00:00Z'::timestamptz"]
-)
-def test_the_times_that_sql_advises_work(days: Trail, bound: str) -> None:
-    """Each form of a time in the advice is understood, in UTC."""
-    assert days.sql(f"SELECT count(*) FROM events WHERE ts >= {bound}").item() == 12  # noqa: S608 -- fixed texts

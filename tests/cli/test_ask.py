@@ -146,6 +146,19 @@ def test_sql(filled: Run) -> None:
     assert filled("sql", "-", "--csv", stdin=question).stdout == "action,n\nauth.login,2\n"
 
 
+def test_sql_takes_values_and_a_time(filled: Run) -> None:
+    """`--param` binds what is never read as SQL, `--timeout` ends what would not end."""
+    question = "SELECT $who::VARCHAR AS who, $n + 1 AS n"
+    assert rows(filled("sql", question, "--param", "who=x' --", "--param", "n=1", "--json")) == [
+        {"who": "x' --", "n": 2}
+    ]
+    endless = "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x FROM r) SELECT count(*) FROM r"
+    assert "took longer than 0.2 s" in filled("sql", endless, "--timeout", "0.2", code=2).stderr
+    assert (
+        "file system operations are disabled" in filled("sql", "FROM read_csv('/etc/passwd')", code=2).stderr
+    )
+
+
 def test_tables_say_what_they_leave_out(started: Run) -> None:
     """A table shows 50 rows unless more are asked for, and says that there are more; JSON has all."""
     started("append", "-", stdin="".join(f'{{"action": "a{n}"}}\n' for n in range(60)))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import auditkit as ak
+from auditkit.errors import StorageError
 from tests.machine import skip_or_fail
 from tests.oracle import read_trail
 
@@ -203,3 +204,30 @@ def test_a_full_disk_loses_nothing(small_disk: Path, free_kib: int) -> None:
     assert told.count("failed") > 0, told
     filler.unlink()
     check(root, told)
+
+
+def test_the_same_object_goes_on_when_there_is_room_again(small_disk: Path) -> None:
+    """Where the disk is full receipts raise, and once there is room the same object appends, flushes and closes."""
+    root, filler = small_disk / "audit", small_disk / "filler"
+    trail = ak.create(root, maintain=False)
+    acknowledged = {trail.append(action="old").wait(): "old"}
+    failures = 0
+    for round_ in range(3):
+        used = shutil.disk_usage(small_disk).used
+        filler.write_bytes(bytes(max(0, (1 << 20) - used - (64 << 10))))
+        for number in range(40):
+            tag = f"{round_}.{number}"
+            try:
+                seq = trail.append(action=tag, attrs={"pad": os.urandom(8_000).hex()}).wait()
+                acknowledged[seq] = tag
+            except StorageError:
+                failures += 1
+        filler.unlink()
+        seq = trail.append(action=f"after{round_}").wait()
+        acknowledged[seq] = f"after{round_}"
+        trail.flush()
+    assert failures > 3
+    shown = dict(trail.scan().select("seq", "action").collect().iter_rows())
+    assert {seq: shown.get(seq) for seq in acknowledged} == acknowledged
+    assert len(set(shown.values())) == len(shown)
+    trail.close()

@@ -353,9 +353,9 @@ class FileLock:
 
     def close(self) -> None:
         """Close the lock's file, which gives the lock back."""
-        if self._fd is not None:
-            self._disk.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None  # first: an interrupt must not make one number be closed twice
+        if fd is not None:
+            self._disk.close(fd)
 
 
 def write_temporary(disk: Disk, path: Path, data: bytes, mode: int) -> None:

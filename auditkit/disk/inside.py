@@ -50,8 +50,8 @@ def parent_of(path: Path, root: Path | None) -> Iterator[int]:
                 below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
             except OSError as exc:
                 raise _meaning(exc, path, part, fd, wanted="folder") from exc
-            os.close(fd)
-            fd = below
+            above, fd = fd, below  # first: an interrupt must not make one number be closed twice
+            os.close(above)
         yield fd
     finally:
         os.close(fd)

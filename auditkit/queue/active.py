@@ -273,9 +273,9 @@ class ActiveQueue:
 
     def close(self) -> None:
         """Give descriptors and lock back."""
-        if self._fd is not None:
-            self._disk.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._disk.close(fd)
         self._failures.close()
         self._lock.close()
 
@@ -285,9 +285,9 @@ class ActiveQueue:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
         is_news = not self._broken and self._failures.has_failed()
         if self._broken or is_news:
-            if self._fd is not None:
-                self._disk.close(self._fd)
-            self._fd, self._next_file, self._broken = None, None, False
+            fd, self._fd, self._next_file, self._broken = self._fd, None, None, False
+            if fd is not None:
+                self._disk.close(fd)
             self._failures.refresh()
         if is_news:
             error = StorageError(errno.EIO, "a sync of the queue failed in another process", str(self._path))
@@ -481,14 +481,15 @@ class ActiveQueue:
         except BaseException:
             self._disk.close(fd)
             raise
-        if self._fd is not None:
-            self._disk.close(self._fd)
+        before = self._fd
         self._fd, self._path, self._header, self._next_file = fd, path, header, None
         self._known = False
         self.first_seq = self.next_seq = first_seq
         self._events = 0
         self.recorded_us = max(self.recorded_us, header.recorded_us)
         self._end = self.durable = self._committed = HEADER_BYTES
+        if before is not None:
+            self._disk.close(before)
 
 
 def _failure_before(interrupt: BaseException) -> OSError | None:

@@ -1,11 +1,15 @@
 """What one open trail holds, and gives back."""
 
 import gc
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 
 import polars as pl
 import pytest
@@ -13,6 +17,7 @@ import pytest
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import ClosedError
+from auditkit.opening import create, open_trail
 from auditkit.timerange import EVERYTHING
 from auditkit.trail.events import frames, plan_events
 from tests.fakes import ManualClock
@@ -103,3 +108,53 @@ def test_a_prune_takes_no_file_from_a_reader(make_trail: Callable[..., Trail], c
     assert rows + sum(one.height for one in reading) == 60_000
     with pytest.raises(FileNotFoundError):
         list(frames(ak.open(trail.path).core.source.files, snapshot, plan))
+
+
+def test_commits_do_not_wait_for_maintenance(tmp_path: Path, clock: ManualClock) -> None:
+    """What no caller waits for is committed soon, though maintenance is due and waits for its lock."""
+    trail = create(tmp_path / "audit", clock=clock)
+    trail.append(action="a").wait()
+    clock.advance(hours=1)  # the oldest queued event is now old enough for a flush
+    with trail.core.maintenance():
+        for _ in range(3):
+            receipt, begun = trail.append(action="b"), monotonic()
+            while not receipt.done:
+                threading.Event().wait(0.005)
+            assert monotonic() - begun < 5  # 0.1 s, and a busy machine
+        names = {thread.name for thread in threading.enumerate()}
+        assert {"auditkit-writer", "auditkit-maintainer"} <= names
+    trail.close()
+    with open_trail(tmp_path / "audit") as later:
+        assert later.range().height == 4
+
+
+def test_closing_leaves_maintenance_that_others_are_at(tmp_path: Path, clock: ManualClock) -> None:
+    """A trail whose maintenance waits for another process closes within seconds, everything it accepted stored."""
+    trail, other = create(tmp_path / "audit", clock=clock), open_trail(tmp_path / "audit", clock=clock)
+    with other.core.maintenance():
+        trail.append(action="a").wait()
+        clock.advance(hours=1)
+        trail.append(action="b")
+        begun = monotonic()
+        trail.close()
+        assert monotonic() - begun < 20
+    assert other.range().height == 2
+    other.close()
+
+
+def test_a_child_forked_before_polars_was_used_may_ask(tmp_path: Path) -> None:
+    """Whether Polars works in a forked child is found out by using it."""
+    program = (
+        "import os, sys, auditkit as ak\n"
+        "trail = ak.open(sys.argv[1])\n"
+        "trail.append(action='parent', id='1').wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    trail.append(action='child').wait()\n"
+        "    os._exit(0 if list(trail.range()['action']) == ['parent', 'child'] else 3)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    create(tmp_path / "audit").close()
+    command = [sys.executable, "-c", program, str(tmp_path / "audit")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

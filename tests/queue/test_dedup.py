@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,6 +17,9 @@ from auditkit.api import Trail
 from auditkit.errors import InvalidEventError
 from auditkit.queue import dedup
 from auditkit.queue.dead_letters import read_letters
+from auditkit.queue.stored import StoredEvents
+from auditkit.store.catalog import CurrentCatalog
+from auditkit.store.records import CatalogView
 from auditkit.write import extend
 from tests.fakes import ManualClock
 
@@ -358,3 +362,33 @@ def test_a_forked_child_tells_retries(trail: Trail) -> None:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert trail.append(action="a", id="new").wait() == 2
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_flush_that_ends_while_a_retry_is_looked_up(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """What a flush moves while the stored event is read is found where it was or where it is, and nothing is damaged."""
+    trail.extend([{"action": "a", "id": str(n)} for n in range(3)]).wait()
+    core, flusher = trail.core, ak.open(trail.path, maintain=False)
+    stored = StoredEvents(
+        core.disk,
+        core.layout,
+        trail_id=core.queue_id,
+        schema=core.schema,
+        catalog=core.source.catalog,
+        files=core.source.files,
+    )
+    read, flushes = CurrentCatalog.read, list[object]()
+
+    def read_beside_a_flush(catalog: CurrentCatalog) -> CatalogView:
+        if catalog is not core.source.catalog or flushes:
+            return read(catalog)
+        view = None if before else read(catalog)
+        flushes.append(flusher.flush())
+        return read(catalog) if view is None else view
+
+    monkeypatch.setattr(CurrentCatalog, "read", read_beside_a_flush)
+    seqs, columns = stored.rows(np.array([0, 2]))
+    assert (len(flushes), seqs.tolist()) == (1, [0, 2])
+    assert columns[core.schema.row_columns.index("id")].to_list() == ["0", "2"]

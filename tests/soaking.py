@@ -5,6 +5,7 @@ do and what it was promised it notes in files of its own, a line per fact, each 
 what a killed process leaves can be held against the trail exactly.
 """
 
+import errno
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ import auditkit.api
 import auditkit.backups
 import auditkit.keep.maintain
 from auditkit.api import Trail
+from auditkit.disk.durable import PosixDisk
 from auditkit.errors import InvalidEventError, LockedError, PrunedError
 from auditkit.queue.dedup import WINDOW
 from auditkit.queue.receipts import Limits, Receipt
@@ -33,6 +35,7 @@ from auditkit.write.retry import as_given, retry_letters
 
 BULK = 1_500
 FLUSH_AT = 4_000
+FAILURES = 0.003
 LATE = "late"
 KEEP = timedelta(days=3)
 KEPT = timedelta(days=2)
@@ -133,6 +136,52 @@ class Notes:
         os.write(self._fd, "".join(" ".join(map(str, fact)) + "\n" for fact in facts).encode())
 
 
+class FlakyDisk(PosixDisk):
+    """A disk that fails now and then, before anything is done."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw = draw
+        self.fails = False
+
+    def _maybe(self) -> None:
+        if self.fails and self.draw.random() < FAILURES:
+            raise OSError(errno.EIO, "failing on purpose")
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        """Write, or half of it and fail."""
+        try:
+            self._maybe()
+        except OSError:
+            super().write(fd, data[: len(data) // 2], offset)
+            raise
+        super().write(fd, data, offset)
+
+    def sync_data(self, fd: int) -> None:
+        """Fail or sync."""
+        self._maybe()
+        super().sync_data(fd)
+
+    def sync(self, fd: int) -> None:
+        """Fail or sync."""
+        self._maybe()
+        super().sync(fd)
+
+    def sync_directory(self, path: Path) -> None:
+        """Fail or sync."""
+        self._maybe()
+        super().sync_directory(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Fail or rename."""
+        self._maybe()
+        super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Fail or unlink."""
+        self._maybe()
+        super().unlink(path)
+
+
 class Sent(NamedTuple):
     """A batch: its first number, how many events, and its first seq, or where the trail ended when it was begun."""
 
@@ -169,7 +218,8 @@ class Producer:
         self.kind = KINDS[name]
         self.name, self.notes, self.draw, self.begun = name, notes, draw, begun
         limits = draw.choice((Limits(), Limits(pending_events=50, backlog_events=2_000)))
-        self.trail = ak.open(root, maintain=draw.random() < 0.3, limits=limits)
+        self.disk = FlakyDisk(draw)
+        self.trail = ak.open(root, maintain=draw.random() < 0.3, limits=limits, disk=self.disk)
         self.end = self.trail.end_seq
         self.number = 0
         self.known: list[Sent] = []
@@ -177,25 +227,35 @@ class Producer:
         self.open_counts: dict[int, int] = {}
 
     def run(self) -> None:
-        """Append until killed; an interrupt leaves the trail as usable as it was."""
+        """Append until killed; an interrupt or a failure of the disk leaves the trail as usable as it was."""
         while True:
             self.resume()
-            with suppress(KeyboardInterrupt):
+            with suppress(KeyboardInterrupt, OSError):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                self.disk.fails = self.draw.random() < 0.5
                 while True:
                     self.step()
 
     def resume(self) -> None:
         """Settle what was begun and not acknowledged: by its receipt, or by sending it again where it has ids."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.disk.fails = False
         left, self.known, self.number = batches(self.notes.lines())
         for sent in left:
-            receipt = self.open.get(sent.first)
-            if receipt is None and self.kind.keyed and remembered(sent, self.end):
-                receipt = self.submit(sent.first, sent.events)
-            if receipt is not None:
-                self.notes.write(("acknowledged", sent.first, sent.events, receipt.wait(60)))
+            seq = None
+            with suppress(OSError):  # told once: a failure that came before the disk was whole again
+                seq = self.open[sent.first].wait(60) if sent.first in self.open else None
+            if seq is None and self.kind.keyed and remembered(sent, self.end):
+                seq = self.resend(sent)
+            if seq is not None:
+                self.notes.write(("acknowledged", sent.first, sent.events, seq))
         self.open, self.open_counts = {}, {}
+
+    def resend(self, sent: Sent) -> int | None:
+        """Send a batch again; what nobody waited for and has failed is raised first, once."""
+        with suppress(OSError):
+            return self.submit(sent.first, sent.events).wait(60)
+        return self.submit(sent.first, sent.events).wait(60)
 
     def submit(self, first: int, count: int) -> Receipt:
         """Hand events over."""
@@ -245,25 +305,35 @@ def repeat(trail: Trail, name: str, sent: Sent, begun: datetime) -> None:
 
 
 def maintain(root: Path, _notes: Notes, _name: str, draw: random.Random, _begun: datetime) -> None:
-    """Flush, compact and prune for ever, in any order."""
-    trail = ak.open(root, maintain=False)
+    """Flush, compact and prune for ever, in any order, also where a disk fails now and then."""
+    disk = FlakyDisk(draw)
+    trail = ak.open(root, maintain=False, disk=disk)
     while True:
-        match draw.choice(("flush", "flush", "compact", "prune", "retry", "maintain", "stats", "reopen")):
-            case "flush":
-                trail.flush()
-            case "compact":
-                trail.maintain(compact=True)
-            case "maintain":
-                trail.maintain()
-            case "prune":
-                trail.prune(trail.plan_prune() if draw.random() < 0.5 else None)
-            case "retry":
-                retry_letters(trail.core, as_given)
-            case "stats":
-                trail.stats()
-            case "reopen":
+        disk.fails = draw.random() < 0.5
+        with suppress(OSError):  # of this disk, or of the queue in another process, told once
+            keep(trail, draw)
+        disk.fails = False
+        if draw.random() < 0.1:
+            with suppress(OSError):
                 trail.close()
-                trail = ak.open(root, maintain=False)
+            trail = ak.open(root, maintain=False, disk=disk)
+
+
+def keep(trail: Trail, draw: random.Random) -> None:
+    """Do something that keeping a trail consists of."""
+    match draw.choice(("flush", "flush", "compact", "prune", "retry", "maintain", "stats")):
+        case "flush":
+            trail.flush()
+        case "compact":
+            trail.maintain(compact=True)
+        case "maintain":
+            trail.maintain()
+        case "prune":
+            trail.prune(trail.plan_prune() if draw.random() < 0.5 else None)
+        case "retry":
+            retry_letters(trail.core, as_given)
+        case "stats":
+            trail.stats()
 
 
 def digest(events: pl.DataFrame) -> tuple[int, int]:

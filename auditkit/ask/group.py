@@ -214,26 +214,26 @@ class Grid(Struct, frozen=True, kw_only=True):
             firsts = list(accumulate((batch.rows for batch in part.row.parts), initial=0))
             low, lengths = self._lengths(part, [(firsts[n], firsts[n + 1]) for n in part.numbers], [])
             return _Counted(low=low, lengths=lengths, mask=None, codes=[], texts=[], values=None)
-        segment = files.open(part.row)
-        chunks = list(read_chunks(plan, segment, part))
-        if not chunks:
-            return None
-        spans = [(chunk.first, chunk.first + len(chunk.batch)) for chunk in chunks]
-        low, lengths = self._lengths(part, spans, chunks)
-        columns = {
-            name: joined([segment.column(chunk.batch, name) for chunk in chunks])
-            for name in self.columns
-            if name != "ts"
-        }
-        keys = [columns[key] for key in self.keys]
-        return _Counted(
-            low=low,
-            lengths=lengths,
-            mask=_joined_mask(chunks),
-            codes=[codes_of(column) for column in keys],
-            texts=[segment.text(key, columns[key].dictionary) for key in self.keys],
-            values=columns.get("value"),
-        )
+        with files.reading(part.row) as segment:
+            chunks = list(read_chunks(plan, segment, part))
+            if not chunks:
+                return None
+            spans = [(chunk.first, chunk.first + len(chunk.batch)) for chunk in chunks]
+            low, lengths = self._lengths(part, spans, chunks)
+            columns = {
+                name: joined([segment.column(chunk.batch, name) for chunk in chunks])
+                for name in self.columns
+                if name != "ts"
+            }
+            keys = [columns[key] for key in self.keys]
+            return _Counted(
+                low=low,
+                lengths=lengths,
+                mask=_joined_mask(chunks),
+                codes=[codes_of(column) for column in keys],
+                texts=[segment.text(key, columns[key].dictionary) for key in self.keys],
+                values=columns.get("value"),
+            )
 
     def _lengths(
         self, part: BatchRange, spans: Sequence[tuple[int, int]], chunks: Sequence[Chunk]

@@ -44,6 +44,10 @@ FORMAT = b"1"
 METADATA_KEY = b"auditkit.format"
 _HEAD, _FOOT, _FIRST_BATCH = 0, 1, 2
 _MOST_OPEN = 128
+_MOST_BYTES = 96 * 1024 * 1024
+"""What Arrow may keep in memory of segments that are kept open, for one set of columns each."""
+_UNPACKED = 5
+"""So many times its size in the file is what a dictionary takes in memory, about."""
 _SHARE = 8
 """The part of a process's descriptors that segments kept open may take: one in so many."""
 _STEADY = 8
@@ -134,11 +138,27 @@ class SegmentFiles(Struct, frozen=True):
         another, none would be there when its turn comes.
         """
         most = min(_MOST_OPEN, most_descriptors() // _SHARE)
-        if len(self.recent) >= most and next(self.misses) % _STEADY:
+        kept = [one.kept_bytes for one in self.recent.values()]
+        is_full = len(kept) >= most or sum(kept) + segment.kept_bytes > _MOST_BYTES
+        if is_full and next(self.misses) % _STEADY:
             return
         self.recent[key] = segment
-        while len(self.recent) > most:
+        while len(self.recent) > 1 and (
+            len(self.recent) > most or sum(one.kept_bytes for one in self.recent.values()) > _MOST_BYTES
+        ):
             self.recent.popitem(last=False)
+
+    @contextmanager
+    def reading(self, row: SegmentRow) -> Iterator["OpenSegment"]:
+        """Open a segment to read it once, as `open` does; unless it is kept, nothing of it stays in memory."""
+        segment = self.open(row)
+        try:
+            yield segment
+        finally:
+            with self.lock:
+                is_kept = any(one is segment for one in self.recent.values())
+            if not is_kept:
+                segment.forget()
 
     def forget_others(self, live: Collection[str]) -> None:
         """Let go of all segments but these: the disk has the bytes of a removed file back once no reader holds it."""
@@ -225,10 +245,22 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     opened: list["_Opened"] = field(default_factory=list)
     """What the file says of itself, once it was read."""
     filters: dict[bytes, bytes] = field(default_factory=dict)
-    """The metadata of the footer, once it was read."""
+    """The metadata of the footer, once it was asked for."""
     texts: dict[str, pl.Series] = field(default_factory=dict)
     """The values of dictionaries, as far as they were asked for."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def kept_bytes(self) -> int:
+        """About how much Arrow keeps in memory of a reader: the footer twice, and all dictionaries."""
+        row = self.row
+        return 2 * (row.size_bytes - row.parts[-1].end) + _UNPACKED * row.head_bytes
+
+    def forget(self) -> None:
+        """Forget what can be read again."""
+        with self.lock:
+            for known in (self.readers, self.filters, self.texts):
+                known.clear()
 
     def batches(self, numbers: Sequence[int], columns: Collection[str]) -> list[pa.RecordBatch]:
         """Return record batches with those of these columns that have values, in any order; `column` knows the others.
@@ -280,6 +312,8 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
         """Return the record batches that may hold, in each column, one of the values with these hashes."""
         with self.lock, self._explained():
             self._open()
+            if not self.filters:
+                self.filters.update(pa.ipc.open_file(self.file).metadata or {})
             chosen = set(range(self.row.batch_count))
             for column, hashes in values.items():
                 found = self.filters.get(filter_key(column))
@@ -301,7 +335,6 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
                 raise FormatError(f"{self.path}: unknown segment format (expected {FORMAT.decode()})")
             opened = _Opened(reader.schema, check_schema(reader.schema, self.events), blocks.heads)
             parts[_HEAD] = parts[_FOOT] = 1
-            self.filters.update(reader.metadata or {})
             self.opened.append(opened)
         return self.opened[0]
 

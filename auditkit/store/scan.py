@@ -238,11 +238,11 @@ class Events(Struct, frozen=True):
 
 def read_events(plan: ScanPlan, files: SegmentFiles, part: BatchRange) -> list[Events]:
     """Return the wanted events of a range."""
-    segment = files.open(part.row)
-    pieces = [piece for chunk in read_chunks(plan, segment, part) for piece in chunk.wanted()]
-    if len(pieces) > 1:
-        pieces = [pa.concat_batches(pieces)]
-    return [_events(plan, segment, piece) for piece in pieces]
+    with files.reading(part.row) as segment:
+        pieces = [piece for chunk in read_chunks(plan, segment, part) for piece in chunk.wanted()]
+        if len(pieces) > 1:
+            pieces = [pa.concat_batches(pieces)]
+        return [_events(plan, segment, piece) for piece in pieces]
 
 
 def _events(plan: ScanPlan, segment: OpenSegment, batch: pa.RecordBatch) -> Events:

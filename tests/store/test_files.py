@@ -6,6 +6,7 @@ import pytest
 
 from auditkit.api import Trail
 from auditkit.errors import CorruptionError
+from auditkit.store import files as store_files
 from auditkit.store import segment
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import SegmentRow
@@ -92,3 +93,22 @@ def test_a_file_replaced_in_place_is_checked_again(trail: Trail, row: SegmentRow
     flip(trail.path / "segments" / row.path, row.parts[0].start + 30)
     with pytest.raises(CorruptionError, match="checksum differs"):
         segment_files.open(row).batch(0, ["seq"])
+
+
+def test_what_is_not_kept_open_leaves_nothing_in_memory(
+    trail: Trail, row: SegmentRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments are kept with their readers as far as the bound allows; of others nothing stays, and they read again."""
+    trail.extend([{"action": "b", "ts": "2026-11-25T01:00Z"}]).wait()
+    trail.flush()
+    other = trail.view.snapshot().catalog.segments[-1]
+    segment_files = files(trail)
+    with segment_files.reading(row) as kept:
+        monkeypatch.setattr(store_files, "_MOST_BYTES", kept.kept_bytes)
+        assert kept.batch(0, ["seq"]).num_rows == 2
+    next(segment_files.misses)  # of several misses one is kept in the place of another
+    for _ in range(2):
+        with segment_files.reading(other) as passing:
+            assert passing.batch(0, ["seq", "action"])["action"].to_pylist() == ["b"]
+        assert list(segment_files.recent.values()) == [kept]
+        assert (len(kept.readers), len(passing.readers), len(passing.texts)) == (1, 0, 0)

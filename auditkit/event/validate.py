@@ -77,6 +77,11 @@ class EventSchema(Struct, frozen=True, dict=True):
         return tuple(name for name in self.columns if name not in ("seq", "recorded"))
 
     @cached_property
+    def row_kinds(self) -> tuple[tuple[str, str], ...]:
+        """The columns of a row with the names of their types."""
+        return tuple((name, field_type_name(self.columns[name])) for name in self.row_columns)
+
+    @cached_property
     def kinds(self) -> Sequence[tuple[str, str]]:
         """The declared fields with the names of their types."""
         return [(name, field_type_name(dtype)) for name, dtype in self.fields.items()]

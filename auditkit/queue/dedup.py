@@ -21,8 +21,9 @@ from msgspec import Struct, field
 from auditkit.arrow import Numbers, flags
 from auditkit.errors import InvalidEventError
 from auditkit.event import ID_AT, SOURCE_AT, Row
+from auditkit.queue.decoding import keys_in
 from auditkit.queue.frames import Frame
-from auditkit.queue.payload import Batch, keys_in, row_columns, without_views
+from auditkit.queue.payload import Batch, row_columns, without_views
 from auditkit.queue.stored import StoredEvents, Texts
 from auditkit.store.files import retrying
 
@@ -158,7 +159,7 @@ class DedupIndex:
             if frame.seq + frame.count <= self._end:
                 continue
             self._load_until(frame.seq)
-            found = keys_in(frame, path)
+            found = keys_in(frame, self._stored.schema, path)
             if found is not None:
                 self._take(_hashed(*found), frame.seq)
             self._end = frame.seq + frame.count

@@ -28,7 +28,8 @@ AKBL    bulk load: the seqs before `seq` went straight into segments.  Without a
         only if the catalog's flushed seq has reached `seq`
 ======  ==================================================================================================
 
-Only AKEV and AKPT have a payload and a count other than 0.  Zeros behind the last frame are preallocated space: a sync
+Only AKEV and AKPT have a payload and a count other than 0.  Seqs stay below 2^63, moments within those of an event.
+Zeros behind the last frame are preallocated space: a sync
 that changes neither the size of a file nor where its blocks lie takes two thirds of the time.  Another format version
 is refused.
 """
@@ -43,6 +44,7 @@ from msgspec import Struct
 
 from auditkit.disk.durable import Disk
 from auditkit.errors import CorruptionError, FormatError
+from auditkit.event import FIRST_US, LAST_US
 
 FORMAT = 1
 MAGIC = b"AKQUEUE\n"
@@ -50,6 +52,7 @@ EVENTS, PART, COMMIT_MARK, NEXT_FILE, BULK_LOAD = b"AKEV", b"AKPT", b"AKCM", b"A
 KINDS = frozenset((EVENTS, PART, COMMIT_MARK, NEXT_FILE, BULK_LOAD))
 MAX_PAYLOAD_BYTES = 1 << 28
 NO_PREDECESSOR = (1 << 64) - 1
+MOST_SEQ = (1 << 63) - 1
 
 _HEADER = struct.Struct("<8sI16sQqQQI")
 _FRAME = struct.Struct("<4sIQIqQI")
@@ -111,6 +114,8 @@ def unpack_header(data: bytes, path: Path) -> FileHeader:
         raise CorruptionError(path, offset=0, reason="queue file header: checksum mismatch")
     if version != FORMAT:
         raise FormatError(f"{path}: queue format {version} (expected {FORMAT}); use a newer auditkit")
+    if not _in_range(first, recorded) or (predecessor != NO_PREDECESSOR and predecessor > first):
+        raise CorruptionError(path, offset=0, reason="queue file header: numbers out of range")
     return FileHeader(
         trail_id=trail_id,
         first_seq=first,
@@ -171,10 +176,17 @@ def _frame_at(data: bytes, position: int, base: int) -> Frame | None:
     start = position + FRAME_BYTES
     if kind not in KINDS or size > MAX_PAYLOAD_BYTES or start + size > len(data):
         return None
+    if not _in_range(seq + count, recorded) or (count and kind not in (EVENTS, PART)):
+        return None
     payload = data[start : start + size]
     if zlib.crc32(payload, zlib.crc32(data[position : start - _CRC.size])) != crc:
         return None
     return Frame(base + position, base + start + size, kind, seq, count, recorded, durable, payload)
+
+
+def _in_range(seq: int, recorded_us: int) -> bool:
+    """Return whether events may have a seq before this one, and be accepted at a moment."""
+    return seq <= MOST_SEQ and FIRST_US <= recorded_us < LAST_US
 
 
 def is_zeros(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Batches of validated events, and the payloads of frames that hold them.
+"""Batches of validated events, and the payloads of frames that hold them; `queue.decoding` reads these.
 
 A payload is either a MessagePack array that holds an array per row column, or nil where every value is null (few
 events: cheap to make), or an Arrow IPC stream of the same columns without those that are all null (many events at
@@ -8,19 +8,16 @@ the body that a retry must repeat.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, repeat
-from pathlib import Path
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import TypeAlias
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 from msgspec import Struct
 
-from auditkit.errors import CorruptionError
-from auditkit.event import ID_AT, SOURCE_AT, UTC_MICROSECONDS, EventSchema, Row
+from auditkit.event import ID_AT, EventSchema, Row
 from auditkit.event.columns import DEFAULTED
-from auditkit.queue.frames import Frame
 
 LARGEST_BYTES = 64 * 1024 * 1024
 """A payload above this is cut in two, well before a frame cannot hold it."""
@@ -30,10 +27,9 @@ PAYLOAD_BYTES = 4 * 1024 * 1024
 STREAM_ROWS = 32_768
 ROW_BYTES = 160
 """What a row without attrs weighs about, for bounding memory."""
-_ARROW = b"\xff\xff\xff\xff"
-_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+ARROW = b"\xff\xff\xff\xff"
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
-_decoder = msgspec.msgpack.Decoder(list[list[Any] | None])
 _encode = msgspec.msgpack.Encoder().encode
 
 Batch: TypeAlias = Sequence[Row] | pa.RecordBatch
@@ -95,11 +91,16 @@ def row_columns(batch: Batch, schema: EventSchema | None = None) -> list[pl.Seri
             for column in (*columns, defaulted)
         ]
     assert schema is not None  # noqa: S101 -- see above
-    kinds = [*(_physical(schema.columns[name]) for name in schema.row_columns), pl.Boolean()]
+    kinds = [*(physical(schema.columns[name]) for name in schema.row_columns), pl.Boolean()]
     return [
         pl.Series(values=values, dtype=kind)
         for values, kind in zip(zip(*batch, strict=True), kinds, strict=True)
     ]
+
+
+def physical(kind: pl.DataType) -> pl.DataType:
+    """Return the type that a row has a column's values in: times are numbers."""
+    return pl.Int64() if isinstance(kind, pl.Datetime) else kind
 
 
 def as_arrow(batch: Batch, schema: EventSchema) -> pa.RecordBatch:
@@ -107,8 +108,8 @@ def as_arrow(batch: Batch, schema: EventSchema) -> pa.RecordBatch:
     if isinstance(batch, pa.RecordBatch):
         return batch
     columns = {name: schema.columns[name] for name in schema.row_columns}
-    physical = {name: _physical(kind) for name, kind in columns.items()}
-    frame = pl.DataFrame(batch, schema={**physical, DEFAULTED: pl.Boolean()}, orient="row").cast(columns)  # type: ignore[arg-type]
+    plain = {name: physical(kind) for name, kind in columns.items()}
+    frame = pl.DataFrame(batch, schema={**plain, DEFAULTED: pl.Boolean()}, orient="row").cast(columns)  # type: ignore[arg-type]
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks().to_batches()[0]
 
 
@@ -205,109 +206,8 @@ def column_payloads(events: pa.RecordBatch) -> list[tuple[bytes, int]]:
 
 def _stream_payloads(part: pa.RecordBatch) -> list[tuple[bytes, int]]:
     if len(part) <= STREAM_ROWS:
-        payload = b"".join((part.schema.serialize(), part.serialize(), _END_OF_STREAM))
+        payload = b"".join((part.schema.serialize(), part.serialize(), END_OF_STREAM))
         if len(payload) <= LARGEST_BYTES or len(part) == 1:
             return [(payload, len(part))]
     half = len(part) // 2
     return _stream_payloads(part.slice(0, half)) + _stream_payloads(part.slice(half))
-
-
-def keys_in(
-    frame: Frame, path: Path
-) -> tuple[Sequence[str | None] | pl.Series | None, Sequence[str | None] | pl.Series] | None:
-    """Return the sources (`None`: none has one) and ids of a frame of events, `None` where no event has an id."""
-    if frame.payload.startswith(_ARROW):
-        plain = _from_arrow(frame, path)
-        if "id" not in plain.columns:
-            return None
-        return plain.get_column("source") if "source" in plain.columns else None, plain.get_column("id")
-    columns = _decoded(frame, path)
-    ids = columns[ID_AT]
-    return None if ids is None else (columns[SOURCE_AT], ids)
-
-
-def columns_of(frame: Frame, schema: EventSchema, path: Path) -> list[pl.Series]:
-    """Return the row columns of a frame of events, times as numbers."""
-    kinds = [(name, _physical(schema.columns[name])) for name in schema.row_columns]
-    if frame.payload.startswith(_ARROW):
-        plain = _from_arrow(frame, path)
-        given = {name: plain.get_column(name).to_physical() for name in plain.columns}
-        return [
-            given[name]
-            if name in given
-            else pl.Series(name, [None], dtype=kind).new_from_index(0, frame.count)
-            for name, kind in kinds
-        ]
-    return [
-        pl.Series(name, [None] * frame.count if values is None else values, dtype=kind)
-        for (name, kind), values in zip(kinds, _decoded(frame, path), strict=True)
-    ]
-
-
-def _physical(kind: pl.DataType) -> pl.DataType:
-    return pl.Int64() if isinstance(kind, pl.Datetime) else kind
-
-
-def decode_frames(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
-    """Return the events of consecutive frames with the stored schema, in seq order."""
-    parts: list[pl.DataFrame] = []
-    rows: list[Frame] = []
-    for frame in frames:
-        if frame.payload.startswith(_ARROW):
-            if rows:
-                parts.append(_from_rows(rows, schema, path))
-                rows = []
-            parts.append(_numbered(_from_arrow(frame, path), [frame], schema))
-        else:
-            rows.append(frame)
-    if rows:
-        parts.append(_from_rows(rows, schema, path))
-    return pl.concat(parts) if len(parts) > 1 else parts[0]
-
-
-def _from_rows(frames: Sequence[Frame], schema: EventSchema, path: Path) -> pl.DataFrame:
-    names = schema.row_columns
-    gathered: dict[str, list[Any]] = {name: [] for name in names}
-    for frame in frames:
-        columns = _decoded(frame, path)
-        if len(columns) != len(names):
-            raise CorruptionError(path, offset=frame.offset, reason=f"frame has {len(columns)} columns")
-        for name, column in zip(names, columns, strict=True):
-            gathered[name].extend([None] * frame.count if column is None else column)
-    plain = pl.DataFrame([_series(name, gathered[name], schema.columns[name]) for name in names])
-    return _numbered(plain, frames, schema)
-
-
-def _numbered(plain: pl.DataFrame, frames: Sequence[Frame], schema: EventSchema) -> pl.DataFrame:
-    """Add seq and recorded, which the frames decide, and bring the columns into the stored form and order."""
-    seqs = pl.Series(chain.from_iterable(range(f.seq, f.seq + f.count) for f in frames), dtype=pl.UInt64)
-    recorded = pl.Series(chain.from_iterable(repeat(f.recorded_us, f.count) for f in frames), dtype=pl.Int64)
-    given = {*plain.columns, "seq", "recorded"}
-    numbers = [seqs.alias("seq"), recorded.cast(UTC_MICROSECONDS).alias("recorded")]
-    return plain.hstack(numbers).select(
-        (pl.col(name) if name in given else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in schema.stored.items()
-    )
-
-
-def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
-    if dtype == UTC_MICROSECONDS:
-        return pl.Series(name, values, dtype=pl.Int64).cast(UTC_MICROSECONDS)
-    return pl.Series(name, values, dtype=dtype)
-
-
-def _decoded(frame: Frame, path: Path) -> list[list[Any] | None]:
-    try:
-        return _decoder.decode(frame.payload)
-    except msgspec.DecodeError as exc:
-        raise CorruptionError(path, offset=frame.offset, reason=f"frame does not decode: {exc}") from exc
-
-
-def _from_arrow(frame: Frame, path: Path) -> pl.DataFrame:
-    try:
-        plain = pl.read_ipc_stream(frame.payload)
-    except (pl.exceptions.PolarsError, OSError) as exc:
-        raise CorruptionError(path, offset=frame.offset, reason=f"frame does not decode: {exc}") from exc
-    if plain.height != frame.count:
-        raise CorruptionError(path, offset=frame.offset, reason=f"frame has {plain.height} rows")
-    return plain

@@ -21,8 +21,8 @@ from auditkit.disk.durable import Disk
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
+from auditkit.queue.decoding import columns_of, keys_in
 from auditkit.queue.frames import COMMIT_MARK, HEADER_BYTES, NEXT_FILE, Frame, parse_frames
-from auditkit.queue.payload import columns_of, keys_in
 from auditkit.queue.recovery import durable_end_of
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles, retrying
@@ -79,7 +79,7 @@ class StoredEvents:
         queued = [
             (np.arange(frame.seq, frame.seq + frame.count), *found)
             for frame, path in self._queued(wanted)
-            if (found := keys_in(frame, path)) is not None
+            if (found := keys_in(frame, self.schema, path)) is not None
         ]
         catalog = self._later_catalog()
         yield from self._keys_in(catalog, wanted)
@@ -185,7 +185,7 @@ class StoredEvents:
             places = self._places[first] = _Places(inode=inode)
         # What lies beyond the durable end of a file whose sync failed was never accepted.
         durable = durable_end_of(self._disk, self._layout, self._trail_id, first, next_file)
-        end = size if durable is None else durable
+        end = size if durable is None else min(size, durable)
         frames = list(parse_frames(self._disk.read(fd, end - places.end, places.end), places.end))
         read = frames[-1].end if frames else places.end
         if durable is not None and read < durable:

@@ -18,6 +18,7 @@ from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.layout import Layout
 from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
+from auditkit.queue.decoding import decode_frames
 from auditkit.queue.frames import (
     BULK_LOAD,
     COMMIT_MARK,
@@ -30,7 +31,6 @@ from auditkit.queue.frames import (
     parse_frames,
 )
 from auditkit.queue.fsync_failure import FailureNote, read_note
-from auditkit.queue.payload import decode_frames
 from auditkit.queue.recovery import check_order, durable_end_of, read_header, refuse_bit_rot
 
 _PIECE_BYTES = 8 * 1024 * 1024

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from msgspec import Struct
 
@@ -24,7 +23,6 @@ from auditkit.event import (
     LAST_US,
     MAX_ATTRS_BYTES,
     MAX_TEXT_BYTES,
-    UTC_MICROSECONDS,
     EventSchema,
 )
 from auditkit.store.records import BATCH_BYTES, BatchInfo, SegmentRow
@@ -32,12 +30,12 @@ from auditkit.store.records import BATCH_BYTES, BatchInfo, SegmentRow
 SCHEMA_MESSAGE, DICTIONARY_MESSAGE, BATCH_MESSAGE = 1, 2, 3
 TEXT_TYPES = (pa.large_string(), pa.string())
 _ARROW_TYPES = {
-    pl.UInt64(): pa.uint64(),
-    pl.Int64(): pa.int64(),
-    pl.Float64(): pa.float64(),
-    pl.Boolean(): pa.bool_(),
-    pl.String(): pa.large_string(),
-    UTC_MICROSECONDS: pa.timestamp("us", "UTC"),
+    "seq": pa.uint64(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "string": pa.large_string(),
+    "datetime": pa.timestamp("us", "UTC"),
 }
 _CODES = (pa.int8(), pa.int16(), pa.int32())
 _PADDING_BYTES = 64
@@ -55,27 +53,28 @@ class Shape(Struct, frozen=True, kw_only=True):
     """What columns take of memory."""
 
     columns: int
-    buffers: Sequence[tuple[int, int, bool]]
-    """For each buffer the bits per event, the bits that are added, and whether it is text, which is bounded apart."""
+    buffers: Sequence[tuple[int, int, int, bool]]
+    """For each buffer the bits per event at least and at most, the bits that are added, and whether it is text, which is
+    bounded apart."""
 
     @classmethod
     def of(cls, types: Sequence[pa.DataType]) -> "Shape":
         """Return the shape of columns of these types."""
         buffers = []
         for kind in types:
-            buffers.append((1, _PADDING_BITS, False))
+            buffers.append((0, 1, _PADDING_BITS, False))
             if kind in TEXT_TYPES:
                 bits = 32 if kind == pa.string() else 64
-                buffers += [(bits, bits + _PADDING_BITS, False), (0, 0, True)]
+                buffers += [(bits, bits, bits + _PADDING_BITS, False), (0, 0, 0, True)]
             else:
                 stored = kind.index_type if pa.types.is_dictionary(kind) else kind
-                buffers.append((stored.bit_width, _PADDING_BITS, False))
+                buffers.append((stored.bit_width, stored.bit_width, _PADDING_BITS, False))
         return cls(columns=len(types), buffers=buffers)
 
     @property
     def texts(self) -> int:
         """The number of buffers of text."""
-        return sum(is_text for _, _, is_text in self.buffers)
+        return sum(is_text for *_, is_text in self.buffers)
 
 
 _DICTIONARY = Shape.of([pa.large_string()])
@@ -119,7 +118,7 @@ def check_claims(message: Message, table: int, shape: Shape, *, most_rows: int, 
     if not all(count == rows and 0 <= nulls <= rows for count, nulls in nodes.tolist()):
         raise ValueError(f"a record batch of {rows} events with columns of another length")
     is_compressed, text = _place(data, table, 3) > 0, 0
-    for (start, size), (bits, added, is_text) in zip(buffers.tolist(), shape.buffers, strict=True):
+    for (start, size), (least, bits, added, is_text) in zip(buffers.tolist(), shape.buffers, strict=True):
         if start < 0 or size < 0 or start + size > space:
             raise ValueError("a record batch with a buffer that lies outside of it")
         claimed = size
@@ -127,7 +126,10 @@ def check_claims(message: Message, table: int, shape: Shape, *, most_rows: int, 
             (claimed,) = _CLAIM.unpack_from(data, body + start) if size >= _CLAIM.size else (0,)
             claimed = size - _CLAIM.size if claimed == _UNCOMPRESSED else claimed
         text += claimed if is_text else 0
-        if claimed < 0 or (text > most_text if is_text else 8 * claimed > bits * rows + added):
+        claimed_bits = 8 * claimed
+        if claimed_bits < least * rows or (
+            text > most_text if is_text else claimed_bits > bits * rows + added
+        ):
             raise ValueError(f"a record batch of {rows} events claims a buffer of {claimed} bytes")
     return rows
 
@@ -198,7 +200,7 @@ def check_schema(found: pa.Schema, schema: EventSchema) -> Shape:
     """Return what record batches of a segment take, whose schema must be that of its trail."""
     if found.names != list(schema.columns):
         raise ValueError(f"no columns of an event (found {', '.join(found.names)[:200]})")
-    for name, kind in schema.columns.items():
+    for name, kind in (("seq", "seq"), ("recorded", "datetime"), *schema.row_kinds):
         given, expected = found.field(name).type, _ARROW_TYPES[kind]
         if name in DICTIONARY_COLUMNS:
             sound = pa.types.is_dictionary(given) and (given.value_type, given.index_type in _CODES) == (

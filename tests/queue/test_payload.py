@@ -7,8 +7,9 @@ import polars as pl
 
 from auditkit.event import EventSchema, Rules
 from auditkit.event.columns import rows_as_columns
+from auditkit.queue.decoding import columns_of, decode_frames, keys_in
 from auditkit.queue.frames import EVENTS, Frame
-from auditkit.queue.payload import column_payloads, columns_of, decode_frames, encode_rows, keys_in
+from auditkit.queue.payload import column_payloads, encode_rows, without_views
 
 PATH = Path("x.wal")
 RULES = Rules(now_us=1_700_000_000_000_000, max_ahead_us=10**12)
@@ -29,13 +30,13 @@ def test_rows_and_columns_are_the_same_events() -> None:
     rows = [SCHEMA.row(given, RULES) for given in GIVEN]
     columns = rows_as_columns(SCHEMA, pl.DataFrame(GIVEN), RULES, lambda *_: None)
     assert columns is not None
-    ((payload, count),) = column_payloads(columns)
+    ((payload, count),) = column_payloads(without_views(columns))
     by_rows = decode_frames([frame_of(encode_rows(rows), 2)], SCHEMA, PATH)
     by_columns = decode_frames([frame_of(payload, count)], SCHEMA, PATH)
     assert by_rows.equals(by_columns)
     assert by_rows.schema == by_columns.schema == SCHEMA.stored
     for frame in (frame_of(payload, 2), frame_of(encode_rows(rows), 2)):
-        keys = keys_in(frame, PATH)
+        keys = keys_in(frame, SCHEMA, PATH)
         assert keys is not None
         assert list(keys[1]) == ["k", None]
         assert list(zip(*columns_of(frame, SCHEMA, PATH), strict=True)) == [row[:-1] for row in rows]
@@ -46,7 +47,7 @@ def test_mixed_blocks_keep_their_order() -> None:
     row = SCHEMA.row({"action": "r"}, RULES)
     columns = rows_as_columns(SCHEMA, pl.DataFrame({"action": ["c", "c"]}), RULES, lambda *_: None)
     assert columns is not None
-    ((payload, _),) = column_payloads(columns)
+    ((payload, _),) = column_payloads(without_views(columns))
     frames = [frame_of(encode_rows([row]), 1, 5), frame_of(payload, 2, 6), frame_of(encode_rows([row]), 1, 8)]
     events = decode_frames(frames, SCHEMA, PATH)
     assert events["seq"].to_list() == [5, 6, 7, 8]
@@ -60,9 +61,9 @@ def test_columns_without_a_value_are_left_out() -> None:
     )
     columns = rows_as_columns(SCHEMA, given, RULES, lambda *_: None)
     assert columns is not None
-    ((payload, _),) = column_payloads(columns)
+    ((payload, _),) = column_payloads(without_views(columns))
     assert pl.read_ipc_stream(payload).columns == ["ts", "action"]
-    assert keys_in(frame_of(payload, 2), PATH) is None
+    assert keys_in(frame_of(payload, 2), SCHEMA, PATH) is None
     events = decode_frames([frame_of(payload, 2)], SCHEMA, PATH)
     assert events.schema == SCHEMA.stored
     assert events.null_count().row(0) == (0, 0, 0, 2, 0, *[2] * 10)

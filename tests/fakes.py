@@ -23,6 +23,17 @@ class ManualClock:
         self.us += timedelta(**units) // timedelta(microseconds=1)
 
 
+def interrupting(*, times: int = 1) -> Callable[[], None]:
+    """Return what raises `KeyboardInterrupt` the first times it is called."""
+    left = iter(range(times))
+
+    def interrupt() -> None:
+        for _ in left:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
 class FailingDisk(PosixDisk):
     """A disk whose operations can be made to fail: `fail["sync_data"] = OSError(...)`."""
 
@@ -50,6 +61,11 @@ class FailingDisk(PosixDisk):
         """Fail or sync."""
         self._maybe("sync")
         super().sync(fd)
+
+    def lock(self, fd: int, *, shared: bool = False) -> bool:
+        """Fail or lock."""
+        self._maybe("lock")
+        return super().lock(fd, shared=shared)
 
     def truncate(self, fd: int, size: int) -> None:
         """Fail or cut."""

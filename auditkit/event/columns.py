@@ -58,7 +58,7 @@ _Column: TypeAlias = pl.Series | pa.Array | pa.ChunkedArray
 def rows_as_columns(schema: EventSchema, table: Table, rules: Rules, refuse: Refuse) -> pa.RecordBatch | None:
     """Return a table's events with the row columns and perhaps `DEFAULTED`, or `None` where only row by row will do.
 
-    `refuse` hears of every bad row: its position, the error, and the row.  It raises, or the row is left out.
+    `refuse` is called with every bad row: its position, the error, and the row.  It raises, or the row is left out.
     """
     normal = normal_form(schema, table)
     if normal is None:

@@ -61,7 +61,7 @@ class Commit(Struct, frozen=True, kw_only=True):
 
 
 class Attempt(Struct, kw_only=True):
-    """A write of events, `done` once it is known to be stored; else the place that tells, where it may have been cut off."""
+    """A write of events, `done` once it is known to be stored; else its place in the file, where it may have been cut off."""
 
     first_seq: int
     file: int
@@ -280,7 +280,7 @@ class ActiveQueue:
         self._lock.close()
 
     def _open_anew_after_failure(self) -> None:
-        """Forget what was known where that may be wrong; raise where this object was not told of it yet."""
+        """Forget what was known where that may be wrong; raise once where a sync of another process failed."""
         if self._failures.is_closed:
             raise ClosedError(f"{self._layout.root}: this writer is closed")
         is_news = not self._broken and self._failures.has_failed()

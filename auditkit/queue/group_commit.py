@@ -171,7 +171,7 @@ class Writer:
         self._index: DedupIndex | None = None  # guarded by the lock on queue.lock
         """Made at the first keyed event."""
         self._unseen: BaseException | None = None  # guarded by _gathering
-        """The failure of a commit that no caller has been told of."""
+        """The failure of a commit that was not raised to any caller yet."""
         self._closed = False  # guarded by _gathering
         self._thread: threading.Thread | None = None  # guarded by _gathering
         self._called = False  # guarded by _gathering
@@ -234,7 +234,7 @@ class Writer:
         return receipt
 
     def commit(self) -> None:
-        """Make everything accepted so far durable; raises a failure that no caller has been told of.
+        """Make everything accepted so far durable; raises a failure that was not raised yet.
 
         `LockedError` and `TimeoutError` leave what was accepted for the next try.
         """
@@ -258,12 +258,12 @@ class Writer:
             raise
         except BaseException as exc:
             self.after_interrupt()
-            exc.add_note(f"auditkit: {receipt}")
+            exc.add_note(f"auditkit: {_outcome(receipt)}")
             exc.__context__ = None  # whose frames would hold what they have opened
             raise exc.with_traceback(None) from None
 
-    def told(self, error: BaseException) -> None:
-        """See `Committer.told`."""
+    def raised(self, error: BaseException) -> None:
+        """See `Committer.raised`."""
         if self._unseen is error:
             self._unseen = None
 
@@ -295,7 +295,7 @@ class Writer:
             raise failure.with_traceback(None)
 
     def close(self) -> None:
-        """Commit what is left and stop; raises a failure that no caller has been told of.
+        """Commit what is left and stop; raises a failure that was not raised yet.
 
         Waits for the queue's lock no longer than `CLOSE_WITHIN_S`; then raises `LockedError`, and what is left is
         not stored.  In a forked child it only lets go: what the parent accepted is the parent's to commit.
@@ -544,3 +544,12 @@ class Writer:
                     break
             self._called = self._napping = False
             return not self._closed
+
+
+def _outcome(receipt: Receipt) -> str:
+    """Return what is known of the events of an interrupted receipt, in words."""
+    if not receipt.done:
+        return "accepted, and stored by the next commit"
+    if receipt.first is None:
+        return repr(receipt)
+    return f"stored as seqs {receipt.first} to {receipt.first + receipt.count - receipt.duplicates - 1}"

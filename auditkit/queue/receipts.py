@@ -30,8 +30,8 @@ class Committer(Protocol):
     def settle(self, receipt: "Receipt", timeout_s: float | None) -> None:
         """Commit, in the caller's thread, until `receipt` is done; raises when that takes too long."""
 
-    def told(self, error: BaseException) -> None:
-        """Take note that a caller is told of the failure of a commit."""
+    def raised(self, error: BaseException) -> None:
+        """Take note that the failure of a commit is raised to a caller."""
 
 
 class Receipt:
@@ -110,7 +110,7 @@ class Receipt:
         if not self.done:
             self._committer.settle(self, timeout_s)
         if self._error is not None:
-            self._committer.told(self._error)
+            self._committer.raised(self._error)
             raise self._error
         return self._first
 

@@ -122,7 +122,9 @@ class StoredEvents:
 
     def _later_catalog(self) -> CatalogView:
         """Return the catalog, read after the queue was: what a flush moved in between is then in segments."""
-        names = self._layout.queue_files()  # listed first: a flush meanwhile lets the catalog say more, never less
+        names = (
+            self._layout.queue_files()
+        )  # listed first: a flush meanwhile lets the catalog say more, never less
         catalog = self._catalog.read()
         if not names or names[0] > catalog.flushed_seq:
             reason = f"seqs from {catalog.flushed_seq} on are neither queued nor in segments"

@@ -168,7 +168,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
             return
         with suppress(AuditError, OSError):  # what failed there, closing the writer raises
             self.writer.commit()
-            if self.maint_lock.try_acquire():  # else somebody is at it
+            if self.maint_lock.try_acquire():  # else another thread or process is at it
                 self.maint_lock.release()
                 _call_due(weakref.ref(self))
 

@@ -110,10 +110,10 @@ def _validated(
     events: Batch | None = None
     if isinstance(chunk, pl.DataFrame | pa.Table):
         check_bytes(chunk)
-        events = rows_as_columns(core.schema, chunk, rules, refusals.hear)
+        events = rows_as_columns(core.schema, chunk, rules, refusals.refuse)
         chunk = as_frame(chunk).iter_rows(named=True) if events is None else ()
     if events is None:
-        events = _rows(core, chunk, rules, refusals.hear)
+        events = _rows(core, chunk, rules, refusals.refuse)
     refusals.keep()
     return events, len(events) + refusals.count
 
@@ -160,7 +160,7 @@ class _Refusals:
         self._raises = raises
         self._letters: list[DeadLetter] = []
 
-    def hear(self, position: int, error: InvalidEventError, given: object) -> None:
+    def refuse(self, position: int, error: InvalidEventError, given: object) -> None:
         """Take note of a bad row, or raise for it."""
         if self._raises:
             at = self._begin + position
@@ -191,7 +191,7 @@ def _rows(
     rows: list[Row] = []
     for position, given in enumerate(chunk):
         try:
-            if not isinstance(given, dict | Mapping):  # dicts are told much faster
+            if not isinstance(given, dict | Mapping):  # dicts are recognised much faster
                 raise InvalidEventError("row", given, "not a mapping")
             rows.append(core.schema.row(given, rules, spill=True))
         except InvalidEventError as exc:

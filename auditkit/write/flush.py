@@ -1,6 +1,6 @@
 """Writing: the queue into segments, and large batches straight into them.
 
-The order of a flush is what makes it exactly once: seal the queue file, write and sync segments, one catalog
+The order of a flush is what makes it exactly once: rotate the queue file, write and sync segments, one catalog
 transaction, and only then drop the file.  Repeating it after a crash at any point gives the same seqs once.
 """
 

@@ -19,7 +19,7 @@ def newest(bench: Bench) -> Path:
 
 
 def dead_frame(bench: Bench, seq: int, *actions: str, kind: bytes = EVENTS) -> bytes:
-    """Return a whole frame that no mark vouches for."""
+    """Return a whole frame without a commit mark behind it."""
     block = bench.payload(*actions)
     durable = end_of(newest(bench))
     return pack_frame(kind, seq, block.count, recorded_us=9, durable=durable, payload=block.data)
@@ -56,8 +56,8 @@ def test_rotating_an_empty_file_changes_nothing(bench: Bench) -> None:
     assert bench.layout.queue_files() == [0]
 
 
-def test_a_seal_without_successor_is_completed_by_the_next_writer(bench: Bench) -> None:
-    """A flusher that dies between seal and successor holds nobody up, and forks nothing."""
+def test_a_rotation_without_next_file_is_completed_by_the_next_writer(bench: Bench) -> None:
+    """A flusher that dies between the rotation frame and the next file blocks no writer, and forks nothing."""
     disk = FailingDisk()
     flusher, writer = bench.active(disk), bench.active()
     writer.commit([bench.payload("a")], 1)
@@ -82,7 +82,7 @@ def test_a_dead_writers_whole_frame_is_adopted(bench: Bench) -> None:
 
 
 def test_a_reader_leaves_unmarked_frames_to_a_living_writer(bench: Bench) -> None:
-    """While somebody holds the queue's lock, frames without a mark are not shown."""
+    """While a writer holds the queue's lock, frames without a mark are not shown."""
     bench.active().commit([bench.payload("a")], 1)
     append_bytes(newest(bench), dead_frame(bench, 1, "b"))
     lock = FileLock(PosixDisk(), bench.layout.queue_lock)
@@ -198,7 +198,7 @@ def test_a_queue_of_another_trail_is_refused(bench: Bench) -> None:
 
 
 def test_a_removed_queue_file_is_not_written_to(bench: Bench) -> None:
-    """Appends to a file that somebody deleted raise, rather than vanish with it."""
+    """Appends to a file that was deleted raise, rather than vanish with it."""
     writer = bench.active()
     writer.commit([bench.payload("a")], 1)
     os.unlink(newest(bench))  # noqa: PTH108 -- as plainly as anybody could

@@ -21,7 +21,7 @@ from auditkit.queue.stored import StoredEvents
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.records import CatalogView
 from auditkit.write import extend
-from tests.fakes import ManualClock
+from tests.fakes import FailingDisk, ManualClock, interrupting
 
 
 def test_a_retry_gets_the_first_seq(trail: Trail) -> None:
@@ -392,3 +392,41 @@ def test_a_flush_that_ends_while_a_retry_is_looked_up(
     seqs, columns = stored.rows(np.array([0, 2]))
     assert (len(flushes), seqs.tolist()) == (1, [0, 2])
     assert columns[core.schema.row_columns.index("id")].to_list() == ["0", "2"]
+
+
+@pytest.mark.parametrize("operation", ["write", "sync_data", "lock"])
+def test_an_interrupt_forgets_no_id(make_trail: Callable[..., Trail], operation: str) -> None:
+    """Ctrl-C while ids are looked up, or their events stored, leaves no index that does not know them."""
+    disk = FailingDisk()
+    trail = make_trail(disk=disk, maintain=False)
+    assert trail.append(action="a", id="0").wait() == 0
+    rows = [{"action": "a", "id": f"{n}"} for n in range(3)]
+    receipt = trail.extend(rows)
+    disk.before[operation] = interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        receipt.wait()
+    assert (receipt.wait(), receipt.duplicates) == (1, 1)
+    again = trail.extend(rows)
+    assert (again.wait(), again.duplicates, trail.end_seq) == (0, 3, 3)
+
+
+@pytest.mark.parametrize("operation", ["write", "sync", "sync_data", "rename", "lock"])
+def test_an_interrupted_bulk_is_there_once(
+    make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Ctrl-C inside a bulk with ids, and the bulk again, store each of its events once."""
+    monkeypatch.setattr(extend, "BULK_ROWS", 50)
+    disk = FailingDisk()
+    trail = make_trail(disk=disk, maintain=False)
+    ids = [f"{n}" for n in range(60)]
+    table = pl.DataFrame({"ts": [datetime(2026, 11, 1, tzinfo=UTC)] * 60, "action": ["a"] * 60, "id": ids})
+    assert trail.append(action="a", id="before").wait() == 0
+    disk.before[operation] = interrupting()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trail.extend(table)
+    assert any("rows of this call are in" in note for note in caught.value.__notes__)
+    assert trail.append(action="b").wait() in (1, 61)
+    assert trail.extend(table).wait() in (1, 2)
+    assert trail.range(where={"action": "a"}).height == 61
+    trail.flush()
+    assert trail.range(where={"action": "a"}).height == 61

@@ -12,7 +12,7 @@ from auditkit.errors import ClosedError, LockedError
 from auditkit.queue import group_commit
 from auditkit.queue.group_commit import COMMIT_AT_EVENTS, Writer
 from auditkit.queue.payload import PAYLOAD_ROWS
-from tests.fakes import FailingDisk, ManualClock
+from tests.fakes import FailingDisk, ManualClock, interrupting
 from tests.queue.conftest import Bench
 
 
@@ -61,7 +61,7 @@ def test_a_large_batch_goes_through_several_blocks(rig: Rig) -> None:
     assert len(rig.bench.actions()) == len(rows)
 
 
-def test_what_nobody_waits_for_is_committed_by_itself(rig: Rig) -> None:
+def test_what_no_caller_waits_for_is_committed_by_itself(rig: Rig) -> None:
     """The writer's thread commits on its own what no one waits for."""
     receipts = [rig.writer.submit([rig.bench.row("a")]) for _ in range(COMMIT_AT_EVENTS)]
     while not receipts[-1].done:
@@ -71,7 +71,7 @@ def test_what_nobody_waits_for_is_committed_by_itself(rig: Rig) -> None:
 
 @pytest.mark.parametrize("pause", [False, True])
 def test_a_single_event_is_committed_by_itself_too(rig: Rig, *, pause: bool) -> None:
-    """One event that nobody waits for becomes durable, whether the writer's thread is new, napping or asleep."""
+    """One event that no caller waits for becomes durable, whether the writer's thread is new, napping or asleep."""
     for n in range(3):
         receipt = rig.writer.submit([rig.bench.row("a")])
         while not receipt.done:
@@ -228,3 +228,34 @@ def test_closing_commits_and_then_refuses(rig: Rig) -> None:
     assert rig.bench.actions() == ["a"]
     with pytest.raises(ClosedError):
         rig.writer.submit([rig.bench.row("b")])
+
+
+@pytest.mark.parametrize("operation", ["write", "sync_data"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_inside_a_commit_is_answered_once_it_is_over(
+    rig: Rig, operation: str, times: int
+) -> None:
+    """Ctrl-C while events are being stored stores them, says so in a short traceback's note, and the writer lives."""
+    receipts = [rig.writer.submit([rig.bench.row("a")]), rig.writer.submit([rig.bench.row("b")] * 2)]
+    rig.disk.before[operation] = interrupting(times=times)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        receipts[1].wait()
+    assert caught.value.__notes__ == ["auditkit: stored as seqs 1 to 2"]
+    ours = [frame for frame in caught.traceback if "auditkit/" in str(frame.path)]
+    assert len(ours) <= 2
+    assert [receipt.wait() for receipt in receipts] == [0, 1]
+    assert rig.writer.append(rig.bench.row("c")).wait() == 3
+    assert rig.bench.actions() == ["a", "b", "b", "c"]
+
+
+def test_an_interrupt_before_a_commit_leaves_it_for_the_next_try(rig: Rig) -> None:
+    """Ctrl-C while the lock is being taken stores nothing and loses nothing: the next wait does."""
+    receipt = rig.writer.submit([rig.bench.row("a")])
+    rig.disk.before["lock"] = interrupting()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        receipt.wait()
+    assert caught.value.__notes__ == ["auditkit: accepted, and stored by the next commit"]
+    assert rig.bench.actions() == []
+    other = rig.writer.submit([rig.bench.row("b")])
+    assert [receipt.wait(), other.wait()] == [0, 1]
+    assert rig.bench.actions() == ["a", "b"]

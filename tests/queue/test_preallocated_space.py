@@ -133,7 +133,7 @@ def test_durable_frames_that_became_blank_are_rot(bench: Bench) -> None:
 
 
 def test_a_queue_file_that_was_removed_takes_no_more_events(bench: Bench) -> None:
-    """A writer whose file has lost its name says so instead of writing where nobody reads."""
+    """A writer whose file has lost its name says so instead of writing where no reader looks."""
     writer = bench.active()
     writer.commit([bench.payload("a")], 1)
     bench.layout.queue_file(0).unlink()

@@ -32,7 +32,7 @@ def failing_once(disk: FailingDisk, operation: str, at: int = 1) -> None:
 
 @pytest.mark.parametrize("operation", ["rename", "sync"])
 def test_a_writer_whose_rotation_failed_goes_on_in_the_successor(bench: Bench, operation: str) -> None:
-    """Nothing is written behind a seal, not even by the writer that could not create the successor."""
+    """Nothing is written behind a rotation, not even by the writer that could not create the next file."""
     disk = FailingDisk()
     writer = bench.active(disk)
     writer.commit([bench.payload("a")], 1)
@@ -45,8 +45,8 @@ def test_a_writer_whose_rotation_failed_goes_on_in_the_successor(bench: Bench, o
     assert bench.actions() == ["a", "b", "c"]
 
 
-def test_a_seal_found_by_a_writer_that_cannot_follow_it_stays_a_seal(bench: Bench) -> None:
-    """A writer that finds another's seal, and fails to create the successor, does not write behind it either."""
+def test_a_rotation_found_by_a_writer_that_cannot_follow_it_stays(bench: Bench) -> None:
+    """A writer that finds another's rotation, and fails to create the next file, does not write behind it either."""
     disk, sealing = FailingDisk(), FailingDisk()
     other, writer = bench.active(sealing), bench.active(disk)
     writer.commit([bench.payload("a")], 1)
@@ -140,7 +140,7 @@ def _raise_next(errors: Iterator[BaseException]) -> None:
 
 
 def test_a_second_failure_keeps_what_the_first_one_said(bench: Bench) -> None:
-    """A successor that fails before its first event is replaced by one that still names the durable end before it."""
+    """A next file that fails before its first event is replaced by one that still names the durable end before it."""
     for _ in range(2):
         disk = FailingDisk()
         writer = bench.active(disk)
@@ -162,7 +162,7 @@ def test_a_second_failure_keeps_what_the_first_one_said(bench: Bench) -> None:
 
 
 def test_damage_in_a_failed_file_is_not_followed_by_a_second_history(bench: Bench) -> None:
-    """Where the durable part of a failed file does not read, no successor starts at an earlier seq."""
+    """Where the durable part of a failed file does not read, no next file starts at an earlier seq."""
     disk = FailingDisk()
     writer = bench.active(disk)
     for name in "ab":
@@ -235,7 +235,7 @@ def test_a_reader_forgets_what_a_replaced_file_said(bench: Bench) -> None:
 
 
 class Dropping(PosixDisk):
-    """A disk on which somebody flushes while a reader is between two files."""
+    """A disk on which a flush comes while a reader is between two files."""
 
     def __init__(self, *paths: Path) -> None:
         self.paths = paths

@@ -456,8 +456,10 @@ def copy(root: Path, notes: Notes, name: str, draw: random.Random, begun: dateti
         with ak.open(target, maintain=False) as made:
             end = made.end_seq
             assert end == summary.end_seq, f"a copy of {summary.end_seq} events ends at {end}"
-            found, expected = (digest(one.range(start, columns=BODY)) for one in (made, source.at(end)))
-            assert found == expected, f"a copy shows {found}, its source {expected}"
+            found = digest(made.range(start, columns=BODY))
+            with suppress(PrunedError):  # the source cannot tell any more what was expired then
+                expected = digest(source.at(end).range(start, columns=BODY))
+                assert found == expected, f"a copy shows {found}, its source {expected}"
             if draw.random() < 0.3:
                 assert made.append(action="branch").wait(60) == end
                 made.flush()

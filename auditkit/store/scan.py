@@ -50,17 +50,24 @@ class BatchRange(Struct, frozen=True, kw_only=True):
     """The columns that tell which of them the view shows; none where it shows all."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether these are all record batches of the segment, of which the catalog's row says the rest."""
+        return len(self.numbers) == self.row.batch_count
+
+    @property
     def min_ts_us(self) -> int:
         """The earliest time of an event."""
-        return self.row.parts[self.numbers[0]].min_ts_us
+        return self.row.min_ts_us if self.is_whole else self.row.parts[self.numbers[0]].min_ts_us
 
     @property
     def max_ts_us(self) -> int:
         """The latest time of an event."""
-        return self.row.parts[self.numbers[-1]].max_ts_us
+        return self.row.max_ts_us if self.is_whole else self.row.parts[self.numbers[-1]].max_ts_us
 
     def bound(self, column: str, *, descending: bool) -> int:
         """Return what no `ts` or `seq` of the events comes before, or with `descending` after."""
+        if column == "seq" and self.is_whole:
+            return self.row.last_seq if descending else self.row.first_seq
         if column == "seq":
             parts = [self.row.parts[number] for number in self.numbers]
             return max(p.max_seq for p in parts) if descending else min(p.min_seq for p in parts)
@@ -69,8 +76,9 @@ class BatchRange(Struct, frozen=True, kw_only=True):
     @property
     def rows(self) -> int:
         """The number of events, wanted or not."""
-        parts = self.row.parts
-        return sum(parts[number].rows for number in self.numbers)
+        if self.is_whole:
+            return self.row.rows
+        return sum(self.row.parts[number].rows for number in self.numbers)
 
     def singly(self) -> "list[BatchRange]":
         """Return the record batches one by one."""

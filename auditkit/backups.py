@@ -21,6 +21,7 @@ from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.opening import open_trail
 from auditkit.queue.consumers import MOST_BYTES
+from auditkit.queue.dead_letters import MOST_LINE_BYTES, endless_line
 from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_frames, unpack_header
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
@@ -246,6 +247,8 @@ class _Copy:
         try:
             with self._written(target) as fd:
                 for offset, piece in self._pieces(opened):
+                    if offset + len(piece) - end > MOST_LINE_BYTES:
+                        raise endless_line(source, end)
                     self._disk.write(fd, piece, offset)
                     end = offset + piece.rfind(b"\n") + 1 if b"\n" in piece else end
                 self._disk.truncate(fd, end)

@@ -248,3 +248,12 @@ def test_a_copy_that_dies_anywhere_is_no_trail_or_a_whole_one(used: Trail, folde
             break
     assert at > 40
     assert outcomes == {False, True}
+
+
+def test_letters_without_end_are_refused(used: Trail, tmp_path: Path) -> None:
+    """A file of dead letters that is a terabyte of holes is not copied."""
+    (letters,) = (used.path / "dead-letters").glob("*.jsonl")
+    with letters.open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CorruptionError, match="a line of more than"):
+        ak.backup(used, tmp_path / "copy")

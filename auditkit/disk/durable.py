@@ -20,8 +20,9 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, Protocol
 
+from auditkit.disk.holder import holder_of
 from auditkit.disk.inside import open_file, open_folder, parent_of
-from auditkit.errors import LockedError, StorageError
+from auditkit.errors import CorruptionError, LockedError, StorageError
 
 _FIRST_RETRY_S = 0.00005
 _LONGEST_RETRY_S = 0.001
@@ -211,6 +212,10 @@ class PosixDisk:
                 os.unlink(path.name, dir_fd=folder)
         except FileNotFoundError:
             return
+        except IsADirectoryError as exc:
+            raise CorruptionError(
+                path, offset=None, reason="expected a file of its own, found a folder"
+            ) from exc
 
     def make_directory(self, path: Path, mode: int) -> None:
         """See `Disk.make_directory`."""
@@ -310,7 +315,8 @@ class FileLock:
                 self._fd = self._disk.open(self._path, write=True)
             while not self._disk.lock(self._fd):
                 if time.monotonic() > min(deadline, self._give_up_at):
-                    raise LockedError(f"{self._path}: held by another process for more than {timeout_s:g} s")
+                    holder = holder_of(self._path)
+                    raise LockedError(f"{self._path}: held by {holder} for more than {timeout_s:g} s")
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads the waiters, no secret
                 pause = min(pause * 1.5, _LONGEST_RETRY_S)
         except BaseException:

@@ -20,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from auditkit.disk.durable import Disk, FileLock
+from auditkit.disk.holder import holder_of
 from auditkit.disk.inside import is_there, read_file
 from auditkit.disk.layout import Layout, Modes, is_consumer_name
 from auditkit.errors import ClosedError, CorruptionError, FormatError, LockedError, shorten
@@ -84,7 +85,9 @@ class ConsumerFile:
         self._lock = FileLock(disk, self.path)
         if not self._lock.try_acquire():
             self._lock.close()
-            error = LockedError(f"consumer {name}: followed already (expected one follower at a time)")
+            error = LockedError(
+                f"consumer {name}: followed already by {holder_of(self.path)} (expected one follower at a time)"
+            )
             error.add_note("close the other one, or follow under another name: each name gets every event")
             raise error
         self._fd: int | None = None

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from auditkit.disk.durable import Disk
+from auditkit.disk.holder import holder_of
 from auditkit.disk.inside import open_file
 from auditkit.disk.layout import Layout, Modes
 from auditkit.errors import CorruptionError, LockedError
@@ -134,7 +135,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             if line.endswith(b"\n"):
                 yield line
             elif len(line) == MOST_LINE_BYTES:
-                raise _endless(path, file.tell() - len(line))
+                raise endless_line(path, file.tell() - len(line))
 
 
 def _open_locked(disk: Disk, path: Path, modes: Modes) -> int:
@@ -145,7 +146,8 @@ def _open_locked(disk: Disk, path: Path, modes: Modes) -> int:
         try:
             while not disk.lock(fd):
                 if time.monotonic() > deadline:
-                    raise LockedError(f"{path}: held by another process for more than {LOCK_TIMEOUT_S:g} s")
+                    holder = holder_of(path)
+                    raise LockedError(f"{path}: held by {holder} for more than {LOCK_TIMEOUT_S:g} s")
                 time.sleep(0.001)
             if disk.status(fd).st_nlink:
                 return fd
@@ -171,7 +173,7 @@ def _whole_lines(disk: Disk, fd: int, size: int, path: Path) -> int:
     end = size
     while end > 0:
         if size - end > MOST_LINE_BYTES:
-            raise _endless(path, end)
+            raise endless_line(path, end)
         begin = max(0, end - 65536)
         found = disk.read(fd, end - begin, begin).rfind(b"\n")
         if found >= 0:
@@ -180,7 +182,8 @@ def _whole_lines(disk: Disk, fd: int, size: int, path: Path) -> int:
     return 0
 
 
-def _endless(path: Path, offset: int) -> CorruptionError:
+def endless_line(path: Path, offset: int) -> CorruptionError:
+    """Return the error for a line that no writer has made, and that reading may never come to the end of."""
     return CorruptionError(path, offset=offset, reason=f"a line of more than {MOST_LINE_BYTES:,} bytes")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from auditkit.disk.durable import FileLock
+from auditkit.disk.holder import holder_of
 from auditkit.errors import InvalidEventError, LockedError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.queue.dead_letters import DeadLetter, count_letters, expired_days, read_numbered, remove_day
@@ -235,7 +236,7 @@ def _alone(core: Core, *, dry_run: bool) -> Iterator[None]:
     lock = FileLock(core.disk, path)
     if not lock.try_acquire():
         lock.close()
-        raise LockedError("dead letters: another retry is at work")
+        raise LockedError(f"dead letters: another retry is at work ({holder_of(path)})")
     try:
         yield
     finally:

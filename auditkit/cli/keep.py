@@ -254,10 +254,10 @@ def _round(trail_path: Path | None, *, record_now: bool) -> MaintainSummary:
 
 
 def _seconds(every: str) -> float:
-    duration = parse_duration(every, name="every")
-    if duration.negative or duration.shortest_us < US_PER_SECOND:
+    pause_us = parse_duration(every, name="every").after(0)
+    if pause_us < US_PER_SECOND:
         raise click.UsageError(f"--every expects a second or more (found {every!r}).")
-    return duration.shortest_us / US_PER_SECOND
+    return pause_us / US_PER_SECOND
 
 
 @contextmanager

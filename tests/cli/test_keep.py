@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.api import Trail
+from auditkit.cli import keep
 from auditkit.cli.keep import policy
 from auditkit.keep.maintain import maintain_often
 from auditkit.opening import create, open_trail
@@ -211,6 +212,12 @@ def test_a_moment_is_recorded_once_a_partition(make_trail: Callable[..., Trail],
         (1, 0),
     ]
     assert trail.range().is_empty()
+
+
+@pytest.mark.parametrize(("every", "seconds"), [("1s", 1), ("90s", 90), ("1d", 86_400), ("1d2h", 93_600)])
+def test_how_long_a_pause_is(every: str, seconds: float) -> None:
+    """A day of --every is 24 hours."""
+    assert keep._seconds(every) == seconds
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,73 @@ def test_events_with_ids_are_told_apart_in_any_number(trail: Trail) -> None:
     repeat = trail.extend(given)
     assert (repeat.wait(), repeat.duplicates) == (0, 60)
     assert trail.range().height == 60
+
+
+def test_a_large_table_is_taken_in_chunks(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table above the bounds is stored piece by piece, in order, and the receipt stands for all of it."""
+    monkeypatch.setattr(extend, "CHUNK_ROWS", 60)
+    commits = len(trail.core.source.catalog.read().flushes)
+    receipt = trail.extend(frame(150, resource=[f"{n}" for n in range(150)]))
+    assert (receipt.wait(), receipt.count, trail.end_seq) == (0, 150, 150)
+    assert len(trail.core.source.catalog.read().flushes) == commits + 3
+    assert trail.scan().collect().sort("seq")["resource"].to_list() == [f"{n}" for n in range(150)]
+    monkeypatch.setattr(extend, "CHUNK_BYTES", 20_000)
+    assert trail.extend(frame(60, attrs=['{"a":"' + "x" * 1_000 + '"}'] * 60).lazy()).wait() == 150
+    assert trail.end_seq == 210
+
+
+def test_an_error_in_a_later_chunk_says_how_many_rows_are_in(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad row or a taken id takes nothing of its chunk, is named by its row in the whole, and the chunks before are in."""
+    monkeypatch.setattr(extend, "CHUNK_ROWS", 60)
+    actions = ["a"] * 129 + [""] + ["a"] * 20
+    with pytest.raises(InvalidEventError, match="row 129: action") as caught:
+        trail.extend(frame(150).with_columns(action=pl.Series(actions)))
+    assert caught.value.__notes__ == ["100 rows before this chunk are in"]
+    assert trail.end_seq == 100
+    keyed = frame(150).with_columns(id=pl.int_range(150).cast(pl.String))
+    trail.append(action="taken", id="140").wait()
+    with pytest.raises(InvalidEventError, match="row 140: id: seq 100 ") as caught:
+        trail.extend(keyed)
+    assert caught.value.__notes__ == ["100 rows before this chunk are in"]
+    assert trail.end_seq == 201
+    receipt = trail.extend(keyed.filter(pl.col("id") != "140"))  # what is in is found again
+    assert (receipt.duplicates, trail.end_seq) == (100, 250)
+
+
+def test_of_mappings_nothing_is_taken_before_all_are_valid(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of mappings with a bad row is refused whole, however long it is; a good one is stored piece by piece."""
+    monkeypatch.setattr(extend, "CHUNK_ROWS", 60)
+    rows = [{"action": "a"} for _ in range(150)]
+    with pytest.raises(InvalidEventError, match="row 149: action"):
+        trail.extend([*rows[:-1], {"action": ""}])
+    assert trail.end_seq == 0
+    assert trail.extend(rows).count == trail.end_seq == 150
+    assert trail.extend(iter(rows)).count == 150
+
+
+def test_a_bulk_of_many_partitions_goes_through_the_queue(trail: Trail) -> None:
+    """A batch that would make a segment for each of many days waits in the queue, where others join it."""
+    many = frame(60).with_columns(ts=pl.datetime_range(START - timedelta(days=59), START, "1d", eager=True))
+    assert trail.extend(many.head(50).tail(31)).wait() == 0
+    assert trail.stats().queue.depth == 31
+    assert trail.extend(many).wait() == 31
+    stats = trail.stats()
+    assert (stats.queue.depth, stats.segments.rows) == (91, 0)
+    assert trail.extend(frame(60)).wait() == 91
+    assert trail.range().height == 151
+
+
+def test_what_offers_an_arrow_stream_is_a_table(trail: Trail) -> None:
+    """Any object with the PyCapsule interface is taken by column, small or large."""
+
+    class Stream:
+        def __init__(self, table: pa.Table) -> None:
+            self.__arrow_c_stream__ = table.__arrow_c_stream__
+
+    assert trail.extend(Stream(frame(10).to_arrow())).wait() == 0
+    assert trail.extend(Stream(frame(60).to_arrow())).wait() == 10
+    assert trail.range().height == 70

@@ -42,6 +42,7 @@ from auditkit.queue.recovery import (
     read_header,
     refuse_bit_rot,
     scan_ahead,
+    written_end,
 )
 
 _MOST_INTERRUPTS = 100
@@ -424,7 +425,8 @@ class ActiveQueue:
 
     def _goes_on_behind(self, end: int) -> bool:
         """Return whether another process has committed behind a place in the file."""
-        data = self._disk.read(self._open_fd, max(0, self._disk.size(self._open_fd) - end), end)
+        size = written_end(self._disk, self._open_fd, end, self._disk.size(self._open_fd), self._path)
+        data = self._disk.read(self._open_fd, max(0, size - end), end)
         frames = list(parse_frames(data, end))
         return any(frame.kind in (COMMIT_MARK, NEXT_FILE) and frame.offset > end for frame in frames)
 

@@ -114,7 +114,8 @@ def unpack_header(data: bytes, path: Path) -> FileHeader:
         raise CorruptionError(path, offset=0, reason="queue file header: checksum mismatch")
     if version != FORMAT:
         raise FormatError(f"{path}: queue format {version} (expected {FORMAT}); use a newer auditkit")
-    if not _in_range(first, recorded) or (predecessor != NO_PREDECESSOR and predecessor > first):
+    is_sound = predecessor == NO_PREDECESSOR or (predecessor <= first and HEADER_BYTES <= end <= MOST_SEQ)
+    if not (_in_range(first, recorded) and is_sound):
         raise CorruptionError(path, offset=0, reason="queue file header: numbers out of range")
     return FileHeader(
         trail_id=trail_id,

@@ -29,6 +29,10 @@ from auditkit.queue.frames import (
 )
 
 _PIECE_BYTES = 4 * 1024
+_MANY_BYTES = 16 * 1024 * 1024
+_MOST_SPACE_BYTES = 4 * 1024 * 1024 * 1024
+_MOST_ZEROS_BYTES = 68 * 1024 * 1024
+"""More zeros than a payload can end with."""
 
 
 class RecoveryScan(Struct, kw_only=True):
@@ -121,6 +125,22 @@ def refuse_bit_rot(data: bytes, base: int, position: int, path: Path, next_seq: 
         later = find_frame_after(data, base, later.end)
 
 
+def written_end(disk: Disk, fd: int, start: int, size: int, path: Path) -> int:
+    """Return up to where a file of this size needs to be read from `start` on: zeros behind that are only looked at.
+
+    Space is preallocated in small pieces; a file may have been made with more, and be as large as it likes.
+    """
+    end = size
+    while end - start > _MANY_BYTES and size - end <= _MOST_SPACE_BYTES:
+        begin = end - _MANY_BYTES // 4
+        if not is_zeros(disk.read(fd, end - begin, begin)):
+            return min(size, end + _MOST_ZEROS_BYTES)
+        end = begin
+    if size - end > _MOST_SPACE_BYTES:
+        raise CorruptionError(path, offset=end, reason=f"more space than a queue file has ({size} bytes)")
+    return min(size, end + _MOST_ZEROS_BYTES)
+
+
 def scan_ahead(
     disk: Disk, fd: int, base: int, size: int, next_seq: int, path: Path, *, whole: bool
 ) -> tuple[bytes, RecoveryScan]:
@@ -128,6 +148,7 @@ def scan_ahead(
 
     With `whole` these are all bytes up to `size`, else as many as were written before the preallocated space.
     """
+    size = written_end(disk, fd, base, size, path)
     piece = size if whole else _PIECE_BYTES
     while True:
         data = disk.read(fd, min(piece, size - base), base)

@@ -23,7 +23,7 @@ from auditkit.errors import CorruptionError
 from auditkit.event import EventSchema
 from auditkit.queue.decoding import columns_of, keys_in
 from auditkit.queue.frames import COMMIT_MARK, HEADER_BYTES, NEXT_FILE, Frame, parse_frames
-from auditkit.queue.recovery import durable_end_of
+from auditkit.queue.recovery import durable_end_of, written_end
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles, retrying
 from auditkit.store.records import CatalogView, SegmentRow
@@ -187,6 +187,7 @@ class StoredEvents:
             places = self._places[first] = _Places(inode=inode)
         # What lies beyond the durable end of a file whose sync failed was never accepted.
         durable = durable_end_of(self._disk, self._layout, self._trail_id, first, next_file)
+        size = written_end(self._disk, fd, places.end, size, path)
         end = size if durable is None else min(size, durable)
         frames = list(parse_frames(self._disk.read(fd, end - places.end, places.end), places.end))
         read = frames[-1].end if frames else places.end

@@ -31,7 +31,7 @@ from auditkit.queue.frames import (
     parse_frames,
 )
 from auditkit.queue.fsync_failure import FailureNote, read_note
-from auditkit.queue.recovery import check_order, durable_end_of, read_header, refuse_bit_rot
+from auditkit.queue.recovery import check_order, durable_end_of, read_header, refuse_bit_rot, written_end
 
 _PIECE_BYTES = 8 * 1024 * 1024
 """A queue that this process has not read yet is taken in pieces, each of so many bytes in memory."""
@@ -163,7 +163,7 @@ class QueueTail:
             self._disk.close(fd)
 
     def _read_on(self, file: _File, fd: int, path: Path, durable_end: int | None) -> None:
-        size = self._disk.status(fd).st_size
+        size = written_end(self._disk, fd, file.offset, self._disk.status(fd).st_size, path)
         if durable_end is not None:
             size = min(size, durable_end)
         frames: list[Frame] = []
@@ -207,7 +207,7 @@ class QueueTail:
         try:
             if not self._no_writer(lock):
                 return  # a writer is at work and will mark them
-            size = self._disk.status(fd).st_size
+            size = written_end(self._disk, fd, file.offset, self._disk.status(fd).st_size, path)
             note = self._note()
             failed = note.first_seq == file.header.first_seq
             if failed:  # what lies beyond was not synced, and its writer's receipts have raised

@@ -5,12 +5,13 @@ reader's clock.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import polars as pl
 from msgspec import Struct
 
-from auditkit.errors import PrunedError
+from auditkit.errors import FormatError, PrunedError
 from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
@@ -118,18 +119,30 @@ def own_events(events: pl.DataFrame) -> Iterator[tuple[int, str, dict[str, objec
     if is_own.any():
         columns = (events.get_column(name).filter(is_own) for name in ("seq", "action", "attrs"))
         for seq, action, attrs in zip(*columns, strict=True):
-            yield seq, action, msgspec.json.decode(attrs or "{}")
+            with _explained(seq):
+                decoded = msgspec.json.decode(attrs or "{}", type=dict[str, object])
+            yield seq, action, decoded
 
 
 def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]]:
     """Return the policies and moments that the trail's own events in a frame declare."""
     policies, moments = [], []
     for seq, action, attrs in own_events(events):
-        if action == POLICY_SET:
-            policies.append(PolicyRow(from_seq=seq + 1, spec=str(attrs["policy"])))
-        elif action == NOW_RECORDED:
-            moments.append(MomentRow(seq=seq, now_us=int(str(attrs["now_us"]))))
+        with _explained(seq):
+            if action == POLICY_SET:
+                policies.append(PolicyRow(from_seq=seq + 1, spec=str(attrs["policy"])))
+            elif action == NOW_RECORDED:
+                moments.append(msgspec.convert({"seq": seq, "now_us": int(str(attrs["now_us"]))}, MomentRow))
     return policies, moments
+
+
+@contextmanager
+def _explained(seq: int) -> Iterator[None]:
+    """Turn what is raised where an event of the trail's own makes no sense into what it means."""
+    try:
+        yield
+    except (ValueError, KeyError, RecursionError) as exc:
+        raise FormatError(f"event {seq} of the trail's own does not read: {exc}") from exc
 
 
 def pruned_error(tombstone: TombstoneRow, as_of: int) -> PrunedError:

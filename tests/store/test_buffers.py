@@ -1,8 +1,6 @@
 """Segments that were made to do harm: whatever a file says, it is refused before it is believed."""
 
-import hashlib
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from auditkit.errors import CorruptionError, FormatError
 from auditkit.event import SCHEMA, EventSchema
 from auditkit.store import segment
 from auditkit.store.files import FORMAT, METADATA_KEY, SegmentFiles
-from auditkit.store.records import BATCH, SegmentRow
+from auditkit.store.records import SegmentRow
+from tests.signing import named
 
 EVENTS = 6
 Columns = dict[str, pa.Array]
@@ -61,33 +60,6 @@ def written(path: Path, columns: Columns) -> bytes:
         writer.write_batch(pa.RecordBatch.from_arrays(list(columns.values()), schema=schema))
     data: bytes = sink.getvalue().to_pybytes()
     return data
-
-
-def named(row: SegmentRow, data: bytes, **changes: int) -> SegmentRow:
-    """Return a row of the catalog that names a file with these bytes, all checksums in order."""
-    head = segment._first_batch(pa.py_buffer(data))
-    size = pa.ipc.read_message(pa.BufferReader(data[head:]))
-    end = head + size.serialize().size
-    (part,) = row.parts
-    numbers = {
-        "rows": part.rows,
-        "low": part.min_ts_us,
-        "high": part.max_ts_us,
-        "end": end,
-        "crc": zlib.crc32(data[head:end]),
-        "first": part.min_seq,
-        "last": part.max_seq,
-    }
-    return replace(
-        row,
-        size_bytes=len(data),
-        sha256=hashlib.sha256(data).digest(),
-        head_bytes=head,
-        head_crc=zlib.crc32(data[:head]),
-        foot_crc=zlib.crc32(data[end:]),
-        batches=BATCH.pack(*{**numbers, **changes}.values()),
-        empty_columns="[]",
-    )
 
 
 def texts(values: bytes, offsets: list[int]) -> pa.Array:

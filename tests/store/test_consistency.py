@@ -2,13 +2,10 @@
 
 import shutil
 import sqlite3
-import struct
-import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from auditkit.errors import CorruptionError
@@ -17,6 +14,7 @@ from auditkit.store.catalog import change_catalog, read_catalog
 from auditkit.store.records import BATCH, CatalogChange
 from auditkit.timerange import from_us
 from tests.fakes import ManualClock
+from tests.signing import put, sign
 
 FAR_US = 1 << 62
 
@@ -41,32 +39,9 @@ def copied_catalog(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(built / "catalog.sqlite", tmp_path / "catalog.sqlite"))
 
 
-def put(path: Path, table: str, changes: dict[str, Any]) -> None:
-    """Change the last row of a table, and keep all checksums as auditkit would have."""
-    with closing(sqlite3.connect(path)) as database, database:
-        sets = ", ".join(f"{name} = ?" for name in changes)
-        last = f"rowid = (SELECT max(rowid) FROM {table})"  # noqa: S608 -- the table is the test's
-        database.execute(f"UPDATE {table} SET {sets} WHERE {last}", list(changes.values()))  # noqa: S608
-        sign(database, table)
-
-
 ENDLESS = """
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS seq, i AS now_us, i AS crc FROM n
 """
-
-
-def sign(database: sqlite3.Connection, table: str) -> None:
-    """Compute all checksums of a table, and what `contents` says of it."""
-    crcs = []
-    for rowid, *values, _ in database.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid").fetchall():  # noqa: S608
-        while values and values[-1] is None:
-            values.pop()
-        crcs.append(zlib.crc32(msgspec.msgpack.encode(values)))
-        database.execute(f"UPDATE {table} SET crc = ? WHERE rowid = ?", (crcs[-1], rowid))  # noqa: S608
-    said = (table, len(crcs), zlib.crc32(struct.pack(f"<{len(crcs)}I", *crcs)))
-    database.execute("DELETE FROM contents WHERE name = ?", (table,))
-    crc = zlib.crc32(msgspec.msgpack.encode(list(said)))
-    database.execute("INSERT INTO contents (name, rows, digest, crc) VALUES (?, ?, ?, ?)", (*said, crc))
 
 
 def batch(**changes: int) -> bytes:

@@ -4,13 +4,12 @@ SQLite is given no path in a trail.  A reader takes the bytes of the file, and S
 changes them in memory, writes a new file and renames it: readers see the old file or the new one, and wait for nothing.
 
 Another program may have written to the file in place, as SQLite does, and have died.  Its rollback journal is then
-played back in memory; the next writer publishes the result before it removes the journal.  A journal that names a
+played back by SQLite on private copies; the next writer publishes the result before it removes the journal.  A journal that names a
 super-journal is refused: SQLite would delete what it names.
 """
 
 import os
 import sqlite3
-import struct
 import tempfile
 import time
 from contextlib import closing, suppress
@@ -30,9 +29,6 @@ _JOURNALS = ("-journal", "-wal", "-shm")
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
-_JOURNAL_HEADER = struct.Struct(">IIIII")
-_WHOLE_FILE = 0xFFFFFFFF
-_CHECKED_EVERY = 200
 _VERSIONS, _IN_PLACE, _WRITE_AHEAD = slice(18, 20), b"\x01\x01", b"\x02\x02"
 """Where the header says how the file is written, and the two ways."""
 
@@ -59,11 +55,11 @@ def read_database(path: Path) -> bytes:
         raise LockedError(f"{path}: another program goes on writing to it")
     journal, log = before
     if journal:
-        data = _rolled_back(data, journal, path)
+        data = _recovered(data, journal, "-journal", path)
     if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
         raise CorruptionError(path, offset=0, reason="catalog does not read: not a SQLite database")
     if data[_VERSIONS] == _WRITE_AHEAD:
-        data = _without_log(data, log) if log else data[:18] + _IN_PLACE + data[20:]
+        data = _recovered(data, log, "-wal", path) if log else data[:18] + _IN_PLACE + data[20:]
     return data
 
 
@@ -113,55 +109,19 @@ def _beside(path: Path, ending: str) -> bytes:
         return b""
 
 
-def _rolled_back(data: bytes, journal: bytes, path: Path) -> bytes:
-    """Return a database as it was before the transaction of a journal: https://www.sqlite.org/fileformat2.html#the_rollback_journal."""
-    if len(journal) >= 16 and journal.endswith(_JOURNAL_MAGIC):
+def _recovered(data: bytes, beside: bytes, ending: str, path: Path) -> bytes:
+    """Return a database after what a dead program left in a journal or log beside it, by SQLite on private copies.
+
+    A journal that names a super-journal is refused before SQLite sees it: SQLite would look for that file.
+    """
+    if ending == "-journal" and len(beside) >= 16 and beside.endswith(_JOURNAL_MAGIC):
         reason = "journal names a super-journal, which no catalog has"
         raise CorruptionError(Path(f"{path}-journal"), offset=None, reason=reason)
-    pages, size, at = bytearray(data), len(data), 0
-    while journal.startswith(_JOURNAL_MAGIC, at) and at + 28 <= len(journal):
-        count, nonce, original, sector, page = _JOURNAL_HEADER.unpack_from(journal, at + 8)
-        sizes_are_sound = _is_size(sector, 32) and _is_size(page, 512) and original * page <= MOST_BYTES
-        if not sizes_are_sound or at + sector > len(journal):
-            break
-        if at == 0:
-            size = original * page
-        start = at + sector
-        if count == _WHOLE_FILE:
-            count = (len(journal) - start) // (page + 8)
-        if not _play_back(journal[start : start + count * (page + 8)], pages, nonce, page, size):
-            break
-        at = start + -(-count * (page + 8) // sector) * sector
-    return bytes(pages[:size]).ljust(size, b"\0")
-
-
-def _play_back(records: bytes, pages: bytearray, nonce: int, page: int, size: int) -> bool:
-    """Write pages back as they were, up to the first that was not written whole; return whether all were."""
-    for at in range(0, len(records) - page - 7, page + 8):
-        number = int.from_bytes(records[at : at + 4], "big")
-        content = records[at + 4 : at + 4 + page]
-        expected = int.from_bytes(records[at + 4 + page : at + 8 + page], "big")
-        found = nonce + sum(content[place] for place in range(page - _CHECKED_EVERY, 0, -_CHECKED_EVERY))
-        place = (number - 1) * page
-        if found & 0xFFFFFFFF != expected or place < 0:
-            return False
-        if place < size:
-            if len(pages) < place:
-                pages.extend(bytes(place - len(pages)))
-            pages[place : place + page] = content
-    return len(records) % (page + 8) == 0
-
-
-def _is_size(number: int, least: int) -> bool:
-    return least <= number <= 65536 and number & (number - 1) == 0
-
-
-def _without_log(data: bytes, log: bytes) -> bytes:
-    """Return a database with what lies in its write-ahead log, by SQLite on a private copy of both."""
     with tempfile.TemporaryDirectory(prefix="auditkit-") as folder:
         copy = Path(folder) / "catalog.sqlite"
         copy.write_bytes(data)
-        Path(f"{copy}-wal").write_bytes(log)
+        Path(f"{copy}{ending}").write_bytes(beside)
         with closing(sqlite3.connect(copy)) as database:
             database.execute("PRAGMA journal_mode = DELETE")
+            database.execute("SELECT count(*) FROM sqlite_master")
         return copy.read_bytes()

@@ -72,6 +72,11 @@ class FailingDisk(PosixDisk):
         self._maybe("truncate")
         super().truncate(fd, size)
 
+    def sync_directory(self, path: Path) -> None:
+        """Fail or sync."""
+        self._maybe("sync_directory")
+        super().sync_directory(path)
+
     def rename(self, source: Path, target: Path) -> None:
         """Fail or rename."""
         self._maybe("rename")

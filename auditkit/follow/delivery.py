@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from auditkit.errors import ClosedError
 from auditkit.queue.consumers import Attempt, ConsumerFile, Position
-from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_letters
+from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_numbered, sync_day
 from auditkit.trail.handle import Core
 
 MAX_BACKOFF_S = 60.0
@@ -177,7 +177,7 @@ class RedeliveryState:
         self._file = file  # guarded by lock
         self._begun = self.position
         self._reported_missed = 0  # guarded by lock: counted in a delivery or a position already
-        self._moved = False  # guarded by lock: whether the position was moved behind a pending event
+        self._may_have_letter = True  # guarded by lock: kept by a process that died, or by a call that failed
         self._process = os.getpid()
         if file is not None:
             weakref.finalize(self, file.close)
@@ -218,7 +218,7 @@ class RedeliveryState:
             pending = self.pending
             if self._file is not None and pending is not None and pending.seq == delivery.seq:
                 self._move(self._file, pending.seq + 1, missed=pending.missed)
-                self.pending, self._moved = None, True
+                self.pending, self._may_have_letter = None, False
             delivery.settled = True
 
     def note_failure(self, delivery: Delivery, reason: str) -> None:
@@ -280,17 +280,22 @@ class RedeliveryState:
             consumer=file.name,
             seq=pending.seq,
         )
-        if not self._has_letter(file.name, pending.seq):
+        kept_on = self._day_of_letter(file.name, pending.seq)
+        if kept_on is None:
+            self._may_have_letter = True
             keep_letters(core.disk, core.layout, core.modes, [letter])
+        else:
+            sync_day(core.disk, core.layout, kept_on)
         self._move(file, pending.seq + 1, missed=pending.missed, given_up=1)
-        self.pending, self._moved = None, True
+        self.pending, self._may_have_letter = None, False
 
-    def _has_letter(self, name: str, seq: int) -> bool:
-        """Return whether a process that died before it moved the position has kept this event's letter."""
-        if self._moved:
-            return False  # only the first event after an opening can be such a one
-        letters = read_letters(self._core.layout)
-        return any((letter.consumer, letter.seq) == (name, seq) for letter in letters)
+    def _day_of_letter(self, consumer: str, seq: int) -> str | None:
+        """Return the day of the pending event's letter, if it was kept and the position not moved behind the event."""
+        if self._may_have_letter:
+            for name, letter in read_numbered(self._core.layout):
+                if (letter.consumer, letter.seq) == (consumer, seq):
+                    return name.partition(":")[0]
+        return None
 
     def _move(self, file: ConsumerFile, next_seq: int, *, missed: int, given_up: int = 0) -> None:
         file.move(

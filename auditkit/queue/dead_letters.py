@@ -58,7 +58,8 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[DeadLetter]) -> None:
     """Append letters to the file of their day.
 
-    On return they are durable.  If it raises, some of them may be kept, each whole.
+    On return they are durable.  If it raises, those of a day are all kept or none of them, as far as the file can be
+    cut back to what was durable before: only a process that dies, or a disk that fails again, leaves others.
     """
     by_day: dict[str, list[bytes]] = {}
     for letter in letters:
@@ -71,12 +72,27 @@ def keep_letters(disk: Disk, layout: Layout, modes: Modes, letters: Sequence[Dea
             end = _whole_lines(disk, fd, size, path)
             if end < size:  # what a writer that died left unfinished
                 disk.truncate(fd, end)
-            disk.write(fd, b"".join(lines), end)
-            disk.sync(fd)
+            try:
+                disk.write(fd, b"".join(lines), end)
+                disk.sync(fd)
+            except BaseException:
+                with suppress(OSError):
+                    disk.truncate(fd, end)
+                raise
         finally:
             disk.close(fd)
         # Also where the file was there: the writer that created it may have died before this.
         disk.sync_directory(layout.dead_letters)
+
+
+def sync_day(disk: Disk, layout: Layout, day: str) -> None:
+    """Make a day's letters durable, which a process that died may have written and not synced."""
+    fd = disk.open(layout.dead_letters / f"{day}.jsonl", write=True)
+    try:
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    disk.sync_directory(layout.dead_letters)
 
 
 def read_letters(layout: Layout) -> Iterator[DeadLetter]:

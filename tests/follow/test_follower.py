@@ -197,6 +197,26 @@ def test_a_death_between_letter_and_position_leaves_one_letter(make_trail: Calla
     assert len(list(read_letters(trail.core.layout))) == 1
 
 
+@pytest.mark.parametrize("failing", ["sync", "sync_directory"])
+def test_a_letter_that_could_not_be_synced_is_not_kept_twice(
+    make_trail: Callable[..., Trail], failing: str
+) -> None:
+    """Where keeping a letter failed after it was written, going on finds it, and the event is given up once."""
+    disk = FailingDisk()
+    trail = make_trail(disk=disk)
+    fill(trail, 3)
+    follower = mailer(trail, max_deliver=1)
+    next(follower).ack()
+    assert next(follower).seq == 1
+    disk.fail[failing] = OSError("injected")
+    with pytest.raises(OSError, match="injected"):
+        next(follower)
+    disk.fail.clear()
+    assert next(follower).seq == 2
+    assert [letter.seq for letter in read_letters(trail.core.layout)] == [1]
+    assert follower.given_up == 1
+
+
 def test_without_a_limit_an_event_comes_for_ever(trail: Trail) -> None:
     """`max_deliver=None` never gives up."""
     fill(trail, 1)

@@ -21,6 +21,7 @@ from auditkit.queue.dead_letters import (
     remove_day,
 )
 from auditkit.timerange import to_us
+from tests.fakes import FailingDisk
 
 MODES = modes_for(None)
 DAY = "2026-11-24"
@@ -230,3 +231,17 @@ def test_the_last_day_there_is_expires_never(layout: Layout) -> None:
     """A name may be any date."""
     (layout.dead_letters / "9999-12-31.jsonl").touch()
     assert expired_days(layout, NOON_US) == []
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_letters_that_could_not_be_kept_are_not_there(layout: Layout, path: Path, operation: str) -> None:
+    """A failed write or sync leaves the file as it was, so that what is given again is kept once."""
+    keep(layout, letter(1))
+    whole = path.read_bytes()
+    disk = FailingDisk()
+    disk.fail[operation] = OSError("injected")
+    with pytest.raises(OSError, match="injected"):
+        keep_letters(disk, layout, MODES, [letter(2), letter(3)])
+    assert path.read_bytes() == whole
+    keep(layout, letter(2), letter(3))
+    assert list(read_letters(layout)) == [letter(1), letter(2), letter(3)]

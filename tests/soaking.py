@@ -28,6 +28,7 @@ import auditkit.keep.maintain
 from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk
 from auditkit.errors import InvalidEventError, LockedError, PrunedError
+from auditkit.follow.follower import Follower
 from auditkit.queue.dedup import WINDOW
 from auditkit.queue.receipts import Limits, Receipt
 from auditkit.write import extend
@@ -423,26 +424,36 @@ def read_on(trail: Trail, first: int, end: int) -> int:
 
 
 def consume(root: Path, notes: Notes, name: str, draw: random.Random, _begun: datetime) -> None:
-    """Follow as a consumer that fails now and then, for ever."""
+    """Follow as a consumer that fails now and then, for ever; an interrupt ends an iteration and nothing else."""
     where = {"action": ["one*", "dicts*", "doomed*"]} if name == "picky" else None
+    trail = ak.open(root, maintain=False)
     while True:
-        with ak.open(root, maintain=False) as trail:
-            try:
-                follower = trail.follow(name, where=where, max_deliver=3, retry_s=0, poll_s=0.01, timeout_s=1)
-            except LockedError:  # the process before is being killed
-                continue
-            for delivery in follower:
-                seq = delivery.seq
-                notes.write(("given", seq, delivery.attempt, delivery.missed))
-                if seq % 997 == 5 or draw.random() < 0.01:
-                    delivery.fail("would not")
-                else:
-                    delivery.ack()
-                    notes.write(("acknowledged", seq))
-                if draw.random() < 0.001:
-                    break
-            notes.write(("left", follower.missed))
-            follower.close()
+        try:
+            follower = trail.follow(name, where=where, max_deliver=3, retry_s=0, poll_s=0.01, timeout_s=1)
+        except LockedError:  # the process before is being killed
+            continue
+        with suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            take(follower, notes, draw)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        follower.close()
+        if draw.random() < 0.3:
+            trail.close()
+            trail = ak.open(root, maintain=False)
+
+
+def take(follower: Follower, notes: Notes, draw: random.Random) -> None:
+    """Acknowledge most of what is delivered."""
+    for delivery in follower:
+        seq = delivery.seq
+        notes.write(("given", seq, delivery.attempt, delivery.missed))
+        if seq % 997 == 5 or draw.random() < 0.01:
+            delivery.fail("would not")
+        else:
+            delivery.ack()
+            notes.write(("acknowledged", seq))
+        if draw.random() < 0.001:
+            break
 
 
 def copy(root: Path, notes: Notes, name: str, draw: random.Random, begun: datetime) -> None:

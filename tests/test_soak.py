@@ -127,7 +127,10 @@ def run(soak: Soak) -> Counter[str]:
     while time.monotonic() < deadline:
         soak.await_notes(soak.draw.randint(100, 10_000), deadline)
         what = soak.draw.choices(("kill", "interrupt", "halt"), (5, 3, 1))[0]
-        victims = [name for name in soak.alive if name != "reader" and (what != "interrupt" or name in KINDS)]
+        heeding = {*KINDS, "mailer", "picky"}
+        victims = [
+            name for name in soak.alive if name in heeding or (what != "interrupt" and name != "reader")
+        ]
         names = soak.draw.sample(
             victims, soak.draw.choice((1, 1, 1, 2, len(victims))) if what == "kill" else 1
         )

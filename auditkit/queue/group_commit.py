@@ -130,6 +130,8 @@ class _Gathered(Struct):
     events: int = 0
     bytes: int = 0
     keyed: bool = False
+    full: bool = False
+    """Whether a bound is reached: the next caller commits before anything else is accepted."""
     before: Attempt | None = None
     """Once it is being committed: the last write of events before."""
     verdicts: Sequence[Verdict] = ()
@@ -209,7 +211,9 @@ class Writer:
 
     def _accept(self, pending: _Pending, weight: int, *, keyed: bool) -> Receipt:
         receipt, count = pending[0], pending[0].count
-        limits = self.limits
+        limits, gathered = self.limits, self._gathered
+        if gathered.full and limits.on_full == "work":
+            self._commit_counted()  # what this raises leaves the new events out
         with self._gathering:
             gathered = self._gathered
             if self._closed:
@@ -226,12 +230,21 @@ class Writer:
                 gathered.keyed = True
             gathered.pending.append(pending)  # at last: an interrupt may come between
             alone = due and not self._call_thread()
-            full = gathered.events >= limits.pending_events or gathered.bytes >= limits.pending_bytes
-        if alone or full:
-            started = perf_counter()
-            self.commit()
-            self.counters.blocked_s += perf_counter() - started
+            gathered.full = gathered.events >= limits.pending_events or gathered.bytes >= limits.pending_bytes
+        if alone:
+            self._commit_counted()
+        elif gathered.full:
+            with suppress(LockedError, TimeoutError):  # accepted they are: the next caller waits again
+                self._commit_counted()
         return receipt
+
+    def _commit_counted(self) -> None:
+        """Commit for a caller that would rather go on."""
+        started = perf_counter()
+        try:
+            self.commit()
+        finally:
+            self.counters.blocked_s += perf_counter() - started
 
     def commit(self) -> None:
         """Make everything accepted so far durable; raises a failure that was not raised yet.
@@ -401,6 +414,7 @@ class Writer:
                 events=sum(receipt.count for receipt, *_ in open_) + later.events,
                 bytes=taken.bytes + later.bytes,
                 keyed=taken.keyed or later.keyed,
+                full=taken.full or later.full,
             )
             self._in_flight, self._gathered, self._called = None, merged, True
             self._wake.notify()

@@ -12,6 +12,7 @@ from auditkit.errors import ClosedError, LockedError
 from auditkit.queue import group_commit
 from auditkit.queue.group_commit import COMMIT_AT_EVENTS, Writer
 from auditkit.queue.payload import PAYLOAD_ROWS
+from auditkit.queue.receipts import Limits
 from tests.fakes import FailingDisk, ManualClock, interrupting
 from tests.queue.conftest import Bench
 
@@ -168,6 +169,22 @@ def test_a_lock_that_is_not_had_in_time_fails_nothing(bench: Bench) -> None:
     assert [receipt.wait() for receipt in receipts] == [0, 1, 2]
     writer.close()
     assert bench.actions() == ["a", "b", "c"]
+
+
+def test_at_the_bound_nothing_is_accepted_that_cannot_be_committed(bench: Bench) -> None:
+    """A caller that finds the buffer full, and the lock taken, is refused, and only what was accepted is stored."""
+    limits = Limits(pending_events=3)
+    writer = Writer(bench.active(timeout_s=0.02), ManualClock(), bench.stored(), limits=limits)
+    with FileLock(PosixDisk(), bench.layout.queue_lock).held(timeout_s=1):
+        receipts = [writer.append(bench.row(name)) for name in "abc"]
+        for _ in range(2):
+            with pytest.raises(LockedError):
+                writer.append(bench.row("refused"))
+        assert writer.pending_events == 3
+    receipts.append(writer.append(bench.row("d")))
+    assert [receipt.wait() for receipt in receipts] == [0, 1, 2, 3]
+    writer.close()
+    assert bench.actions() == ["a", "b", "c", "d"]
 
 
 def test_a_lock_that_is_free_again_is_found_by_itself(bench: Bench) -> None:

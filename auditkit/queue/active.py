@@ -336,6 +336,8 @@ class ActiveQueue:
         if found.last_mark is not None:
             self.durable, self._committed = found.last_mark.offset, found.last_mark.end
         if self._next_file is not None:
+            if self._next_file <= self.first_seq:
+                raise CorruptionError(self._path, offset=base, reason="rotation to a file that is not later")
             return
         if found.bulk_load is not None and self._flushed_seq() >= found.bulk_load.seq:
             self._end, self.next_seq = found.bulk_load.end, found.bulk_load.seq

@@ -34,6 +34,7 @@ that changes neither the size of a file nor where its blocks lie takes two third
 is refused.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -63,6 +64,10 @@ FRAME_BYTES = _FRAME.size
 SMALLEST_SPACE_BYTES = 16 * 1024
 LARGEST_SPACE_BYTES = 256 * 1024
 SMALL_FRAME_BYTES = 32 * 1024
+_ANY_KIND = re.compile(b"|".join(sorted(KINDS)))
+_LEAST_LOOK_BYTES = 1024
+_LOOKS = 16
+"""So often the bytes of a file are looked at in search of frames, on average."""
 NO_FRAME = bytes(FRAME_BYTES)
 """What lies where the next frame will begin."""
 
@@ -151,23 +156,28 @@ def parse_frames(data: bytes, base: int) -> Iterator[Frame]:
         position = frame.end - base
 
 
-def find_frame_after(data: bytes, base: int, start: int) -> Frame | None:
-    """Return the first valid frame in `data` at or after file position `start`, wherever it begins."""
-    position = start - base
-    while (position := _next_kind(data, position)) >= 0:
-        frame = _frame_at(data, position, base)
+def frames_after(data: bytes, base: int, start: int) -> Iterator[Frame]:
+    """Yield the valid frames in `data` at or after file position `start`, wherever they begin.
+
+    Raises `ValueError` where so much looks like a frame and is none that looking on would take for ever.
+    """
+    position, left = max(0, start - base), _LOOKS * len(data) + LARGEST_SPACE_BYTES
+    while (kind := _ANY_KIND.search(data, position)) is not None:
+        left -= max(_LEAST_LOOK_BYTES, _claimed(data, kind.start()))
+        if left < 0:
+            raise ValueError("too much that looks like a frame and is none")
+        frame = _frame_at(data, kind.start(), base)
         if frame is not None:
-            return frame
-        position += 1
-    return None
+            yield frame
+        position = kind.end() if frame is None else frame.end - base
 
 
-def _next_kind(data: bytes, position: int) -> int:
-    while (position := data.find(b"AK", position)) >= 0:
-        if data[position : position + 4] in KINDS:
-            return position
-        position += 1
-    return -1
+def _claimed(data: bytes, position: int) -> int:
+    """Return how many bytes have to be looked at to tell whether a frame begins at a position."""
+    if position + FRAME_BYTES > len(data):
+        return 0
+    size: int = _FRAME.unpack_from(data, position)[1]
+    return size if position + FRAME_BYTES + size <= len(data) else 0
 
 
 def _frame_at(data: bytes, position: int, base: int) -> Frame | None:

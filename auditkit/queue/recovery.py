@@ -21,7 +21,7 @@ from auditkit.queue.frames import (
     PART,
     FileHeader,
     Frame,
-    find_frame_after,
+    frames_after,
     is_zeros,
     pack_header,
     parse_frames,
@@ -117,12 +117,13 @@ def refuse_bit_rot(data: bytes, base: int, position: int, path: Path, next_seq: 
     They can if no later frame says that something beyond `position` was durable.  One that says so of bytes
     beyond itself is no frame, but text of an event that was made to look like one.
     """
-    later: Frame | None = find_frame_after(data, base, position)
-    while later is not None:
-        if position < later.durable <= later.offset:
-            reason = f"damaged frame before durable ones (seqs {next_seq} to {later.seq} cannot be read)"
-            raise CorruptionError(path, offset=position, reason=reason)
-        later = find_frame_after(data, base, later.end)
+    try:
+        for later in frames_after(data, base, position):
+            if position < later.durable <= later.offset:
+                reason = f"damaged frame before durable ones (seqs {next_seq} to {later.seq} cannot be read)"
+                raise CorruptionError(path, offset=position, reason=reason)
+    except ValueError as exc:
+        raise CorruptionError(path, offset=position, reason=f"damaged frame, and {exc}") from exc
 
 
 def written_end(disk: Disk, fd: int, start: int, size: int, path: Path) -> int:

@@ -102,9 +102,9 @@ def test_any_output_becomes_a_block(
 ) -> None:
     """Of whatever a notebook holds: a block, without a script."""
     outputs = [
-        nbformat.from_dict({"output_type": "display_data", "data": data, "metadata": metadata}),
-        nbformat.from_dict({"output_type": "stream", "name": "stdout", "text": text}),
-        nbformat.from_dict({"output_type": "error", "ename": text, "evalue": text, "traceback": [text]}),
+        nbformat.from_dict({"output_type": "display_data", "data": data, "metadata": metadata}),  # type: ignore[no-untyped-call]
+        nbformat.from_dict({"output_type": "stream", "name": "stdout", "text": text}),  # type: ignore[no-untyped-call]
+        nbformat.from_dict({"output_type": "error", "ename": text, "evalue": text, "traceback": [text]}),  # type: ignore[no-untyped-call]
     ]
     found = list(blocks(outputs, prefix="cell", static=static))
     assert len(found) == 3

@@ -19,7 +19,7 @@ from auditkit.queue.frames import (
     HEADER_BYTES,
     KINDS,
     Frame,
-    find_frame_after,
+    frames_after,
     pack_frame,
     parse_frames,
     unpack_header,
@@ -101,7 +101,7 @@ def test_any_bytes_are_frames_or_none(data: bytes) -> None:
     """What is found lies inside the bytes; a header is one or an error."""
     for frame in parse_frames(data, 0):
         assert 0 <= frame.offset < frame.end <= len(data)
-    find_frame_after(data, 0, 0)
+    list(frames_after(data, 0, 0))
     try:
         unpack_header(data, PATH)
     except (CorruptionError, FormatError):

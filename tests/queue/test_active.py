@@ -8,7 +8,7 @@ import pytest
 
 from auditkit.disk.durable import FileLock, PosixDisk
 from auditkit.errors import CorruptionError, LockedError, StorageError
-from auditkit.queue.frames import EVENTS, HEADER_BYTES, PART, pack_frame, parse_frames
+from auditkit.queue.frames import EVENTS, HEADER_BYTES, NEXT_FILE, PART, pack_frame, parse_frames
 from tests.fakes import FailingDisk
 from tests.queue.conftest import Bench, append_bytes, end_of
 
@@ -204,3 +204,14 @@ def test_a_removed_queue_file_is_not_written_to(bench: Bench) -> None:
     os.unlink(newest(bench))  # noqa: PTH108 -- as plainly as anybody could
     with pytest.raises(CorruptionError, match="removed"):
         writer.commit([bench.payload("b")], 1)
+
+
+def test_a_rotation_to_its_own_file_is_corruption(bench: Bench) -> None:
+    """A file that says it goes on in itself is entered once."""
+    path = bench.layout.queue_file(0)
+    data = path.read_bytes()[:HEADER_BYTES]
+    path.write_bytes(data + pack_frame(NEXT_FILE, 0, 0, recorded_us=1, durable=len(data)))
+    queue = bench.active()
+    with pytest.raises(CorruptionError, match="rotation to a file that is not later"), queue.locked():
+        pass
+    queue.close()

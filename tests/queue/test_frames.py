@@ -17,6 +17,7 @@ from auditkit.queue.frames import (
     unpack_header,
 )
 from auditkit.queue.payload import encode_rows
+from auditkit.queue.recovery import refuse_bit_rot
 
 HEADER = FileHeader(
     trail_id=bytes(range(16)), first_seq=12_288, recorded_us=5, predecessor=7, predecessor_end=99
@@ -87,6 +88,16 @@ def test_a_frame_is_found_behind_rubbish() -> None:
     """Behind damaged bytes the next whole frame is found wherever it begins."""
     rubbish = bytes(range(256)) + b"AKEV" + b"AKAK"
     data = rubbish + sample()
-    found = frames.find_frame_after(data, 0, 0)
+    found = next(frames.frames_after(data, 0, 0), None)
     assert found is not None
     assert found.offset == len(rubbish)
+
+
+def test_a_search_for_frames_ends(tmp_path: Path) -> None:
+    """Bytes that look like the beginnings of a million frames, each as large as the rest, are refused in little time."""
+    needle = b"AKEV" + (2_000_000).to_bytes(4, "little") + bytes(32)
+    data = needle * 100_000
+    with pytest.raises(ValueError, match="looks like a frame"):
+        list(frames.frames_after(data, 0, 0))
+    with pytest.raises(CorruptionError, match="looks like a frame"):
+        refuse_bit_rot(data, 0, 0, tmp_path, 0)

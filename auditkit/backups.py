@@ -154,7 +154,7 @@ class _Copy:
             (self._layout.queue_lock, pack_note(FailureNote())),
             (self._layout.maint_lock, b""),
         ):
-            write_temporary(self._disk, lock, content, self._modes.file)
+            write_temporary(self._disk, lock, content, self._modes.lock)
         for _, letters in self._core.layout.letter_files():
             self._copy_lines(letters, self._layout.dead_letters / letters.name)
         if self._consumers:

@@ -209,7 +209,7 @@ def _lay_out(disk: Disk, layout: Layout, info: TrailInfo, policy: PolicyRow) -> 
         disk.make_directory(folder, modes.directory)
     for lock, content in ((layout.queue_lock, pack_note(FailureNote())), (layout.maint_lock, b"")):
         if not is_there(lock):
-            write_temporary(disk, lock, content, modes.file)
+            write_temporary(disk, lock, content, modes.lock)
     header = FileHeader(trail_id=bytes.fromhex(info.trail_id), first_seq=0, recorded_us=0)
     create_queue_file(disk, layout, header, modes)
     temporary = layout.catalog.with_suffix(TEMPORARY_SUFFIX)

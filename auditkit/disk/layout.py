@@ -36,6 +36,11 @@ class Modes(Struct, frozen=True, kw_only=True):
     directory: int
     file: int
 
+    @property
+    def lock(self) -> int:
+        """The bits of a lock's file: who may only read a trail cannot hold its locks, and so cannot stop its writers."""
+        return self.file if self.file & 0o020 else self.file & 0o600
+
 
 def modes_for(group: str | None) -> Modes:
     """Return the bits for a private trail (`None`), one the group reads, or one the group writes."""

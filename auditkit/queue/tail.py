@@ -1,7 +1,8 @@
 """Readers of the queue: the committed events that are not in segments yet, as Polars frames.
 
 Shows what lies before a commit mark or a rotation.  Complete frames behind the last mark are shown only once it is
-certain that no living writer may still withdraw them: their writer is gone, and the reader itself synced them.
+certain that no living writer may still withdraw them: their writer is gone, and the reader itself synced them.  A reader
+that may not open `queue.lock`, as in the group of a trail that it only reads, leaves them to the next writer.
 What was decoded once is kept, so that asking again costs only what is new.
 """
 
@@ -226,6 +227,8 @@ class QueueTail:
     def _no_writer(self, lock: FileLock) -> bool:
         try:
             return lock.try_acquire(shared=True)
+        except PermissionError:
+            return False  # one that may be at work cannot be ruled out
         except OSError as exc:
             if exc.errno in _READ_ONLY:
                 return True  # read-only media have no writer

@@ -232,7 +232,7 @@ def _alone(core: Core, *, dry_run: bool) -> Iterator[None]:
     path = core.layout.retry_lock
     core.check_query()
     with suppress(FileExistsError):
-        core.disk.close(core.disk.open(path, write=True, create_mode=core.modes.file))
+        core.disk.close(core.disk.open(path, write=True, create_mode=core.modes.lock))
     lock = FileLock(core.disk, path)
     if not lock.try_acquire():
         lock.close()

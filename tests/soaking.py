@@ -244,7 +244,7 @@ class Producer:
         left, self.known, self.number = batches(self.notes.lines())
         for sent in left:
             seq = None
-            with suppress(OSError):  # told once: a failure that came before the disk was whole again
+            with suppress(OSError):  # raised once: it failed before the disk was whole again
                 seq = self.open[sent.first].wait(60) if sent.first in self.open else None
             if seq is None and self.kind.keyed and remembered(sent, self.end):
                 seq = self.resend(sent)
@@ -253,7 +253,7 @@ class Producer:
         self.open, self.open_counts = {}, {}
 
     def resend(self, sent: Sent) -> int | None:
-        """Send a batch again; what nobody waited for and has failed is raised first, once."""
+        """Send a batch again; a failed commit that no receipt was asked for is raised first, once."""
         with suppress(OSError):
             return self.submit(sent.first, sent.events).wait(60)
         return self.submit(sent.first, sent.events).wait(60)
@@ -311,7 +311,7 @@ def maintain(root: Path, _notes: Notes, _name: str, draw: random.Random, _begun:
     trail = ak.open(root, maintain=False, disk=disk)
     while True:
         disk.fails = draw.random() < 0.5
-        with suppress(OSError):  # of this disk, or of the queue in another process, told once
+        with suppress(OSError):  # of this disk, or of the queue in another process, raised once
             keep(trail, draw)
         disk.fails = False
         if draw.random() < 0.1:

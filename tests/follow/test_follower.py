@@ -90,7 +90,7 @@ def test_the_own_writer_need_not_be_waited_for(trail: Trail) -> None:
 
 
 def test_closing_from_another_thread_ends_a_wait(trail: Trail) -> None:
-    """`close` wakes whoever waits; the iteration ends without an error, also when the trail is closed."""
+    """`close` wakes a waiting follower; the iteration ends without an error, also when the trail is closed."""
     for close in ("follower", "trail"):
         reader = ak.open(trail.path)
         follower = reader.follow(poll_s=60)
@@ -410,7 +410,7 @@ def test_small_chunks_change_nothing(
 
 
 def test_a_view_of_the_past_ends(trail: Trail) -> None:
-    """`at(seq)` can be read through, never waits, and remembers nobody."""
+    """`at(seq)` can be read through, never waits, and remembers no consumer."""
     fill(trail, 5)
     past = trail.at(3)
     assert seqs(past.follow()) == [0, 1, 2]
@@ -519,7 +519,7 @@ def test_a_failed_acknowledgement_is_no_acknowledgement(make_trail: Callable[...
 
 
 def test_a_position_beyond_the_end_is_refused(make_trail: Callable[..., Trail]) -> None:
-    """A consumer of another history is told so instead of waiting for seqs that mean something else."""
+    """A consumer of another history is refused instead of waiting for seqs that mean something else."""
     trail, other = make_trail("one"), make_trail("two")
     fill(trail, 5)
     assert len(seqs(mailer(trail))) == 5
@@ -572,7 +572,7 @@ def test_an_event_that_kills_its_consumer_is_given_up(trail: Trail) -> None:
 
 
 def test_a_forked_child_leaves_the_consumer_to_its_parent(tmp_path: Path) -> None:
-    """A child can neither go on with a follower nor keep its name from anybody."""
+    """A child can neither go on with a follower nor keep its name from other processes."""
     code = """
 import os, sys, auditkit as ak
 trail = ak.create(sys.argv[1])

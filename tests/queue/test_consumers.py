@@ -137,7 +137,7 @@ def test_forgetting_that_fails_says_so(layout: Layout, operation: str) -> None:
 
 
 def test_one_at_a_time(layout: Layout) -> None:
-    """Whoever comes second is told so at once; after the first is gone the name is free."""
+    """A second follower is refused at once; after the first is gone the name is free."""
     first = opened(layout)
     with pytest.raises(LockedError, match="consumer mailer: followed already"):
         opened(layout)

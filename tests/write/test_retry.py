@@ -248,7 +248,7 @@ def test_a_death_at_any_write_repeats_and_loses_nothing(trail: Trail) -> None:
 
 
 def test_one_retry_at_a_time(trail: Trail) -> None:
-    """While somebody retries another one is refused; what was tried out needs no lock."""
+    """While one retry is at work another is refused; what was tried out needs no lock."""
     keep(trail, {"action": "a"}, {"action": ""})
     retry(trail)
     lock = FileLock(trail.core.disk, trail.core.layout.retry_lock)

@@ -212,5 +212,8 @@ def shorten(value: object, *, limit: int = 80) -> str:
     >>> shorten("a" * 100, limit=10)
     "'aaaaaa..."
     """
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except RecursionError:
+        text = f"<{type(value).__name__}, nested too deep to be shown>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

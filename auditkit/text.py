@@ -15,10 +15,11 @@ MISSING = "(none)"
 """How a null is shown."""
 
 UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
 )
-"""Characters without a look of their own."""
+"""Characters without a look of their own: controls, separators, surrogates, Unicode's Default_Ignorable_Code_Point, the blank of Braille."""
 _RESERVED = re.compile(r"\(none\)|\(\d+ others?\)|\".*\"|\s.*|.*\s|")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
@@ -26,8 +27,8 @@ _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 def visible(text: str) -> str:
     r"""Return `text` with every character that has no look of its own written out.
 
-    Covers C0 and C1 controls, bidirectional marks, overrides and isolates, zero-width characters, line and
-    paragraph separators, tags and lone surrogates.
+    Covers C0 and C1 controls, bidirectional marks, overrides and isolates, zero-width characters, fillers, variation
+    selectors, line and paragraph separators, tags and lone surrogates.
 
     >>> visible("ann\u202egpj.exe")
     'ann<U+202E>gpj.exe'

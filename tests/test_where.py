@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +29,14 @@ TEXTS = [
     "å∂",
 ]
 MOMENT = datetime(2026, 11, 24, 7, tzinfo=UTC)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return a mapping nested so deep."""
+    inner: dict[str, Any] = {}
+    for _ in range(depth):
+        inner = {"a": inner}
+    return inner
 
 
 def kept(frame: pl.DataFrame, where: Where, *, typed: bool = True) -> list[int]:
@@ -168,6 +177,13 @@ def test_other_columns_compare_with_their_own_kind(key: str, value: object, expe
         ("attrs.a\\", "x", "attrs"),
         ("attrs.a\\\\b", "x", "attrs"),
         ("attrs.'\"", "x", "attrs"),
+        ("attrs" + ".a" * 65, "x", "more than 64 keys"),
+        ("attrs." + "a" * 10_001, "x", "longer than 10,000"),
+        ("attrs" + ".a" * 100_000, "x", "longer than 10,000"),
+        ("attrs.x", ["x"] * 100_001, "more than 100,000 values"),
+        ("actor", set(range(100_001)), "more than 100,000 values"),
+        ("actor", nested(2_000), "nested too deep to be shown"),
+        ("attrs.x", [nested(2_000)], "nested too deep to be shown"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(key: Any, value: object, named: str) -> None:
@@ -199,6 +215,35 @@ def test_an_expression_is_taken_as_it_is() -> None:
     assert compile_where(expression, ["actor", "value"]) is expression
     with pytest.raises(InvalidQueryError, match="value"):
         compile_where(expression, ["actor"])
+
+
+def test_an_expression_has_a_depth_that_polars_can_take() -> None:
+    """An expression nested deeper than the limit is refused before Polars goes into it; a wide one is taken."""
+    deep = pl.col("value")
+    for _ in range(100_000):
+        deep = deep + 1
+    with pytest.raises(InvalidQueryError, match="nested deeper than 200 levels"):
+        compile_where(deep > 0, ["value"])
+    wide = pl.any_horizontal([pl.col("value") == number for number in range(1_000)])
+    assert compile_where(wide, ["value"]) is wide
+
+
+def test_the_deepest_path_is_reached() -> None:
+    """A path has as many keys as attrs can be deep."""
+    frame = pl.DataFrame({"attrs": ['{"a":' * 64 + "1" + "}" * 64]})
+    assert kept(frame, {"attrs" + ".a" * 64: 1}) == [0]
+
+
+def test_long_lists_of_values_in_attrs_take_no_time() -> None:
+    """A list is looked up as a whole, each of its values by its own JSON type."""
+    frame = pl.DataFrame(
+        {"attrs": ['{"n": 7}', '{"n": "7"}', '{"n": "a"}', '{"n": true}', "{}", '{"n": 1e3}']}
+    )
+    begun = time.process_time()
+    assert kept(frame, {"attrs.n": list(range(100_000))}) == [0, 5]
+    assert kept(frame, {"attrs.n": [str(number) for number in range(100_000)]}) == [1]
+    assert kept(frame, {"attrs.n": [*map(float, range(50_000)), "a", True, None]}) == [0, 2, 3, 4, 5]
+    assert time.process_time() - begun < 10
 
 
 def test_nothing_asked_is_no_condition() -> None:

@@ -4,7 +4,7 @@ Text stays verbatim, a mapping becomes compact JSON.  Only syntax is judged: a n
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -104,13 +104,19 @@ def _encoded(value: Mapping[str, Any]) -> str:
 
 
 def _has_non_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, Mapping):
-        return any(map(_has_non_finite, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(map(_has_non_finite, value))
+    """Return whether a float in a value is not finite, level by level, so that no depth exhausts the stack."""
+    level = [value]
+    while level:
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            return True
+        level = [inner for item in level for inner in _inside(item)]
     return False
+
+
+def _inside(item: Any) -> Iterable[Any]:
+    if isinstance(item, Mapping):
+        return item.values()
+    return item if isinstance(item, list | tuple | set | frozenset) else ()
 
 
 def _depth(text: str) -> int:
@@ -123,9 +129,7 @@ def _depth(text: str) -> int:
     depth, level = 0, [_decoded(text)]
     while containers := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
-        level = [
-            inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)
-        ]
+        level = [inner for item in containers for inner in _inside(item)]
     return depth
 
 

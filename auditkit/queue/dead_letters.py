@@ -24,7 +24,7 @@ from auditkit.disk.durable import Disk
 from auditkit.disk.holder import holder_of
 from auditkit.disk.inside import open_file
 from auditkit.disk.layout import Layout, Modes
-from auditkit.errors import CorruptionError, LockedError
+from auditkit.errors import CorruptionError, LockedError, shorten
 from auditkit.store.records import Count, Instant, Seq
 from auditkit.timerange import from_us, to_us
 
@@ -237,7 +237,7 @@ def describe_input(given: object) -> str:
         try:
             text = json.dumps(given, ensure_ascii=False, default=str)
         except (TypeError, ValueError, RecursionError):
-            text = repr(given)
+            text = shorten(given, limit=MAX_INPUT_CHARACTERS)
     return text[:MAX_INPUT_CHARACTERS]
 
 

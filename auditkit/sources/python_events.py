@@ -21,7 +21,8 @@ program: a line of no known shape raises `ValueError` and nothing else.
 | `run.gap` | | value: events lost because the recorder could not keep up |
 
 A resource that is a relative path was relative to a directory the audit event does not name (`relative` is true);
-`truncated` is true where a text was too long for one line of the pipe.
+`truncated` is true where a text was too long for one line of the pipe, `cut` where a host or database was named by a
+URL with a user, a password or a query, which may hold secrets and are left out.
 """
 
 import os
@@ -32,6 +33,7 @@ from dataclasses import dataclass, field
 _SEPARATOR = b"\x1f"
 _TRUNCATED = "\x00"
 _FAR_FUTURE_US = 253_402_300_800_000_000  # the year 10000
+_URL = re.compile(r"(?s)\A([A-Za-z][A-Za-z0-9+.-]*://)?([^?#]*)(.*)")
 _SINGLE_DOTS = re.compile(r"(?<=/)(?:\./+|/+)")
 
 
@@ -87,6 +89,24 @@ def _unescaped(part: bytes) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _whole(text: str) -> int:
+    """Return a whole number of 64 bits, as every number of an audit event is."""
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("not a number of 64 bits")
+    return number
+
+
+def _public(name: str, *, is_host: bool = False) -> tuple[str, dict[str, object]]:
+    """Return a host or database without what may be a secret: a URL's user, password, query and fragment."""
+    scheme, kept, query = _URL.findall(name)[0]
+    if not (scheme or is_host or name.startswith("file:")):
+        return name, {}
+    if scheme or is_host:  # a sign @ behind the ? may end a password or stand in a query
+        kept = "" if "@" in query else kept.rpartition("@")[2]
+    return scheme + kept, {} if scheme + kept == name else {"cut": True}
+
+
 def _place(path: str) -> tuple[str, dict[str, object]]:
     """Return a path without empty and `.` steps (`..` stays: a link may stand before it), and whether it is relative."""
     return _SINGLE_DOTS.sub("", path) or path, {} if path.startswith("/") else {"relative": True}
@@ -97,7 +117,7 @@ def _at(action: str, *names: str) -> Callable[[Sequence[str]], _Part]:
 
     def read(texts: Sequence[str]) -> _Part:
         path, attrs = _place(texts[0])
-        numbers = {name: int(text) for name, text in zip(names, texts[1:], strict=True)}
+        numbers = {name: _whole(text) for name, text in zip(names, texts[1:], strict=True)}
         shown = {name: oct(number) if name == "mode" else number for name, number in numbers.items()}
         return _Part(action=action, resource=path, attrs={**shown, **attrs})
 
@@ -114,19 +134,30 @@ def _between(action: str) -> Callable[[Sequence[str]], _Part]:
     return read
 
 
-def _named(action: str, *names: str) -> Callable[[Sequence[str]], _Part]:
-    """Return a reader for events about something with a name, whose further texts have these names."""
+def _named(action: str) -> Callable[[Sequence[str]], _Part]:
+    """Return a reader for events about something with a name."""
+    return lambda texts: _Part(action=action, resource=texts[0] or None)
 
-    def read(texts: Sequence[str]) -> _Part:
-        rest = {name: text for name, text in zip(names, texts[1:], strict=True) if text}
-        return _Part(action=action, resource=texts[0] or None, attrs=rest)
 
-    return read
+def _resolve(texts: Sequence[str]) -> _Part:
+    host, service = texts
+    name, attrs = _public(host, is_host=True)
+    return _Part(
+        action="host.resolve",
+        resource=name or None,
+        attrs={**({"service": service} if service else {}), **attrs},
+    )
+
+
+def _database(texts: Sequence[str]) -> _Part:
+    (given,) = texts
+    name, attrs = _public(given)
+    return _Part(action="database.open", resource=name or None, attrs=attrs)
 
 
 def _open(texts: Sequence[str]) -> _Part:
     path, mode, flags_text, by_import = texts
-    flags = int(flags_text)
+    flags = _whole(flags_text)
     place, attrs = _place(path)
     action = "directory.open" if flags & os.O_DIRECTORY and not mode else f"file.{_way(mode, flags)}"
     if by_import and action == "file.read":
@@ -168,7 +199,7 @@ def _command(action: str, *extras: str) -> Callable[[Sequence[str]], _Part]:
 
     def read(texts: Sequence[str]) -> _Part:
         program, count, *rest = texts
-        attrs: dict[str, object] = {"arguments": int(count)} if count else {}
+        attrs: dict[str, object] = {"arguments": _whole(count)} if count else {}
         attrs.update(zip(extras, rest[: len(extras)], strict=True))
         if len(rest) > len(extras):
             attrs["argv"] = list(rest[len(extras) :])
@@ -179,7 +210,7 @@ def _command(action: str, *extras: str) -> Callable[[Sequence[str]], _Part]:
 
 def _interpreter(texts: Sequence[str]) -> _Part:
     part = _command("interpreter.start", "ppid", "version")(texts)
-    return _Part(action=part.action, resource=part.resource, attrs={**part.attrs, "ppid": int(texts[2])})
+    return _Part(action=part.action, resource=part.resource, attrs={**part.attrs, "ppid": _whole(texts[2])})
 
 
 def _address(action: str) -> Callable[[Sequence[str]], _Part]:
@@ -188,20 +219,21 @@ def _address(action: str) -> Callable[[Sequence[str]], _Part]:
     def read(texts: Sequence[str]) -> _Part:
         if len(texts) == 1:  # Linux names sockets without a file after a zero byte, shown as @ by convention
             return _Part(action=action, resource="unix:" + texts[0].replace("\x00", "@"))
-        host = f"[{texts[0]}]" if len(texts) == 3 else texts[0]
-        return _Part(action=action, resource=f"{host}:{texts[1]}")
+        name, attrs = _public(texts[0], is_host=True)
+        host = f"[{name}]" if len(texts) == 3 else name
+        return _Part(action=action, resource=f"{host}:{texts[1]}", attrs=attrs)
 
     return read
 
 
 def _signal(texts: Sequence[str]) -> _Part:
     return _Part(
-        action="process.signal", resource=f"process/{int(texts[0])}", attrs={"signal": int(texts[1])}
+        action="process.signal", resource=f"process/{_whole(texts[0])}", attrs={"signal": _whole(texts[1])}
     )
 
 
 def _lost(texts: Sequence[str]) -> _Part:
-    return _Part(action="run.gap", value=float(int(texts[0])))
+    return _Part(action="run.gap", value=float(_whole(texts[0])))
 
 
 _READERS: Mapping[str, Callable[[Sequence[str]], _Part]] = {
@@ -219,8 +251,8 @@ _READERS: Mapping[str, Callable[[Sequence[str]], _Part]] = {
     "socket.connect": _address("socket.connect"),
     "socket.bind": _address("socket.bind"),
     "socket.sendto": _address("socket.send"),
-    "socket.getaddrinfo": _named("host.resolve", "service"),
-    "sqlite3.connect": _named("database.open"),
+    "socket.getaddrinfo": _resolve,
+    "sqlite3.connect": _database,
     "ctypes.dlopen": _named("library.load"),
     "os.listdir": _list,
     "os.scandir": _list,

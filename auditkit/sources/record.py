@@ -50,7 +50,7 @@ class RecordSummary:
 
     `exit_code` is the program's own, or 128 + n if signal n ended it.  `events` counts what the program set out to
     do (`run.start` and `run.end` come on top), `lost` what the hook could not hand over in time, `malformed` lines
-    that did not come from the hook.  `run` is the correlation of all events.
+    that did not come from the hook, or whose event the trail refused (it is a dead letter).  `run` is the correlation of all events.
     """
 
     run: str
@@ -165,11 +165,12 @@ class _Run:
             self._rest, self.malformed = b"", self.malformed + 1
         rows = [row for row in map(self.row, lines) if row is not None]
         try:
-            self.trail.extend(rows, on_invalid="dead-letter")
+            taken = self.trail.extend(rows, on_invalid="dead-letter").count
         except (AuditError, OSError) as exc:
             self.refusal = exc
         else:
-            self.events += len(rows)
+            self.events += taken
+            self.malformed += len(rows) - taken
 
     def row(self, line: bytes) -> dict[str, object] | None:
         """Return the event of one line, or None if it is not one of the hook's."""

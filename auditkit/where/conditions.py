@@ -29,6 +29,11 @@ _STRINGS_ONLY = "[?(@ >= '')]"  # a JSONPath filter that only strings pass
 _LIKE_JSON = tuple("-0123456789tfn[{")  # how the JSON text of anything but a string begins
 LISTS = (list, tuple, set, frozenset)
 _EXACT_IN_FLOAT = 2**53
+MOST_VALUES = 100_000
+"""How many values a list may have."""
+MOST_DEEP = 200
+"""How deep an expression may be nested: Polars takes seconds for more, and at tens of thousands has no stack left."""
+_MOST_NODES = 100_000
 
 
 def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
@@ -39,6 +44,8 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
     is returned as it is.  `columns` are the names there are; a mapping of names to dtypes makes numbers, booleans
     and times comparable with columns of their own kind.  Columns of text may be Categorical or String.
 
+    A list has at most 100,000 values, and an expression is nested at most 200 deep.
+
     Raises `InvalidQueryError` naming the key for one that does not exist and for a value that cannot be compared.
 
     >>> frame = pl.DataFrame({"actor": ["ann", "bob", None], "action": ["auth.login", "auth.fail", "doc.read"]})
@@ -48,6 +55,7 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
     if where is None:
         return None
     if isinstance(where, pl.Expr):
+        _check_depth(where)
         for name in where.meta.root_names():
             if name not in columns:
                 raise _unknown(name, columns)
@@ -77,6 +85,17 @@ def checked_mapping(where: object) -> Mapping[str, Any]:
     return where
 
 
+def _check_depth(where: pl.Expr) -> None:
+    """Refuse an expression that Polars could not work through, level by level, so that no depth is recursed into."""
+    depth, level = 0, [where]
+    while level:
+        depth += 1
+        if depth > MOST_DEEP or len(level) > _MOST_NODES:
+            reason = f"is an expression nested deeper than {MOST_DEEP} levels, or too wide"
+            raise InvalidQueryError("where", f"{depth} levels", reason)
+        level = [inner for one in level for inner in one.meta.pop()]
+
+
 def _unknown(key: object, columns: Collection[str]) -> InvalidQueryError:
     error = InvalidQueryError("where", key, "is not a column of these events")
     error.add_note(f"columns: {', '.join(columns)}; a value inside attrs is 'attrs.KEY'")
@@ -84,6 +103,9 @@ def _unknown(key: object, columns: Collection[str]) -> InvalidQueryError:
 
 
 def _condition(key: object, value: object, columns: Collection[str]) -> Condition:
+    if isinstance(value, LISTS) and len(value) > MOST_VALUES:
+        reason = f"has more than {MOST_VALUES:,} values; join scan() with a frame of them"
+        raise InvalidQueryError(f"where {key}", f"{len(value):,} values", reason)
     if isinstance(key, str) and key in columns:
         dtype = columns[key] if isinstance(columns, Mapping) else None
         column, term, texts = key, _column_term(key, value, dtype), _only_texts(value, dtype)
@@ -217,29 +239,47 @@ def _attrs_term(key: str, value: object) -> pl.Expr:
     found = pl.col(ATTRS).str.json_path_match(path)
     strings = pl.col(ATTRS).str.json_path_match(path + _STRINGS_ONLY)
     if isinstance(value, LISTS):
-        terms = [_attrs_equals(key, item, found, strings).fill_null(value=False) for item in value]
-        return pl.any_horizontal(terms) if terms else pl.lit(value=False)
+        return _attrs_among(key, value, found, strings)
     if isinstance(value, str):
         pattern, literal = read_glob(value)
         if pattern is None:
-            return _attrs_equals(key, literal, found, strings)
+            return _attrs_among(key, [literal], found, strings)
         matches = found.str.contains(pattern)
         return matches & (strings == found) if value.startswith((*_LIKE_JSON, "*")) else matches
-    return _attrs_equals(key, value, found, strings)
+    return _attrs_among(key, [value], found, strings)
 
 
-def _attrs_equals(key: str, value: object, found: pl.Expr, strings: pl.Expr) -> pl.Expr:
-    """Compare the text `found` with one value; `strings` is the same text where the value was a JSON string."""
-    if value is None:
-        return found.is_null()
-    scalar = _scalar(f"where {key}", value)
-    if isinstance(scalar, str):
-        # The second look is needed only where a number, say, could have the same text.
-        return (found == scalar) & (strings == scalar) if scalar.startswith(_LIKE_JSON) else found == scalar
-    if isinstance(scalar, bool):
-        return (found == str(scalar).lower()) & strings.is_null()
-    if isinstance(scalar, datetime):
-        raise InvalidQueryError(f"where {key}", value, "is a time, which JSON does not have")
-    if isinstance(scalar, int) and abs(scalar) >= _EXACT_IN_FLOAT:
-        return (found == str(scalar)) & strings.is_null()
-    return (found.cast(pl.Float64, strict=False) == float(scalar)) & strings.is_null()
+def _attrs_among(key: str, values: Collection[object], found: pl.Expr, strings: pl.Expr) -> pl.Expr:
+    """Compare the text `found` with values; `strings` is the same text where the value was a JSON string."""
+    texts: list[str] = []
+    ambiguous: list[str] = []  # which a number, say, could have as its text
+    others: list[str] = []
+    numbers: list[float] = []
+    for value in values:
+        scalar = None if value is None else _scalar(f"where {key}", value)
+        if isinstance(scalar, str):
+            (ambiguous if scalar.startswith(_LIKE_JSON) else texts).append(scalar)
+        elif isinstance(scalar, bool):
+            others.append(str(scalar).lower())
+        elif isinstance(scalar, datetime):
+            raise InvalidQueryError(f"where {key}", value, "is a time, which JSON does not have")
+        elif isinstance(scalar, int) and abs(scalar) >= _EXACT_IN_FLOAT:
+            others.append(str(scalar))
+        elif scalar is not None:
+            numbers.append(float(scalar))
+    terms = []
+    if None in values:
+        terms.append(found.is_null())
+    if texts:
+        terms.append(_is_one_of(found, texts))
+    if ambiguous:
+        terms.append(_is_one_of(found, ambiguous) & (strings == found))
+    if others:
+        terms.append(_is_one_of(found, others) & strings.is_null())
+    if numbers:
+        terms.append(_is_one_of(found.cast(pl.Float64, strict=False), numbers) & strings.is_null())
+    return pl.any_horizontal(term.fill_null(value=False) for term in terms) if terms else pl.lit(value=False)
+
+
+def _is_one_of(column: pl.Expr, values: Sequence[Any]) -> pl.Expr:
+    return column.eq(values[0]) if len(values) == 1 else column.is_in(pl.Series(values).implode())

@@ -9,6 +9,11 @@ from auditkit.errors import InvalidQueryError
 ATTRS = "attrs"
 PREFIX = "attrs."
 
+MOST_STEPS = 64
+"""How many keys a path may have: attrs are not nested deeper."""
+MOST_CHARACTERS = 10_000
+"""How long a path may be."""
+
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -31,7 +36,8 @@ def attr(path: str) -> pl.Expr:
     Raises
     ------
     InvalidQueryError
-        A key is missing between the dots, or cannot be reached because it holds a backslash or quotes of both kinds.
+        A key is missing between the dots, or cannot be reached because it holds a backslash or quotes of both kinds; the path has
+        more than 64 keys or 10,000 characters.
 
     Examples
     --------
@@ -45,6 +51,8 @@ def attr(path: str) -> pl.Expr:
 
 def json_path(path: str) -> str:
     """Return the JSONPath of a dotted path, every key quoted."""
+    if len(path) > MOST_CHARACTERS:
+        raise InvalidQueryError("attrs", path, f"is longer than {MOST_CHARACTERS:,} characters")
     steps, segment, escaped = [], "", False
     characters = iter(path)
     for character in characters:
@@ -59,6 +67,8 @@ def json_path(path: str) -> str:
         else:
             segment += character
     steps.append(_step(segment, path, index=not escaped))
+    if len(steps) > MOST_STEPS:
+        raise InvalidQueryError("attrs", path, f"has more than {MOST_STEPS} keys, deeper than attrs can be")
     return "$" + "".join(steps)
 
 

@@ -27,6 +27,15 @@ RULES = Rules(now_us=NOW, max_ahead_us=DAY)
 DEEP = '{"a":' * 64 + "1" + "}" * 64
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """Return a mapping nested so deep, around a null."""
+    inner: dict[str, Any] | None = None
+    for _ in range(depth):
+        inner = {"a": inner}
+    assert inner is not None
+    return inner
+
+
 def row(given: Mapping[str, Any], *, spill: bool = False, tz: str | None = None) -> dict[str, Any]:
     """Validate with the common schema and name the columns again."""
     schema = EventSchema()
@@ -68,6 +77,11 @@ def row(given: Mapping[str, Any], *, spill: bool = False, tz: str | None = None)
         ({"action": "a", "attrs": {"x": object()}}, "attrs", "cannot be written as JSON"),
         ({"action": "a", "attrs": {"x": "\udfff"}}, "attrs", "cannot be written as JSON"),
         ({"action": "a", "attrs": {"x": "y" * MAX_ATTRS_BYTES}}, "attrs", "longer than"),
+        ({"action": "a", "attrs": nested(500)}, "attrs", "nested deeper"),
+        ({"action": "a", "attrs": nested(2_000)}, "attrs", "JSON"),
+        ({"action": "a", "attrs": '{"a":' * 900 + "null" + "}" * 900}, "attrs", "nested deeper"),
+        ({"action": nested(2_000)}, "action", "not text"),
+        ({"action": "a", "value": nested(100_000)}, "value", "not a number"),
         ({"action": "a", "attrs": '{"a":' + DEEP + "}"}, "attrs", "nested deeper"),
         ({"action": "a", "attrs": '{"a":' * 100_000 + "1" + "}" * 100_000}, "attrs", "not JSON"),
     ],

@@ -14,6 +14,7 @@ from auditkit.errors import CorruptionError
 from auditkit.queue.dead_letters import (
     DeadLetter,
     count_letters,
+    describe_input,
     expired_days,
     keep_letters,
     read_letters,
@@ -245,3 +246,11 @@ def test_letters_that_could_not_be_kept_are_not_there(layout: Layout, path: Path
     assert path.read_bytes() == whole
     keep(layout, letter(2), letter(3))
     assert list(read_letters(layout)) == [letter(1), letter(2), letter(3)]
+
+
+def test_an_input_of_any_depth_can_be_kept() -> None:
+    """What no JSON and no `repr` can show is kept as a sentence about it."""
+    deep: list[object] = []
+    for _ in range(5_000):
+        deep = [deep]
+    assert describe_input({"action": deep}) == "<dict, nested too deep to be shown>"

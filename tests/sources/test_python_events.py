@@ -1,10 +1,15 @@
 """What one line of the recorder's pipe says."""
 
+import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from auditkit.sources import python_events
 from auditkit.sources.python_events import recorded
 
 STAMP = b"1795509285098849\x1f77\x1f"
@@ -97,9 +102,66 @@ def test_a_gap_carries_its_length() -> None:
         b"-1\x1f2\x1fos.fork",
         b"999999999999999999999\x1f2\x1fos.fork",
         b"1\x1f2\x1fos.kill",
+        b"1\x1f2\x1flost\x1f1" + b"0" * 400,
+        b"1\x1f2\x1flost\x1f1" + b"0" * 5_000,
+        b"1\x1f2\x1fos.chmod\x1f/a\x1f" + b"9" * 20,
+        b"1\x1f2\x1fos.kill\x1f1\x1f" + b"9" * 20,
     ],
 )
 def test_a_line_of_no_known_shape_is_refused(line: bytes) -> None:
     """What the hook did not write raises `ValueError` and nothing else."""
     with pytest.raises(ValueError, match="recorder line"):
         recorded(line)
+
+
+NAMES = [name.encode() for name in python_events._READERS]
+TEXTS = st.one_of(
+    st.binary(max_size=40),
+    st.integers(0, 10**400).map(lambda number: b"%d" % number),
+    st.text(max_size=20).map(lambda text: text.encode("unicode_escape")),
+)
+
+
+@given(st.sampled_from(NAMES), st.lists(TEXTS, max_size=6), st.integers(-1, 2**70), st.integers(-1, 2**70))
+def test_any_line_is_an_event_or_refused(name: bytes, texts: list[bytes], stamp: int, pid: int) -> None:
+    """Whatever a program writes in place of the hook becomes an event or a `ValueError`."""
+    line = b"\x1f".join([b"%d" % stamp, b"%d" % pid, name, *texts])
+    with suppress(ValueError):
+        event = recorded(line)
+        assert event.action
+        json.dumps([event.resource, event.value, dict(event.attrs)]).encode()
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "public"),
+    [
+        ("socket.getaddrinfo", "example.org", "example.org"),
+        ("socket.getaddrinfo", "ann:hunter2@example.org", "example.org"),
+        (
+            "socket.getaddrinfo",
+            "https://ann:hunter2@example.org/x?token=hunter2#hunter2",
+            "https://example.org/x",
+        ),
+        ("socket.getaddrinfo", "https://example.org?token=hunter2@x", "https://"),
+        ("socket.getaddrinfo", "ann:hunt?hunter2@example.org", ""),
+        ("socket.getaddrinfo", "", ""),
+        ("sqlite3.connect", "/srv/a@b/what?.db", "/srv/a@b/what?.db"),
+        ("sqlite3.connect", "file:/srv/a@b.db?mode=ro&key=hunter2", "file:/srv/a@b.db"),
+        ("sqlite3.connect", "postgres://ann:hunter2@db.example.org/x", "postgres://db.example.org/x"),
+        ("sqlite3.connect", "mysql+x://ann:hunt@hunter2@db/x", "mysql+x://db/x"),
+        ("sqlite3.connect", ":memory:", ":memory:"),
+    ],
+)
+def test_credentials_are_cut(event: str, name: str, public: str) -> None:
+    """What a URL may hold of secrets is not kept, and the event says that something was cut."""
+    texts = [name, "443"] if event == "socket.getaddrinfo" else [name]
+    found = recorded(STAMP + "\x1f".join([event, *texts]).encode())
+    assert (found.resource or "") == public
+    assert found.attrs.get("cut", False) is (name != public)
+    assert "hunt" not in str(found)
+
+
+def test_credentials_in_an_address_are_cut() -> None:
+    """A host with a password before it is no host, and neither is kept."""
+    found = recorded(STAMP + b"socket.connect\x1fann:hunter2@example.org\x1f443")
+    assert (found.resource, found.attrs["cut"]) == ("example.org:443", True)

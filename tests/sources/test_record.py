@@ -308,6 +308,25 @@ def test_hostile_names_and_lines_do_no_harm(trail: Trail) -> None:
     assert [event["resource"] for event in cut] == [third]
 
 
+def test_forged_lines_do_not_end_the_recording(trail: Trail) -> None:
+    """Numbers that nothing can hold and times that the trail refuses are counted, and what comes after is recorded."""
+    code = (
+        "import os\n"
+        "fifo = os.environ['AUDITKIT_RECORD'].split(':', 2)[2]\n"
+        "fd = os.open(fifo, os.O_WRONLY)\n"
+        "os.write(fd, b'1\\x1f2\\x1flost\\x1f1' + b'0' * 400 + b'\\n')\n"
+        "os.write(fd, b'9999999999999999\\x1f2\\x1fos.fork\\n')\n"
+        "try: open('/nowhere/after')\n"
+        "except OSError: pass\n"
+    )
+    summary = record(trail, python(code))
+    assert (summary.exit_code, summary.malformed, summary.lost) == (0, 2, 0)
+    assert "2 lines not understood" in str(summary)
+    assert "/nowhere/after" in resources(trail, "file.read")
+    ended = seen(trail, action="run.end")[0]["attrs"]
+    assert (ended["malformed"], ended["events"]) == (2, summary.events)
+
+
 def test_isolated_python_escapes(trail: Trail) -> None:
     """Under -I the hook is not loaded, and the run says that it saw nothing."""
     summary = record(trail, [sys.executable, "-I", "-c", "open('/etc/passwd')"])

@@ -75,6 +75,7 @@ class Attempt(Struct, kw_only=True):
 class ActiveQueue:
     """One process's hold on the newest queue file of a trail.
 
+    Its fields are guarded by the lock on `queue.lock`, unless they say otherwise.
     `next_seq` and `durable` (bytes known to be synced) describe the file as of the last call under the lock.
     """
 

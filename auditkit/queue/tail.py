@@ -74,8 +74,8 @@ class QueueTail:
         self._layout = layout
         self._trail_id = trail_id
         self._schema = schema
-        self._known: dict[int, _File] = {}
-        self._nothing: pl.DataFrame | None = None
+        self._known: dict[int, _File] = {}  # guarded by _reading
+        self._nothing: pl.DataFrame | None = None  # guarded by _reading
         self._reading = threading.Lock()
 
     def after_fork(self) -> None:

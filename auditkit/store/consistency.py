@@ -16,7 +16,7 @@ import numpy as np
 from auditkit.arrow import Numbers
 from auditkit.disk.layout import Layout, modes_for
 from auditkit.errors import CorruptionError, shorten
-from auditkit.event import FIELD_TYPES, check_fields
+from auditkit.event import DICTIONARY_COLUMNS, FIELD_TYPES, MAX_TEXT_BYTES, check_fields
 from auditkit.store.records import (
     BATCH,
     BATCH_ROWS,
@@ -50,6 +50,12 @@ _LIMITS = {
 _MOST_STEPS = 100
 """So often SQLite may count to `_STEP`, which is far more than the rows of any catalog take."""
 _STEP = 10_000_000
+_END_AT = 20
+"""Where the entry of a record batch says where it ends."""
+_MOST_BATCH_BYTES = 256 * 1024 * 1024
+_ANY_BYTES = 16 * 1024 * 1024
+_FOOT_BYTES = 64
+"""What of a segment is read at once: a record batch, what lies before them all, and what lies behind, for each event."""
 _ALWAYS = frozenset(("seq", "ts", "recorded", "action"))
 _MOST_TABLES = 256
 _ADDED = re.compile(r'(?:, "?\w+"?(?: [A-Z]+)?)*\)')
@@ -147,6 +153,11 @@ def _segment_fault(row: SegmentRow, flushed_seq: int, width: Width, layout: Layo
         return "another name"
     if len(row.batches) % BATCH.size or not row.batches or len(row.time_index) % _ENTRY.itemsize:
         return "record batches or time index do not read"
+    foot_bytes = row.size_bytes - int.from_bytes(row.batches[-BATCH.size + _END_AT :][:8], "little")
+    if row.head_bytes > _ANY_BYTES + row.rows * len(DICTIONARY_COLUMNS) * MAX_TEXT_BYTES or (
+        foot_bytes > _ANY_BYTES + row.rows * _FOOT_BYTES
+    ):
+        return "more bytes than its events take"
     try:
         empty = msgspec.json.decode(row.empty_columns, type=list[str])
     except ValueError:
@@ -186,6 +197,7 @@ def _bad_parts(rows: Sequence[SegmentRow], parts: Numbers, counts: Numbers) -> N
     begins, earlier = np.roll(ends, 1), np.roll(high, 1)
     begins[firsts], earlier[firsts] = _of(rows, "head_bytes"), _of(rows, "min_ts_us")
     bad = (held < 1) | (held > BATCH_ROWS) | (begins >= ends) | (ends > _of(rows, "size_bytes")[of])
+    bad |= ends - begins > _MOST_BATCH_BYTES
     bad |= (low < earlier) | (low > high) | (high > _of(rows, "max_ts_us")[of])
     bad |= (
         (first < _of(rows, "first_seq")[of]) | (last > _of(rows, "last_seq")[of]) | (last - first < held - 1)

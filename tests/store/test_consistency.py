@@ -39,17 +39,17 @@ def copied_catalog(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(built / "catalog.sqlite", tmp_path / "catalog.sqlite"))
 
 
-ENDLESS = """
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS seq, i AS now_us, i AS crc FROM n
-"""
-
-
 def batch(**changes: int) -> bytes:
     """Return a record batch of one event as the catalog keeps it, of which some numbers differ."""
     numbers = dict(
         zip(("rows", "low", "high", "end", "crc", "first", "last"), (1, 0, 0, 900, 7, 3, 3), strict=True)
     )
     return BATCH.pack(*{**numbers, **changes}.values())
+
+
+ENDLESS = """
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS seq, i AS now_us, i AS crc FROM n
+"""
 
 
 ROWS: list[tuple[str, dict[str, Any]]] = [
@@ -83,6 +83,9 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("segments", {"producers_max_ts_us": FAR_US}),
     ("segments", {"size_bytes": 10}),
     ("segments", {"size_bytes": -1}),
+    ("segments", {"size_bytes": 1 << 40}),
+    ("segments", {"head_bytes": (1 << 40) - 1, "size_bytes": 1 << 40}),
+    ("segments", {"batches": batch(end=1 << 40), "size_bytes": 1 << 40}),
     ("segments", {"sha256": b"short"}),
     ("segments", {"sha256": "0" * 32}),
     ("segments", {"head_bytes": 1 << 40}),

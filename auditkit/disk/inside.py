@@ -37,24 +37,31 @@ def parent_of(path: Path, root: Path | None) -> Iterator[int]:
 
     Of a path that is not inside `root`, or without one, the folder is opened as the path says.
     """
-    if root is None or path == root or not path.is_relative_to(root):
-        start, between = path.parent, list[str]()
-    else:
-        start, between = root, list(path.relative_to(root).parts[:-1])
-    fd = os.open(start, _FOLDER)
+    fd = _enter(path, root)
     try:
-        for part in between:
-            if part == "..":
-                raise CorruptionError(path, offset=None, reason="a name that leads out of its folder")
-            try:
-                below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
-            except OSError as exc:
-                raise _meaning(exc, path, part, fd, wanted="folder") from exc
-            above, fd = fd, below  # first: an interrupt must not make one number be closed twice
-            os.close(above)
         yield fd
     finally:
         os.close(fd)
+
+
+def _enter(path: Path, root: Path | None) -> int:
+    """Return the descriptor that `parent_of` gives."""
+    text, start = str(path), str(root)  # pathlib takes longer to compare paths than Linux to open them
+    if root is None or not text.startswith(f"{start}/"):
+        return os.open(path.parent, _FOLDER)
+    between = text[len(start) + 1 :].split("/")[:-1]
+    fd = os.open(start, _FOLDER)
+    for part in between:
+        above = fd
+        try:
+            if part == "..":
+                raise CorruptionError(path, offset=None, reason="a name that leads out of its folder")
+            fd = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+        except OSError as exc:
+            raise _meaning(exc, path, part, above, wanted="folder") from exc
+        finally:
+            os.close(above)
+    return fd
 
 
 def open_file(path: Path, root: Path | None, flags: int = os.O_RDONLY, mode: int = 0) -> int:
@@ -62,11 +69,13 @@ def open_file(path: Path, root: Path | None, flags: int = os.O_RDONLY, mode: int
 
     A file that is to be written to must have no other name: bytes written to it would show up under that one.
     """
-    with parent_of(path, root) as folder:
-        try:
-            fd = os.open(path.name, flags | _FILE, mode, dir_fd=folder)
-        except OSError as exc:
-            raise _meaning(exc, path, path.name, folder, wanted="file") from exc
+    folder = _enter(path, root)
+    try:
+        fd = os.open(path.name, flags | _FILE, mode, dir_fd=folder)
+    except OSError as exc:
+        raise _meaning(exc, path, path.name, folder, wanted="file") from exc
+    finally:
+        os.close(folder)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -85,7 +94,7 @@ def open_file(path: Path, root: Path | None, flags: int = os.O_RDONLY, mode: int
 
 def open_folder(path: Path, root: Path | None) -> int:
     """Open a folder inside the trail's folder `root`, or that one itself, and return a descriptor to list or sync."""
-    if path == root or root is None or not path.is_relative_to(root):
+    if root is None or not str(path).startswith(f"{root}/"):
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     with parent_of(path, root) as parent:
         try:

@@ -103,9 +103,12 @@ def _publish(disk: PosixDisk, path: Path, data: bytes) -> None:
 
 def _beside(path: Path, ending: str) -> bytes:
     """Return the journal beside a database, nothing where there is none."""
+    journal = f"{path}{ending}"
+    if not os.path.lexists(journal):
+        return b""
     try:
-        return read_file(Path(f"{path}{ending}"), path.parent, most=MOST_BYTES)
-    except FileNotFoundError:
+        return read_file(Path(journal), path.parent, most=MOST_BYTES)
+    except FileNotFoundError:  # gone meanwhile
         return b""
 
 

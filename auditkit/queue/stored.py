@@ -189,7 +189,8 @@ class StoredEvents:
         durable = durable_end_of(self._disk, self._layout, self._trail_id, first, next_file)
         size = written_end(self._disk, fd, places.end, size, path)
         end = size if durable is None else min(size, durable)
-        frames = list(parse_frames(self._disk.read(fd, end - places.end, places.end), places.end))
+        data = self._disk.read(fd, max(0, end - places.end), places.end)
+        frames = list(parse_frames(data, places.end))
         read = frames[-1].end if frames else places.end
         if durable is not None and read < durable:
             raise CorruptionError(path, offset=read, reason="damaged frame among durable ones")

@@ -180,7 +180,9 @@ def _needles(place: Place) -> None:
     put_frames(path, header, frames, space=0)
     with path.open("ab") as file:
         file.write(b"AKEV" + struct.pack("<I", 16 << 20) + b"x" * 100)
-        file.write((b"AKEV" + struct.pack("<I", 15 << 20)) * (2 << 20))
+        file.write(
+            struct.pack("<4sIQIqQI", b"AKEV", 15 << 20, 4_452, 1, 1_795_500_000_000_000, 0, 7) * 400_000
+        )
 
 
 def _lock(epoch: int, first: int, end: int) -> Callable[[Place], None]:

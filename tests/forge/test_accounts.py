@@ -44,7 +44,7 @@ def test_both_work_on_one_trail(forge: Forge) -> None:
     assert {step for step in answer["steps"]["writer"] if not step.endswith(": answer")} == set()
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if any(word in name for word in _WORDS)][::4])
+@pytest.mark.parametrize("name", [name for name in CASES if any(word in name for word in _WORDS)][::6])
 def test_nothing_leads_to_what_the_other_alone_may_read(forge: Forge, name: str) -> None:
     """The victim's commands open nothing of the victim's own outside the trail."""
     assert forge.run(name)["faults"] == []
@@ -57,5 +57,5 @@ def test_a_lock_that_is_held_for_ever_stops_no_reader(forge: Forge, lock: str) -
     assert answer["faults"] == []
     assert {step for step in answer["steps"]["reader"] if not step.endswith(": answer")} == set()
     refused = [step for step in answer["steps"]["writer"] if not step.endswith(": answer")]
-    assert refused
+    assert bool(refused) == (lock != "catalog.sqlite")  # which is replaced, not written to
     assert [step for step in refused if "LockedError" not in step or "process <holder>" not in step] == []

@@ -71,6 +71,13 @@ def test_a_rotation_without_next_file_is_completed_by_the_next_writer(bench: Ben
     assert bench.actions() == ["a", "b"]
 
 
+def test_a_file_that_goes_on_in_itself_is_refused(bench: Bench) -> None:
+    """No file without events is rotated: following such a rotation would have no end."""
+    append_bytes(newest(bench), pack_frame(NEXT_FILE, 0, 0, recorded_us=9, durable=HEADER_BYTES))
+    with pytest.raises(CorruptionError, match="rotation to a file that is not later"):
+        bench.active().commit([bench.payload("a")], 1)
+
+
 def test_a_dead_writers_whole_frame_is_adopted(bench: Bench) -> None:
     """A complete frame whose writer died before its mark is kept, at its place."""
     writer = bench.active()

@@ -11,7 +11,7 @@ gaps, so what is missing between two of them is gone.  Memory is bounded by `CHU
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +31,8 @@ from auditkit.trail.view import View
 from auditkit.where import Condition, Where, compile_where
 
 REREAD_S = 1.0
+SETTLE_S = 5.0
+_SETTLE_POLL_S = 0.01
 CHUNK_EVENTS = 8_192
 SAVE_AFTER = 10_000
 """How many events that were not for it a consumer may skip before its position is saved."""
@@ -292,7 +294,7 @@ def follow(
         if position is None:
             position = Position(next_seq=_first_seq(view, start, tz), moved_us=core.clock.now_us())
             file.move(position)
-        committed = view.snapshot().committed_seq
+        committed = _committed_seq(view, position.next_seq)
         if position.next_seq > committed:
             reason = f"beyond the committed end (expected at most seq {committed}, found {position.next_seq})"
             raise CorruptionError(file.path, offset=None, reason=f"consumer's position: {reason}")
@@ -300,6 +302,18 @@ def follow(
         file.close()
         raise
     return Follower(view, _EventStream(view, position.next_seq, condition, own=own), policy, file)
+
+
+def _committed_seq(view: View, expected: int) -> int:
+    """Return where the committed events end, having waited up to `SETTLE_S` for an expected seq.
+
+    Events that a dead writer left without a commit mark are shown to readers while no writer is at work, and not
+    while the next one is just adopting them.
+    """
+    deadline = monotonic() + SETTLE_S
+    while (committed := view.snapshot().committed_seq) < expected and monotonic() < deadline:
+        sleep(_SETTLE_POLL_S)
+    return committed
 
 
 def _first_seq(view: View, start: object, tz: str | None) -> int:

@@ -21,6 +21,7 @@ from auditkit.follow import follower as following
 from auditkit.follow.follower import Follower
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import read_letters
+from auditkit.queue.frames import COMMIT_MARK, pack_frame
 from tests.fakes import FailingDisk, ManualClock
 
 
@@ -518,8 +519,30 @@ def test_a_failed_acknowledgement_is_no_acknowledgement(make_trail: Callable[...
     assert seqs(mailer(trail)) in ([0, 1], [1])
 
 
-def test_a_position_beyond_the_end_is_refused(make_trail: Callable[..., Trail]) -> None:
+def test_events_that_a_writer_is_adopting_are_waited_for(trail: Trail) -> None:
+    """A consumer that acknowledged what a dead writer left unmarked goes on, though a writer holds the queue just then."""
+    fill(trail, 3)
+    assert seqs(mailer(trail)) == [0, 1, 2]
+    core = trail.core
+    frame = pack_frame(COMMIT_MARK, 0, 0, recorded_us=0, durable=0, payload=b"")
+    (path,) = (trail.path / "queue").glob("*.wal")
+    data = path.read_bytes()
+    with core.active_queue().locked():
+        mark = data.rindex(frame[:4])
+        path.write_bytes(data[:mark])  # as if the writer had died before its mark
+        reader = ak.open(trail.path)
+        assert reader.end_seq < 3
+        marking = threading.Timer(0.3, path.write_bytes, [data])
+        marking.start()
+        assert list(mailer(reader)) == []
+        marking.join()
+
+
+def test_a_position_beyond_the_end_is_refused(
+    make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A consumer of another history is refused instead of waiting for seqs that mean something else."""
+    monkeypatch.setattr(following, "SETTLE_S", 0.05)
     trail, other = make_trail("one"), make_trail("two")
     fill(trail, 5)
     assert len(seqs(mailer(trail))) == 5

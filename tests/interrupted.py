@@ -67,6 +67,14 @@ def work(root: Path, seed: int, seconds: float) -> None:
     interrupts = Interrupts(seed)
     extend.BULK_ROWS = 50
     trail = ak.open(root)
+    trail.extend(
+        pl.DataFrame({"action": ["warm"], "ts": [trail.core.clock.now_us()]}).cast(
+            {"ts": pl.Datetime("us", "UTC")}
+        )
+    )
+    say("intend", "warm")
+    trail.flush()
+    trail.range()
     end = time.monotonic() + seconds
     open_: list[tuple[str, ak.Receipt]] = []
     number = 0

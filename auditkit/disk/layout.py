@@ -132,6 +132,8 @@ class Layout(Struct, frozen=True):
 
     def letter_files(self) -> list[tuple[str, Path]]:
         """Return the date of each day with dead letters and its file, oldest first."""
+        if not is_there(self.dead_letters):  # Git, for one, keeps no empty folders
+            return []
         found = map(_LETTERS.fullmatch, names_in(self.dead_letters, self.root))
         return [(match[1], self.dead_letters / match[0]) for match in found if match]
 

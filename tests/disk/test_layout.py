@@ -75,6 +75,7 @@ def test_only_names_that_are_made_here_are_found(layout: Layout) -> None:
 
 
 def test_a_folder_that_is_made_by_its_first_file_may_be_missing(layout: Layout) -> None:
-    """There are no replaced segments and no consumers before the first."""
+    """There are no replaced segments and no consumers before the first, and Git keeps no empty folder of dead letters."""
+    assert layout.letter_files() == []
     assert layout.replaced_files() == []
     assert layout.consumer_files() == []

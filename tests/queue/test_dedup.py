@@ -14,7 +14,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.api import Trail
-from auditkit.errors import InvalidEventError
+from auditkit.errors import CorruptionError, InvalidEventError
 from auditkit.queue import dedup
 from auditkit.queue.dead_letters import read_letters
 from auditkit.queue.stored import StoredEvents
@@ -22,6 +22,7 @@ from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.records import CatalogView
 from auditkit.write import extend
 from tests.fakes import FailingDisk, ManualClock, interrupting
+from tests.queue.conftest import Bench
 
 
 def test_a_retry_gets_the_first_seq(trail: Trail) -> None:
@@ -430,3 +431,14 @@ def test_an_interrupted_bulk_is_there_once(
     assert trail.range(where={"action": "a"}).height == 61
     trail.flush()
     assert trail.range(where={"action": "a"}).height == 61
+
+
+def test_a_queue_file_that_lost_its_header_is_corruption(bench: Bench) -> None:
+    """Ids are looked up in a file that is shorter than a header, and whose durable end the next one knows."""
+    queue = bench.active()
+    queue.commit([bench.payload("a")], 9)
+    queue.rotate()
+    queue.close()
+    os.truncate(bench.layout.queue_file(0), 0)
+    with pytest.raises(CorruptionError, match="damaged frame among durable ones"):
+        list(bench.stored().keys(0, 1))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.api import Trail
+from auditkit.disk.durable import PosixDisk
 from auditkit.errors import AuditError, CorruptionError, StorageError
 from auditkit.opening import open_trail
 from auditkit.store.database import read_database
@@ -205,3 +206,63 @@ def test_a_catalog_that_cannot_be_replaced_is_as_it_was(root: Path, monkeypatch:
         assert (root / "catalog.sqlite").read_bytes() == before
         assert trail.flush().events == 1
     assert actions(root) == ["a", "b"]
+
+
+class _Stopping(PosixDisk):
+    """A disk that refuses one operation and all after it."""
+
+    left = 0
+
+    def _count(self) -> None:
+        _Stopping.left -= 1
+        if _Stopping.left < 0:
+            raise StorageError(5, "Input/output error", "catalog.sqlite")
+
+    def unlink(self, path: Path) -> None:
+        """Count and remove."""
+        self._count()
+        super().unlink(path)
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        """Count and write."""
+        self._count()
+        super().write(fd, data, offset)
+
+    def sync(self, fd: int) -> None:
+        """Count and sync."""
+        self._count()
+        super().sync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Count and rename."""
+        self._count()
+        super().rename(source, target)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_wherever_a_transaction_stops_the_trail_is_whole(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dead: bool
+) -> None:
+    """After every step of replacing the catalog, also over what a dead program left, all is there once."""
+    if dead:
+        die_inside(root / "catalog.sqlite")
+    monkeypatch.setattr("auditkit.store.database.PosixDisk", _Stopping)
+    for steps in range(100):
+        copy = shutil.copytree(root, tmp_path / f"copy{steps}")
+        with open_trail(copy, maintain=False) as trail:
+            _Stopping.left = steps
+            try:
+                trail.flush()
+            except StorageError:
+                failed = True
+            else:
+                failed = False
+            _Stopping.left = 1000
+            assert actions(copy) == ["a", "b"]
+            with open_trail(copy, maintain=False) as other:
+                other.flush()
+            assert actions(copy) == ["a", "b"]
+            assert not (copy / "catalog.sqlite-journal").exists()
+        if not failed:
+            break
+    assert steps > (12 if dead else 4)

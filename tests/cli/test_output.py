@@ -5,14 +5,18 @@ import io
 import json
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 from auditkit.cli.output import json_line, write_csv, write_json
+from auditkit.disk.durable import PosixDisk
+from auditkit.disk.layout import Layout, modes_for
 from auditkit.display.tables import cell, moments
 from auditkit.display.terminal import Column, fit, table_columns
+from auditkit.queue.dead_letters import DeadLetter, keep_letters
 from tests.cli.conftest import Run, rows
 
 HOSTILE = [
@@ -52,6 +56,41 @@ def hostile(started: Run) -> Run:
     ]
     started("append", "-", stdin="".join(json.dumps(line) + "\n" for line in lines))
     return started
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("stats",), 0),
+        (("consumers", "list"), 0),
+        (("consumers", "forget", "bad\x1b[2J\u202e"), 2),
+        (("dead-letters", "list"), 0),
+        (("dead-letters", "list", "--all"), 0),
+        (("dead-letters", "retry"), 1),
+        (("dead-letters", "retry", "2026-11-24:1\x1b[2J"), 2),
+        (("maintain",), 0),
+    ],
+)
+def test_names_in_a_hostile_folder_do_not_act(
+    started: Run, place: Path, args: tuple[str, ...], code: int
+) -> None:
+    """Names of consumers and what dead letters say are written out, whoever made the folder."""
+    layout, modes = Layout(place), modes_for(None)
+    (place / "consumers").mkdir()
+    (place / "consumers" / "bad\x1b[2J\u202e.jsonl").write_bytes(b"")
+    for consumer in (None, "bad\x1b[2J\u202e"):
+        letter = DeadLetter(
+            recorded_us=1_795_500_000_000_000,
+            reason="bad\x1b[2J\u202e",
+            field="bad\x1b[2J\u3164",
+            input="bad\x1b[2J\u202e",
+            consumer=consumer,
+            seq=None if consumer is None else 0,
+        )
+        keep_letters(PosixDisk(), layout, modes, [letter])
+    shown = started(*args, code=code)
+    assert acting(shown.stdout + shown.stderr) == set()
+    assert "\u3164" not in shown.stdout
 
 
 def acting(text: str) -> set[str]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from auditkit.ask.scan import scanned
 from auditkit.errors import AuditError, InvalidQueryError
 from auditkit.memory import available_memory
+from auditkit.text import size
 from auditkit.timerange import EVERYTHING
 from auditkit.trail.events import Guard
 from auditkit.trail.view import View
@@ -161,6 +162,8 @@ def _started(work: Callable[[], T]) -> Future[T]:
         before = threading.stack_size(_STACK_BYTES)
         try:
             threading.Thread(target=run, name="auditkit-sql").start()
+        except RuntimeError as exc:
+            raise AuditError(f"sql: no thread with a stack of {size(_STACK_BYTES)} can be started") from exc
         finally:
             threading.stack_size(before)
     return future
@@ -214,9 +217,9 @@ def _is_plain(dtype: DuckDBPyType) -> bool:
 
 def _fitting(reader: pa.RecordBatchReader, query: str) -> Iterator[pa.RecordBatch]:
     """Pass the batches of an answer on while all of them together fit into memory."""
-    size, most = 0, available_memory() * _MEMORY_SHARE
+    taken, most = 0, available_memory() * _MEMORY_SHARE
     for batch in reader:
-        size += batch.nbytes
-        if size > most:
+        taken += batch.nbytes
+        if taken > most:
             raise InvalidQueryError("sql", query, "its answer does not fit into memory; ask for less")
         yield batch

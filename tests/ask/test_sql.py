@@ -230,6 +230,15 @@ def test_deep_values_do_not_exhaust_the_stack(trail: Trail) -> None:
     assert threading.stack_size() == 0  # as it was
 
 
+def test_without_room_for_the_stack_it_is_an_error(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory is limited too far for the thread, the error says so."""
+    monkeypatch.setattr(asking, "_STACK_BYTES", 1 << 50)
+    with pytest.raises(AuditError, match="no thread with a stack"):
+        trail.sql("SELECT 1")
+    monkeypatch.undo()
+    assert trail.sql("SELECT 1").item() == 1
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -135,10 +135,10 @@ def written_end(disk: Disk, fd: int, start: int, size: int, path: Path) -> int:
     while end - start > _MANY_BYTES and size - end <= _MOST_SPACE_BYTES:
         begin = end - _MANY_BYTES // 4
         if not is_zeros(disk.read(fd, end - begin, begin)):
-            return min(size, end + _MOST_ZEROS_BYTES)
+            break
         end = begin
-    if size - end > _MOST_SPACE_BYTES:
-        raise CorruptionError(path, offset=end, reason=f"more space than a queue file has ({size} bytes)")
+    if size - end > _MOST_SPACE_BYTES or end - start > _MOST_SPACE_BYTES:
+        raise CorruptionError(path, offset=start, reason=f"larger than a queue file can be ({size} bytes)")
     return min(size, end + _MOST_ZEROS_BYTES)
 
 

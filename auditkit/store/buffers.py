@@ -117,7 +117,7 @@ def check_claims(message: Message, table: int, shape: Shape, *, most_rows: int, 
         raise ValueError(f"a record batch with {len(nodes)} columns in {len(buffers)} buffers")
     if not all(count == rows and 0 <= nulls <= rows for count, nulls in nodes.tolist()):
         raise ValueError(f"a record batch of {rows} events with columns of another length")
-    is_compressed, text = _place(data, table, 3) > 0, 0
+    is_compressed, text, nulls = _place(data, table, 3) > 0, 0, iter(nodes["second"].tolist())
     for (start, size), (least, bits, added, is_text) in zip(buffers.tolist(), shape.buffers, strict=True):
         if start < 0 or size < 0 or start + size > space:
             raise ValueError("a record batch with a buffer that lies outside of it")
@@ -125,6 +125,8 @@ def check_claims(message: Message, table: int, shape: Shape, *, most_rows: int, 
         if is_compressed and size:
             (claimed,) = _CLAIM.unpack_from(data, body + start) if size >= _CLAIM.size else (0,)
             claimed = size - _CLAIM.size if claimed == _UNCOMPRESSED else claimed
+        if bits == 1 and not least and next(nulls) and 8 * claimed < rows:
+            raise ValueError("a record batch with nulls that are nowhere")
         text += claimed if is_text else 0
         claimed_bits = 8 * claimed
         if claimed_bits < least * rows or (

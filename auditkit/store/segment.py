@@ -165,7 +165,7 @@ def read_segment(layout: Layout, row: SegmentRow, schema: EventSchema) -> pl.Dat
         segment.batches([number], list(schema.columns))
     try:
         return pl.read_ipc(data).cast(pl.Schema(schema.stored))
-    except pl.exceptions.PolarsError as exc:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as exc:
         raise CorruptionError(path, offset=None, reason=f"segment does not read: {exc}") from exc
 
 

@@ -193,3 +193,18 @@ def test_filters_of_more_record_batches_than_there_are_are_corruption(trail: Tra
     wanted: Any = np.array([7], dtype="<u8")
     with pytest.raises(CorruptionError, match="no filters of 1 record batches"):
         SegmentFiles(trail.core.layout).open(named(row, data)).candidates({"actor": wanted})
+
+
+def test_nulls_that_are_nowhere_are_corruption(trail: Trail, row: SegmentRow) -> None:
+    """A column that claims nulls, and has no bits that say which, is refused before anyone looks for them."""
+    path = trail.path / "segments" / row.path
+    data = path.read_bytes()
+    (part,) = named(row, data).parts
+    head = bytearray(data[part.start : part.end])
+    of_seq = (EVENTS).to_bytes(8, "little") + bytes(8)  # the node of the first column: events and nulls
+    at = head.index(of_seq)
+    head[at + 8] = 2
+    data = data[: part.start] + bytes(head) + data[part.end :]
+    path.write_bytes(data)
+    with pytest.raises(CorruptionError, match="nulls that are nowhere"):
+        read(trail.core.layout, named(row, data))

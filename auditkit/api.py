@@ -17,7 +17,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.retention.policy import Policy
 from auditkit.store.files import retrying
 from auditkit.timerange import Moment
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.summaries import FlushSummary, Stats
 from auditkit.trail.view import View
 from auditkit.where import Where
@@ -44,8 +44,8 @@ class Trail:
     0
     """
 
-    def __init__(self, core: Core, view: View) -> None:
-        self._core = core
+    def __init__(self, handle: Handle, view: View) -> None:
+        self._handle = handle
         self._view = view
 
     # What it is
@@ -53,7 +53,7 @@ class Trail:
     @property
     def path(self) -> Path:
         """Directory of the trail, absolute."""
-        return self._core.layout.root
+        return self._handle.layout.root
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Trail:
     @property
     def trail_id(self) -> str:
         """Identity of the trail: 32 hexadecimal digits, drawn when it was created."""
-        return self._core.info.trail_id
+        return self._handle.info.trail_id
 
     @property
     def tz(self) -> str:
@@ -89,7 +89,7 @@ class Trail:
         >>> list(trail.schema)[:4]
         ['seq', 'ts', 'recorded', 'actor']
         """
-        return dict(self._core.schema.columns)
+        return dict(self._handle.schema.columns)
 
     @property
     def fields(self) -> dict[str, pl.DataType]:
@@ -108,7 +108,7 @@ class Trail:
         >>> ak.create(tempfile.mkdtemp(), fields={"amount": pl.Float64}).fields
         {'amount': Float64}
         """
-        return dict(self._core.schema.fields)
+        return dict(self._handle.schema.fields)
 
     @property
     def end_seq(self) -> int:
@@ -153,9 +153,9 @@ class Trail:
         return self._view
 
     @property
-    def core(self) -> Core:
+    def handle(self) -> Handle:
         """Handle that this open trail and its views share (for importers)."""
-        return self._core
+        return self._handle
 
     # Append
 
@@ -490,7 +490,7 @@ class Trail:
         """
         from auditkit.ask.stats import stats as _stats
 
-        return _stats(self._core, self._view.snapshot())
+        return _stats(self._handle, self._view.snapshot())
 
     def close(self) -> None:
         """Commit what was accepted and give locks, files and threads back.  Closing twice is harmless.
@@ -509,8 +509,8 @@ class Trail:
         >>> trail = ak.create(tempfile.mkdtemp())
         >>> trail.close()
         """
-        if self._view.at is None and not self._core.closed:
-            self._core.close()
+        if self._view.at is None and not self._handle.closed:
+            self._handle.close()
 
     def __enter__(self) -> Self:
         return self
@@ -985,9 +985,9 @@ class Trail:
         limit = self._view.at
         if limit is not None and seq > limit:
             raise ValueError(f"seq: beyond the end of this view (expected 0 to {limit}, found {seq})")
-        view = View(core=self._core, at=seq, allow_pruned=allow_pruned, tz=self._view.tz)
+        view = View(handle=self._handle, at=seq, allow_pruned=allow_pruned, tz=self._view.tz)
         view.snapshot()
-        return Trail(self._core, view)
+        return Trail(self._handle, view)
 
     # Keep
 
@@ -1077,7 +1077,7 @@ class Trail:
         """
         from auditkit.keep.prune import plan_prune as _plan_prune
 
-        return retrying(lambda: _plan_prune(self._core, self._view.snapshot(), now=now))
+        return retrying(lambda: _plan_prune(self._handle, self._view.snapshot(), now=now))
 
     def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
         """Remove every expired event, to the microsecond; a tombstone for each segment records what went.
@@ -1121,10 +1121,10 @@ class Trail:
 
         return _prune(self._writable(), plan, now=now)
 
-    def _writable(self) -> Core:
+    def _writable(self) -> Handle:
         if self._view.at is not None:
             raise ClosedError(f"{self.path}: a view of seq {self._view.at} is read-only")
-        return self._core
+        return self._handle
 
     def __repr__(self) -> str:
         at = "" if self._view.at is None else f" at seq {self._view.at}"

@@ -142,12 +142,12 @@ class Audited:
                 name: value(*args, **kwargs) if callable(value) else value
                 for name, value in self._fields.items()
             }
-            core = trail.core
-            core.check_open()
-            now_us = core.clock.now_us()
+            handle = trail.handle
+            handle.check_open()
+            now_us = handle.clock.now_us()
             draft = Draft(trail, {"ts": from_us(now_us), **fields})
             event = {**bound(), **draft.ended(None, with_message=False)}
-            core.schema.row(event, Rules(now_us=now_us, max_ahead_us=core.info.max_ahead_us))
+            handle.schema.row(event, Rules(now_us=now_us, max_ahead_us=handle.info.max_ahead_us))
         except Exception as exc:
             self._failed(exc, None)
             return Draft(None, {})
@@ -195,7 +195,7 @@ class Audited:
             self.unrecorded += 1
             self.last_error = error
             if trail is not None:
-                trail.core.unrecorded += 1
+                trail.handle.unrecorded += 1
         if first:
             with suppress(RuntimeWarning):  # where warnings are errors the business goes on all the same
                 warnings.warn(

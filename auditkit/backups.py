@@ -28,7 +28,7 @@ from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_fe
 from auditkit.store.files import open_segment, retrying
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted
-from auditkit.trail.handle import Core, open_core
+from auditkit.trail.handle import Handle, open_handle
 
 _PIECE_BYTES = 1 << 20
 Progress = Callable[[int, int], None]
@@ -105,12 +105,12 @@ def backup(
     >>> ak.backup(trail, tempfile.mkdtemp()).end_seq
     1
     """
-    core = (trail if isinstance(trail, Trail) else open_trail(trail)).core
+    handle = (trail if isinstance(trail, Trail) else open_trail(trail)).handle
     layout = Layout(Path(target).absolute())
     if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
         raise TrailExistsError(f"{target}: not an empty directory")
-    refuse_unknown_features(core.layout.catalog, core.source.catalog.read())
-    copy = _Copy(core, layout, progress)
+    refuse_unknown_features(handle.layout.catalog, handle.reader.catalog.read())
+    copy = _Copy(handle, layout, progress)
     retrying(copy.make)
     return copy.finish()
 
@@ -118,12 +118,12 @@ def backup(
 class _Copy:
     """One copy in the making; `make` may be called again where a segment vanished under it."""
 
-    def __init__(self, core: Core, layout: Layout, progress: Progress | None) -> None:
-        self._core = core
+    def __init__(self, handle: Handle, layout: Layout, progress: Progress | None) -> None:
+        self._handle = handle
         self._layout = layout
         self._progress = progress
-        self._disk = core.disk
-        self._modes: Modes = core.modes
+        self._disk = handle.disk
+        self._modes: Modes = handle.modes
         self._catalog = layout.catalog.with_suffix(TEMPORARY_SUFFIX)
         self._branch_id = secrets.token_hex(16)
         self._segments: list[SegmentRow] = []
@@ -136,12 +136,12 @@ class _Copy:
             self._disk.make_directory(folder, self._modes.directory)
         # Consumers first: what they have acknowledged is then in what is copied after them.
         self._consumers = {
-            path.name: read_file(path, self._core.layout.root, most=MOST_BYTES)
-            for _, path in self._core.layout.consumer_files()
+            path.name: read_file(path, self._handle.layout.root, most=MOST_BYTES)
+            for _, path in self._handle.layout.consumer_files()
         }
-        queue = self._core.source.tail.committed_files()
+        queue = self._handle.reader.tail.committed_files()
         self._disk.unlink(self._catalog)
-        copy_catalog(self._core.layout.catalog, self._catalog)
+        copy_catalog(self._handle.layout.catalog, self._catalog)
         view = read_catalog(self._catalog)
         replace_info(self._catalog, replace(view.info, branch_id=self._branch_id))
         self._segments = list(view.segments)
@@ -155,7 +155,7 @@ class _Copy:
             (self._layout.maint_lock, b""),
         ):
             write_temporary(self._disk, lock, content, self._modes.lock)
-        for _, letters in self._core.layout.letter_files():
+        for _, letters in self._handle.layout.letter_files():
             self._copy_lines(letters, self._layout.dead_letters / letters.name)
         if self._consumers:
             self._disk.make_directory(self._layout.consumers, self._modes.directory)
@@ -167,16 +167,16 @@ class _Copy:
         self._catalog.chmod(self._modes.file)
         publish(self._disk, self._catalog, self._layout.catalog)
         self._disk.sync_directory(self._layout.root.parent)
-        copy = open_core(
+        copy = open_handle(
             self._layout.root,
             disk=self._disk,
-            clock=self._core.clock,
+            clock=self._handle.clock,
             maintains=False,
-            limits=self._core.limits,
+            limits=self._handle.limits,
         )
         return BackupSummary(
             path=self._layout.root,
-            end_seq=copy.source.snapshot().committed_seq,
+            end_seq=copy.reader.snapshot().committed_seq,
             segments=len(self._segments),
             bytes=sum(row.size_bytes for row in self._segments),
         )
@@ -218,7 +218,7 @@ class _Copy:
         target = self._layout.segment_file(row.path)
         if target.exists():
             return  # whole: it was written before a later one vanished
-        source, opened = open_segment(self._core.layout, row)
+        source, opened = open_segment(self._handle.layout, row)
         try:
             self._copy_checked(row, source, opened, target)
         finally:

@@ -23,7 +23,7 @@ from auditkit.retention.policy import Policy, declare_policy
 from auditkit.store.catalog import FORMAT, create_catalog
 from auditkit.store.records import PolicyRow, TrailInfo
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
-from auditkit.trail.handle import Core, open_core
+from auditkit.trail.handle import Handle, open_handle
 from auditkit.trail.view import View
 
 TRAIL_VARIABLE = "AUDITKIT_TRAIL"
@@ -184,20 +184,20 @@ def open_trail(
             raise TrailNotFoundError(f"no path given and {TRAIL_VARIABLE} is not set")
     if tz is not None:
         check_zone(tz)
-    core = open_core(
+    handle = open_handle(
         Path(path),
         disk=disk or PosixDisk(Path(path).absolute()),
         clock=clock or SystemClock(),
         maintains=maintain,
         limits=limits or Limits(),
     )
-    core.due = _maintain_when_due
-    return Trail(core, View(core=core, at=None, allow_pruned=False, tz=tz or core.info.tz))
+    handle.due = _maintain_when_due
+    return Trail(handle, View(handle=handle, at=None, allow_pruned=False, tz=tz or handle.info.tz))
 
 
-def _maintain_when_due(core: Core) -> None:
-    if maintenance_is_due(core):
-        maintain_often(core)
+def _maintain_when_due(handle: Handle) -> None:
+    if maintenance_is_due(handle):
+        maintain_often(handle)
 
 
 def _lay_out(disk: Disk, layout: Layout, info: TrailInfo, policy: PolicyRow) -> None:

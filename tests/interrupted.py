@@ -68,7 +68,7 @@ def work(root: Path, seed: int, seconds: float) -> None:
     extend.BULK_ROWS = 50
     trail = ak.open(root)
     trail.extend(
-        pl.DataFrame({"action": ["warm"], "ts": [trail.core.clock.now_us()]}).cast(
+        pl.DataFrame({"action": ["warm"], "ts": [trail.handle.clock.now_us()]}).cast(
             {"ts": pl.Datetime("us", "UTC")}
         )
     )
@@ -91,7 +91,7 @@ def work(root: Path, seed: int, seconds: float) -> None:
         key = tag if verb == "keyed" else None
         count = {"batch": 3, "bulk": 60}.get(verb, 1)
         rows = pl.DataFrame(
-            {"ts": [trail.core.clock.now_us()] * count, "action": [tag] * count}
+            {"ts": [trail.handle.clock.now_us()] * count, "action": [tag] * count}
         ).with_columns(
             pl.col("ts").cast(pl.Datetime("us", "UTC")),
             id=pl.lit(tag + "-") + pl.int_range(count).cast(pl.String),

@@ -332,7 +332,7 @@ def keep(trail: Trail, draw: random.Random) -> None:
         case "prune":
             trail.prune(trail.plan_prune() if draw.random() < 0.5 else None)
         case "retry":
-            retry_letters(trail.core, as_given)
+            retry_letters(trail.handle, as_given)
         case "stats":
             trail.stats()
 

@@ -325,7 +325,7 @@ def test_a_failing_trail_stops_its_caller(make_trail: Callable[..., Trail]) -> N
     with pytest.raises(OSError, match="injected") as caught, ak.audited(trail, action="a"):
         raise KeyError("mine")
     assert "mine" in repr(chain(caught.value))
-    assert trail.core.unrecorded == 0
+    assert trail.handle.unrecorded == 0
     disk.fail.clear()
     ak.audited(trail, action="after")(ran.append)(2)
     trail.close()
@@ -350,7 +350,7 @@ def test_a_choice_to_go_on_is_counted(make_trail: Callable[..., Trail]) -> None:
         halve(1)  # warnings are errors here: there is no second one
     guard = halve.audited  # type: ignore[attr-defined]
     assert (guard.unrecorded, type(guard.last_error)) == (2, OSError)
-    assert trail.core.unrecorded == 2
+    assert trail.handle.unrecorded == 2
     assert ak.open(trail.path).range()["action"].to_list() == ["first", "halve"]
     disk.fail.clear()
     assert halve(4) == 4 / 3
@@ -370,7 +370,7 @@ def test_going_on_covers_what_is_found_before_the_call(trail: Trail) -> None:
     guard = ak.audited(nowhere, action="a", on_error="continue")
     with pytest.warns(RuntimeWarning, match="no trail here"):
         assert guard(lambda: 5)() == 5
-    assert (trail.end_seq, trail.core.unrecorded, guard.unrecorded) == (0, 1, 1)
+    assert (trail.end_seq, trail.handle.unrecorded, guard.unrecorded) == (0, 1, 1)
 
 
 def test_a_warning_never_stops_the_business(trail: Trail) -> None:

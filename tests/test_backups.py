@@ -48,7 +48,7 @@ def test_a_copy_is_the_same_trail(used: Trail, tmp_path: Path) -> None:
     assert seen[-1] == (summary.bytes, summary.bytes)
     assert copy.range().equals(used.range())
     assert copy.trail_id == used.trail_id
-    assert list(read_letters(copy.core.layout)) == list(read_letters(used.core.layout))
+    assert list(read_letters(copy.handle.layout)) == list(read_letters(used.handle.layout))
     assert not list(tmp_path.rglob("copy/**/*.tmp"))
 
 
@@ -60,7 +60,7 @@ def test_a_copy_that_is_appended_to_is_a_branch(used: Trail, tmp_path: Path) -> 
             copy.append(action="other").wait()
             copy.flush()
     copy = ak.open(tmp_path / "copy")
-    info = copy.core.info
+    info = copy.handle.info
     assert copy.trail_id != used.trail_id
     assert (info.epoch, info.parent_id, info.branched_seq, info.branch_id) == (1, used.trail_id, 4, None)
     assert list(copy.tail(9)["action"]) == ["a", "a", "b", "c", "other", "other"]
@@ -69,7 +69,7 @@ def test_a_copy_that_is_appended_to_is_a_branch(used: Trail, tmp_path: Path) -> 
     ak.backup(copy, again)
     with ak.open(again) as second:
         second.append(action="x").wait()
-    assert ak.open(again).core.info.epoch == 2
+    assert ak.open(again).handle.info.epoch == 2
 
 
 def test_a_copy_has_what_was_appended_after_a_bulk(
@@ -150,7 +150,7 @@ for _ in range(50):
     database.execute("INSERT INTO large VALUES (zeroblob(9000))")
 os._exit(9)
 """
-    opened, catalog = ak.open(used.path), used.core.layout.catalog
+    opened, catalog = ak.open(used.path), used.handle.layout.catalog
     expected = opened.range()
 
     def die() -> None:
@@ -205,12 +205,12 @@ def test_files_are_copied_in_bounded_pieces_through_the_trails_disk(trail: Trail
     assert row.size_bytes > 3 << 20
     disk = WatchedDisk()
     with ak.open(trail.path) as reader:
-        reader.core.disk = disk
+        reader.handle.disk = disk
         ak.backup(reader, tmp_path / "copy")
     assert disk.largest <= 1 << 20
     assert {path for path in (tmp_path / "copy").rglob("*") if path.is_file()} <= disk.created
     assert ak.open(tmp_path / "copy").range().equals(trail.range())
-    assert list(read_letters(Layout(tmp_path / "copy"))) == list(read_letters(trail.core.layout))
+    assert list(read_letters(Layout(tmp_path / "copy"))) == list(read_letters(trail.handle.layout))
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("kind", ["before", "torn", "failed"])
 def test_a_copy_that_dies_anywhere_is_no_trail_or_a_whole_one(used: Trail, folder: Path, kind: Kind) -> None:
     """Whatever operation of a copy is its last, torn or failed: what a crash leaves opens whole, or not at all."""
-    used.core.active_queue().rotate()
+    used.handle.active_queue().rotate()
     expected = used.range().rows()
     begun, copies = folder / "begun", iter(range(1 << 30))
     outcomes = set()

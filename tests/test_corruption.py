@@ -129,14 +129,14 @@ def build(root: Path) -> int:
         clock.advance(hours=2)
         trail.append(action="before.bulk", id="key").wait()
         trail.extend(events(trail, 40)).wait()  # leaves a jump in the queue
-        compact(trail.core, least=2)
+        compact(trail.handle, least=2)
         for number in range(3):
             trail.append(action="single", id=f"single {number}", value=number).wait()
         trail.extend(events(trail, 20, keyed=True)).wait()  # in two parts
         trail.extend(pl.DataFrame(events(trail, 20))).wait()  # Arrow, in three blocks
         trail.append(**KEYED).wait()
         trail.set_retention("4d")
-        trail.core.active_queue().rotate()  # as a flush that died
+        trail.handle.active_queue().rotate()  # as a flush that died
         clock.advance(hours=1)
         trail.extend(events(trail, 3, keyed=True)).wait()
         trail.extend(pl.DataFrame(events(trail, 10))).wait()

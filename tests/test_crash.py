@@ -72,12 +72,12 @@ def letter(run: Run) -> None:
 
 def bulk(run: Run) -> None:
     """Append a batch as large ones are, straight into segments, and set the clock back."""
-    core = run.trail("one").core
+    handle = run.trail("one").handle
     batch = Batch(("bulk0", "bulk1", "bulk2"))
     run.ledger.batches.append(batch)
     rules = Rules(now_us=run.clock.now_us(), max_ahead_us=0)
-    rows = [core.schema.row({"action": tag, "attrs": PAD}, rules) for tag in batch.tags]
-    batch.first, _ = write_bulk(core, as_arrow(rows, core.schema))
+    rows = [handle.schema.row({"action": tag, "attrs": PAD}, rules) for tag in batch.tags]
+    batch.first, _ = write_bulk(handle, as_arrow(rows, handle.schema))
     run.clock.advance(hours=-1)
 
 
@@ -96,7 +96,7 @@ def crossed(run: Run) -> None:
 
 def merged(run: Run) -> None:
     """Merge what has gathered."""
-    compact(run.trail("one").core, least=2)
+    compact(run.trail("one").handle, least=2)
 
 
 def appending(tag: str) -> Step:
@@ -300,9 +300,9 @@ def recover(bench: Bench, image: Path, case: Case) -> Recovered:
     with open_trail(work, disk=disk, maintain=False) as trail:
         before = shown(trail)
         assert before.items() <= there.items(), "a reader is shown what is not there"
-        with trail.core.active_queue().locked():
+        with trail.handle.active_queue().locked():
             settled = digest(work)
-    with open_trail(work, maintain=False) as trail, trail.core.active_queue().locked():
+    with open_trail(work, maintain=False) as trail, trail.handle.active_queue().locked():
         assert digest(work) == settled, "a second recovery changed something"
     stored = read_trail(work)
     recorded = [event for event in stored.events.values() if event["action"] == PRUNED]

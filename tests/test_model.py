@@ -320,7 +320,7 @@ class TrailMachine(RuleBasedStateMachine):
             for letter in waiting
             if letter.row and letter.row["action"] and letter.row["ts"] <= from_us(self.clock.us + DAY_US)
         ]
-        summary = retry_letters(self.trail.core, as_given)
+        summary = retry_letters(self.trail.handle, as_given)
         assert (summary.events, len(summary.still_dead)) == (len(ready), len(waiting) - len(ready))
         assert summary.consumers == len([letter for letter in self.letters if letter.row is None])
         if ready:
@@ -386,7 +386,7 @@ class TrailMachine(RuleBasedStateMachine):
     @rule()
     def compact(self) -> None:
         """Merge the segments of every day that has two."""
-        summary = compact(self.trail.core, least=2)
+        summary = compact(self.trail.handle, least=2)
         days: dict[int, list[list[int]]] = {}
         for segment in self.segments:
             days.setdefault(self.events[segment[0]].ts // DAY_US, []).append(segment)
@@ -469,20 +469,20 @@ class TrailMachine(RuleBasedStateMachine):
 
     def die(self, cut: float | None, torn: bytes) -> None:
         """Let go of the trail without closing it, leaving a part of a commit and torn bytes behind."""
-        core = self.trail.core
-        newest = core.layout.queue_file(core.layout.queue_files()[-1])
+        handle = self.trail.handle
+        newest = handle.layout.queue_file(handle.layout.queue_files()[-1])
         if cut is not None:
-            with core.active_queue().locked():
+            with handle.active_queue().locked():
                 pass  # what another crash has left is cut now
             batches = self.judge_pending()
             before = newest.stat().st_size
-            core.writing().commit()
+            handle.writing().commit()
             after = newest.stat().st_size
             with newest.open("r+b") as file:
                 file.truncate(before + round(cut * (after - before)))
             self.unsure = batches
-        writer = core.writer
-        core.after_fork()
+        writer = handle.writer
+        handle.after_fork()
         if writer is not None:
             writer._closed = True  # a process that died commits nothing when it is collected
         with newest.open("ab") as file:
@@ -504,7 +504,7 @@ class TrailMachine(RuleBasedStateMachine):
         """Open the trail after a crash; a reader or a writer is the first to look."""
         self.trail = self.opened()
         if writes:
-            with self.trail.core.active_queue().locked():
+            with self.trail.handle.active_queue().locked():
                 pass
         self.learn()
         self.unsure = []
@@ -593,7 +593,7 @@ class TrailMachine(RuleBasedStateMachine):
         """Read the dead letters, under their names, and count them."""
         shown = [
             (kept.name, kept.letter.recorded_us, kept.letter.seq, kept.retried is not None)
-            for kept in kept_letters(self.asked(mine).core)
+            for kept in kept_letters(self.asked(mine).handle)
         ]
         lines: Counter[int] = Counter()
         expected = []

@@ -209,7 +209,7 @@ def check_events(soak: Soak, trail: Trail, known: dict[str, list[Sent]]) -> pl.D
             assert there == whole, f"{name}: a part of the batch from {first} on"
     waiting = {
         int(msgspec.json.decode(kept.letter.input)["value"])
-        for kept in kept_letters(trail.core)
+        for kept in kept_letters(trail.handle)
         if kept.waits
     }
     owed = {first for first, _, _ in known["refused"]}
@@ -234,7 +234,7 @@ def check_consumer(soak: Soak, trail: Trail, name: str, where: object) -> None:
             given.add(seq)
         elif what == "acknowledged":
             position = seq
-    letters = [letter.seq for letter in read_letters(trail.core.layout) if letter.consumer == name]
+    letters = [letter.seq for letter in read_letters(trail.handle.layout) if letter.consumer == name]
     assert len(letters) == len(set(letters)), f"{name}: a letter twice"
     known = {one.name: one for one in trail.stats().consumers}
     end = known[name].position
@@ -263,7 +263,7 @@ def test_everything_at_once(
         events = check_events(soak, trail, known)
         trail.maintain(compact=True)
         trail.prune()
-        retry_letters(trail.core, as_given)
+        retry_letters(trail.handle, as_given)
         check_events(soak, trail, known)
         end = trail.end_seq
     held = [[int(fact) for fact in facts] for what, *facts in soak.facts("reader") if what == "held"]

@@ -96,7 +96,7 @@ def test_a_restarted_kernel_commits_what_was_accepted(trail: Trail) -> None:
             "writer.COMMIT_WITHIN_S = 3600  # nobody but the end commits\n"
             f"trail = ak.open({str(trail.path)!r})\n"
             "for n in range(50): trail.append(action='a')\n"
-            "assert trail.core.writer.pending_events",
+            "assert trail.handle.writer.pending_events",
             timeout=60,
         )
         assert reply["content"]["status"] == "ok"

@@ -31,7 +31,7 @@ _LONGEST = ("1mo", "month")
 
 def trail_card(view: View) -> Card:
     """Return the card of a trail, or of a view of it."""
-    name = view.core.layout.root.name
+    name = view.handle.layout.root.name
     title = f"Trail {name}" if view.at is None else f"Trail {name} at seq {view.at:,}"
     try:
         return _card(view, title)
@@ -41,7 +41,7 @@ def trail_card(view: View) -> Card:
 
 def _card(view: View, title: str) -> Card:
     snapshot = view.snapshot()
-    numbers = stats(view.core, snapshot)
+    numbers = stats(view.handle, snapshot)
     last = [
         ("queue", [("waiting", f"{counted(numbers.queue.depth, 'event')}, {size(numbers.queue.bytes)}")]),
         ("segments", [("hold", _segments(numbers))]),

@@ -85,7 +85,7 @@ def downsample(
     """See `Trail.downsample`."""
     length, fill = parse_every(every), check_fill(fill)
     found, window = _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz)
-    keys = list(parse_keys(by, pl.Schema(view.core.schema.columns)))
+    keys = list(parse_keys(by, pl.Schema(view.handle.schema.columns)))
     return filled(found, keys, length, window, fill, tz or view.tz)
 
 
@@ -104,7 +104,7 @@ def _grouped(
     """Return the groups, and the window that was meant."""
     window, now = window_and_now(view, start, end, tz)
     length, zone = None if every is None else parse_every(every), tz or view.tz
-    schema = pl.Schema(view.core.schema.columns)
+    schema = pl.Schema(view.handle.schema.columns)
     times = [] if length is None else ["ts"]
     keys = parse_keys(by, schema, taken=times)
     measures = parse_measures(aggs, schema, taken=[*times, *keys])
@@ -119,7 +119,7 @@ def _grouped(
             if grid is not None:
                 shown = snapshot.visibility(own=own)
                 plan = plan_scan(snapshot.catalog.segments, window, shown, grid.columns, asked)
-                found = grid.count(view.core.source.files, snapshot, plan)
+                found = grid.count(view.handle.reader.files, snapshot, plan)
                 if found is not None:
                     return found
         bounds = (None if us is None else from_us(us) for us in (window.start_us, window.end_us))

@@ -116,7 +116,7 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
         expired=expired,
         pruned=pruned,
         exact=all(_inside(tombstone, window, snapshot.as_of) for tombstone in tombstones),
-        dead_letters=count_waiting(view.core),
+        dead_letters=count_waiting(view.handle),
         missing=_missing(view, snapshot),
         horizon=None if snapshot.horizon_us is None else from_us(snapshot.horizon_us),
         policy=str(snapshot.policy),
@@ -135,7 +135,7 @@ def _marked(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> 
     if window.end_us is not None:
         within.append(pl.col("ts") < from_us(window.end_us))
     expired = snapshot.expiry.expression
-    matches = compile_where(where, view.core.schema.columns)
+    matches = compile_where(where, view.handle.schema.columns)
     wanted = pl.lit(value=True) if matches is None else matches.fill_null(value=False)
     return stored.filter(*within).select(
         "seq",
@@ -150,10 +150,10 @@ def _marked(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> 
 
 def _stored(view: View, snapshot: Snapshot, window: TimeRange) -> pl.LazyFrame:
     """Return the events of a window that are on disk, expired or not."""
-    core = view.core
+    handle = view.handle
     return lazy(
-        core.source.files,
-        core.schema.columns,
+        handle.reader.files,
+        handle.schema.columns,
         window,
         lambda: snapshot,
         lambda taken: taken.stored,

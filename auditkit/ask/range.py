@@ -32,7 +32,7 @@ def range_(
     if isinstance(where, pl.Expr):
         events = scanned(view, window, own=own)
         return questions.range(events, where=where, columns=columns, limit=limit, descending=descending)
-    schema = pl.Schema(view.core.schema.columns)
+    schema = pl.Schema(view.handle.schema.columns)
     chosen = range_columns(schema, columns, limit)
     needed = list(dict.fromkeys(root for one in chosen for root in one.meta.root_names()))
     asked = [] if where is None else conditions(where, schema)
@@ -41,7 +41,7 @@ def range_(
         snapshot = view.snapshot()
         snapshot.refuse_pruned(window)
         plan = plan_events(snapshot, window, snapshot.visibility(own=own), needed, asked)
-        events = in_order(view.core.source.files, snapshot, plan, limit=limit, descending=descending)
+        events = in_order(view.handle.reader.files, snapshot, plan, limit=limit, descending=descending)
         return events.select(chosen)
 
     return retrying(attempt)
@@ -55,9 +55,9 @@ def tail(view: View, n: int) -> pl.DataFrame:
     def attempt() -> pl.DataFrame:
         snapshot = view.snapshot()
         snapshot.refuse_pruned(EVERYTHING)
-        plan = plan_events(snapshot, EVERYTHING, snapshot.visibility(own=True), view.core.schema.columns)
+        plan = plan_events(snapshot, EVERYTHING, snapshot.visibility(own=True), view.handle.schema.columns)
         return in_order(
-            view.core.source.files, snapshot, plan, by=("seq",), limit=n, descending=True
+            view.handle.reader.files, snapshot, plan, by=("seq",), limit=n, descending=True
         ).reverse()
 
     return retrying(attempt)

@@ -25,13 +25,13 @@ def scanned(view: View, window: TimeRange, *, own: bool, guard: Guard | None = N
     now.refuse_pruned(window)
 
     def take() -> Snapshot:
-        snapshot = view.core.source.snapshot(now.as_of, allow_pruned=view.allow_pruned)
+        snapshot = view.handle.reader.snapshot(now.as_of, allow_pruned=view.allow_pruned)
         snapshot.refuse_pruned(window)
         return snapshot
 
     return lazy(
-        view.core.source.files,
-        view.core.schema.columns,
+        view.handle.reader.files,
+        view.handle.schema.columns,
         window,
         take,
         lambda snapshot: snapshot.visibility(own=own),

@@ -6,34 +6,34 @@ from auditkit.keep.prune import plan_whole
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.group_commit import Counters
 from auditkit.timerange import Width, from_us
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.summaries import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
 from auditkit.write.retry import count_waiting
 
 
-def stats(core: Core, snapshot: Snapshot) -> Stats:
+def stats(handle: Handle, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
-    segments, retention = _segments(snapshot, core.partition), _retention(snapshot)
+    segments, retention = _segments(snapshot, handle.partition), _retention(snapshot)
     due = {
-        "flush": flush_is_due(core),
+        "flush": flush_is_due(handle),
         "prune": retention.prunable > 0,
         "compact": segments.mergeable > 0,
     }
     return Stats(
-        queue=_queue(core, snapshot),
+        queue=_queue(handle, snapshot),
         segments=segments,
         retention=retention,
-        dead_letters=count_waiting(core),
-        consumers=_consumers(core, snapshot.committed_seq),
-        unrecorded=core.unrecorded,
+        dead_letters=count_waiting(handle),
+        consumers=_consumers(handle, snapshot.committed_seq),
+        unrecorded=handle.unrecorded,
         due=tuple(task for task, waits in due.items() if waits),
-        maintenance_failure=core.maintenance_failure,
+        maintenance_failure=handle.maintenance_failure,
     )
 
 
-def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
-    writer = core.writer
+def _queue(handle: Handle, snapshot: Snapshot) -> QueueStats:
+    writer = handle.writer
     done = writer.counters if writer is not None else Counters()
     pending = writer.pending_events if writer is not None else 0
     committed = snapshot.committed_seq
@@ -43,7 +43,7 @@ def _queue(core: Core, snapshot: Snapshot) -> QueueStats:
     return QueueStats(
         depth=depth,
         bytes=snapshot.queue.size_bytes,
-        oldest_age_s=max(0, core.clock.now_us() - int(waiting[0])) / 1e6 if len(waiting) else None,
+        oldest_age_s=max(0, handle.clock.now_us() - int(waiting[0])) / 1e6 if len(waiting) else None,
         pending=pending,
         accepted=committed + pending,
         committed=committed,
@@ -88,7 +88,7 @@ def _retention(snapshot: Snapshot) -> RetentionStats:
     )
 
 
-def _consumers(core: Core, committed: int) -> tuple[ConsumerStats, ...]:
+def _consumers(handle: Handle, committed: int) -> tuple[ConsumerStats, ...]:
     return tuple(
         ConsumerStats(
             name=name,
@@ -98,5 +98,5 @@ def _consumers(core: Core, committed: int) -> tuple[ConsumerStats, ...]:
             given_up=position.given_up,
             moved=from_us(position.moved_us),
         )
-        for name, position in read_positions(core.layout)
+        for name, position in read_positions(handle.layout)
     )

@@ -86,7 +86,7 @@ def forget(name: str, trail_path: Path | None) -> None:
     Who follows under that name again is a new consumer, and begins where it says, or with the first event that is kept.
     """
     with opened(trail_path) as trail:
-        position = forget_consumer(trail.core, name)
+        position = forget_consumer(trail.handle, name)
     click.echo(f"Forgot consumer {name}, which was at seq {position.next_seq:,}.")
 
 
@@ -142,7 +142,7 @@ def list_letters(trail_path: Path | None, everything: bool, limit: int | None, f
     that says a letter was retried.
     """
     with opened(trail_path) as trail:
-        rows = [_row(kept) for kept in kept_letters(trail.core) if everything or kept.retried is None]
+        rows = [_row(kept) for kept in kept_letters(trail.handle) if everything or kept.retried is None]
         frame = pl.DataFrame(rows, schema=_LETTER_COLUMNS, orient="row")
         frame = frame.with_columns(pl.col("recorded").cast(UTC_MICROSECONDS))
         if form == "table":
@@ -200,7 +200,7 @@ def retry(
         revive: Revive = as_given
         if mapped:
             revive = partial(_as_record, _mapping(trail, maps, constants, tz, ts_format))
-        summary = retry_letters(trail.core, revive, names=set(names) or None, dry_run=dry_run)
+        summary = retry_letters(trail.handle, revive, names=set(names) or None, dry_run=dry_run)
     if as_json:
         click.echo(json_line(asdict(summary)), nl=False)
     else:

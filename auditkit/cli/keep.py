@@ -250,7 +250,7 @@ def _maintain_every(trail_path: Path | None, every: str, *, record_now: bool, as
 
 def _round(trail_path: Path | None, *, record_now: bool) -> MaintainSummary:
     with opened(trail_path, maintain=True) as trail:
-        return maintain_often(trail.core, now=trail.now() if record_now else None)
+        return maintain_often(trail.handle, now=trail.now() if record_now else None)
 
 
 def _seconds(every: str) -> float:

@@ -114,8 +114,8 @@ def opened(
     signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 -- its only argument
     with open_trail(trail_path, tz=tz, maintain=maintain) as trail:
         yield trail if at is None else trail.at(at)
-    if trail.core.maintenance_failure is not None:
-        warn(f"maintenance failed, and nothing is lost by it: {trail.core.maintenance_failure}")
+    if trail.handle.maintenance_failure is not None:
+        warn(f"maintenance failed, and nothing is lost by it: {trail.handle.maintenance_failure}")
 
 
 def read_conditions(given: Sequence[str]) -> dict[str, object] | None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from auditkit.errors import ClosedError
 from auditkit.queue.consumers import Attempt, ConsumerFile, Position
 from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_numbered, sync_day
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 
 MAX_BACKOFF_S = 60.0
 
@@ -166,13 +166,13 @@ class RedeliveryState:
     Without a file nothing is remembered.
     """
 
-    def __init__(self, core: Core, policy: DeliveryPolicy, file: ConsumerFile | None) -> None:
+    def __init__(self, handle: Handle, policy: DeliveryPolicy, file: ConsumerFile | None) -> None:
         self.lock = threading.RLock()
         self.closing = threading.Event()
         self.pending: PendingEvent | None = (
             None  # guarded by lock: delivered next, or out and not acknowledged
         )
-        self._core = core
+        self._handle = handle
         self._policy = policy
         self._file = file  # guarded by lock
         self._begun = self.position
@@ -181,7 +181,7 @@ class RedeliveryState:
         self._process = os.getpid()
         if file is not None:
             weakref.finalize(self, file.close)
-        core.followers.add(self)
+        handle.followers.add(self)
 
     @property
     def position(self) -> Position:
@@ -266,16 +266,16 @@ class RedeliveryState:
         else:
             _released.add(self)
 
-    def belongs_to(self, core: Core, name: str) -> bool:
+    def belongs_to(self, handle: Handle, name: str) -> bool:
         """Return whether this is the state of that trail's consumer."""
-        return self._file is not None and self._file.path == core.layout.consumer_file(name)
+        return self._file is not None and self._file.path == handle.layout.consumer_file(name)
 
     def _give_up(self, file: ConsumerFile, pending: PendingEvent, last: Attempt) -> None:
         """Make the pending event a dead letter, once, and go on behind it."""
-        core = self._core
+        handle = self._handle
         times = f"{last.count} deliveries" if last.count != 1 else "1 delivery"
         letter = DeadLetter(
-            recorded_us=core.clock.now_us(),
+            recorded_us=handle.clock.now_us(),
             reason=f"given up after {times}: {last.reason or 'not acknowledged'}",
             consumer=file.name,
             seq=pending.seq,
@@ -283,16 +283,16 @@ class RedeliveryState:
         kept_on = self._day_of_letter(file.name, pending.seq)
         if kept_on is None:
             self._may_have_letter = True
-            keep_letters(core.disk, core.layout, core.modes, [letter])
+            keep_letters(handle.disk, handle.layout, handle.modes, [letter])
         else:
-            sync_day(core.disk, core.layout, kept_on)
+            sync_day(handle.disk, handle.layout, kept_on)
         self._move(file, pending.seq + 1, missed=pending.missed, given_up=1)
         self.pending, self._may_have_letter = None, False
 
     def _day_of_letter(self, consumer: str, seq: int) -> str | None:
         """Return the day of the pending event's letter, if it was kept and the position not moved behind the event."""
         if self._may_have_letter:
-            for name, letter in read_numbered(self._core.layout):
+            for name, letter in read_numbered(self._handle.layout):
                 if (letter.consumer, letter.seq) == (consumer, seq):
                     return name.partition(":")[0]
         return None
@@ -303,7 +303,7 @@ class RedeliveryState:
                 next_seq=next_seq,
                 missed=self._begun.missed + missed,
                 given_up=self.position.given_up + given_up,
-                moved_us=self._core.clock.now_us(),
+                moved_us=self._handle.clock.now_us(),
             )
         )
         self._reported_missed = missed
@@ -313,9 +313,9 @@ _released: "weakref.WeakSet[RedeliveryState]" = weakref.WeakSet()
 """States that only a delivery still holds, such as a notebook's loop variable after an interrupt."""
 
 
-def close_released(core: Core, name: str) -> None:
+def close_released(handle: Handle, name: str) -> None:
     """Close the states of a consumer whose iterators are gone, so that its name can be followed anew."""
     for state in list(_released):
-        if state.belongs_to(core, name):
+        if state.belongs_to(handle, name):
             state.close()
             _released.discard(state)

@@ -25,7 +25,7 @@ from auditkit.queue.consumers import ConsumerFile, Position, check_name, read_po
 from auditkit.store.files import retrying
 from auditkit.timerange import EVERYTHING, from_us, parse_instant, to_us
 from auditkit.trail.events import in_order, plan_events
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View
 from auditkit.where import Condition, Where, compile_where
@@ -84,9 +84,9 @@ class _EventStream:
         seq = pl.col("seq")
         _of_seqs(snapshot, self._read_to, end).refuse_pruned(EVERYTHING)
         wanted = replace(snapshot.visibility(own=True), first_seq=first, as_of=end)
-        core = self._view.core
-        plan = plan_events(snapshot, EVERYTHING, wanted, core.schema.columns)
-        events = in_order(core.source.files, snapshot, plan, by=("seq",), limit=CHUNK_EVENTS)
+        handle = self._view.handle
+        plan = plan_events(snapshot, EVERYTHING, wanted, handle.schema.columns)
+        events = in_order(handle.reader.files, snapshot, plan, by=("seq",), limit=CHUNK_EVENTS)
         if events.height == CHUNK_EVENTS:
             end = events["seq"][-1] + 1
         # Where events lie far apart, more seqs are looked at in one go, never more events.
@@ -145,11 +145,11 @@ class Follower:
     def __init__(
         self, view: View, stream: _EventStream, policy: DeliveryPolicy, file: ConsumerFile | None
     ) -> None:
-        self._core = view.core
+        self._handle = view.handle
         self._stream = stream
         self._policy = policy
         self._remembers = file is not None
-        self._state = RedeliveryState(view.core, policy, file)
+        self._state = RedeliveryState(view.handle, policy, file)
         self._broken = False
         weakref.finalize(self, self._state.release)
 
@@ -238,7 +238,7 @@ class Follower:
             # An interrupt too: an event may be on its way, and must not count as skipped.
             self._broken = True
             self._state.closing.set()
-            trail_was_closed = isinstance(exc, ClosedError) and self._core.closed  # an end like any other
+            trail_was_closed = isinstance(exc, ClosedError) and self._handle.closed  # an end like any other
             if not trail_was_closed:
                 raise
 
@@ -261,7 +261,7 @@ class Follower:
 
     def _signs(self) -> object:
         """Return what changes with a commit: the queue's files, and the size of the newest."""
-        layout = self._core.layout
+        layout = self._handle.layout
         names = layout.queue_files()
         size = None
         with suppress(FileNotFoundError):
@@ -280,19 +280,19 @@ def follow(
     policy: DeliveryPolicy,
 ) -> Follower:
     """See `Trail.follow`."""
-    core = view.core
-    core.check_query()
-    condition = compile_where(where, core.schema.columns)
+    handle = view.handle
+    handle.check_query()
+    condition = compile_where(where, handle.schema.columns)
     if consumer is None:
         return Follower(
             view, _EventStream(view, _first_seq(view, start, tz), condition, own=own), policy, None
         )
-    close_released(core, check_name(consumer))
-    file = ConsumerFile(core.disk, core.layout, core.modes, consumer)
+    close_released(handle, check_name(consumer))
+    file = ConsumerFile(handle.disk, handle.layout, handle.modes, consumer)
     try:
         position = file.position
         if position is None:
-            position = Position(next_seq=_first_seq(view, start, tz), moved_us=core.clock.now_us())
+            position = Position(next_seq=_first_seq(view, start, tz), moved_us=handle.clock.now_us())
             file.move(position)
         committed = _committed_seq(view, position.next_seq)
         if position.next_seq > committed:
@@ -334,24 +334,24 @@ def _first_seq(view: View, start: object, tz: str | None) -> int:
         rest = replace(snapshot.stored, first_seq=max(known, default=0))
         later = Condition(column="recorded", expression=pl.col("recorded") >= from_us(start_us))
         plan = plan_events(snapshot, EVERYTHING, rest, ["seq"], [later])
-        first = in_order(view.core.source.files, snapshot, plan, by=("seq",), limit=1)
+        first = in_order(view.handle.reader.files, snapshot, plan, by=("seq",), limit=1)
         return int(first["seq"].item()) if first.height else snapshot.as_of
 
     return retrying(attempt)
 
 
-def forget_consumer(core: Core, name: str) -> Position:
+def forget_consumer(handle: Handle, name: str) -> Position:
     """Forget what a consumer has acknowledged, and return where it was; on return that is durable.
 
     Raises `ValueError` where there is no such consumer, `LockedError` while a follower has its name.
     """
-    known = dict(read_positions(core.layout))
+    known = dict(read_positions(handle.layout))
     if check_name(name) not in known:
         error = ValueError(f"consumer: no such consumer (found {name!r})")
         error.add_note(f"there are: {', '.join(known) or 'none'}")
         raise error
-    close_released(core, name)
-    file = ConsumerFile(core.disk, core.layout, core.modes, name)
+    close_released(handle, name)
+    file = ConsumerFile(handle.disk, handle.layout, handle.modes, name)
     try:
         file.forget()
     finally:

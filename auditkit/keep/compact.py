@@ -18,7 +18,7 @@ from auditkit.store.catalog import change_catalog, read_catalog, refuse_unknown_
 from auditkit.store.records import CatalogChange, ReplacedRow, SegmentRow
 from auditkit.store.segment import as_table, encode_segment, read_segment, store_segments
 from auditkit.timerange import Width, partition_start
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.write.flush import set_aside
 
 MERGED_ROWS = 300_000
@@ -69,23 +69,23 @@ def plan_compaction(
     return tuple(merges)
 
 
-def compact(core: Core, *, least: int = LEAST_FILES) -> CompactSummary:
+def compact(handle: Handle, *, least: int = LEAST_FILES) -> CompactSummary:
     """Merge small segments, where `plan_compaction` says that it is worth it.
 
     The maintenance lock is held for one merge at a time, and so are at most `MERGED_ROWS` events in memory.  If it
     raises, what was merged so far is, and everything else is as it was.  Raises `FormatError` where the trail has
     features that this version does not know.
     """
-    core.check_query()
+    handle.check_query()
     started = time.perf_counter()
-    snapshot = core.source.snapshot()
-    refuse_unknown_features(core.layout.catalog, snapshot.catalog)
-    merges = plan_compaction(snapshot.catalog.segments, core.partition, snapshot.horizon_us, least=least)
+    snapshot = handle.reader.snapshot()
+    refuse_unknown_features(handle.layout.catalog, snapshot.catalog)
+    merges = plan_compaction(snapshot.catalog.segments, handle.partition, snapshot.horizon_us, least=least)
     done: list[tuple[Merge, SegmentRow]] = []
     for merge in merges:
-        if core.closing:  # which waits for one merge at most
+        if handle.closing:  # which waits for one merge at most
             break
-        if (row := _merge(core, merge)) is not None:
+        if (row := _merge(handle, merge)) is not None:
             done.append((merge, row))
     return CompactSummary(
         replaced=sum(len(merge.segments) for merge, _ in done),
@@ -98,20 +98,20 @@ def compact(core: Core, *, least: int = LEAST_FILES) -> CompactSummary:
     )
 
 
-def _merge(core: Core, merge: Merge) -> SegmentRow | None:
+def _merge(handle: Handle, merge: Merge) -> SegmentRow | None:
     """Carry out a merge, unless another process has changed what it is about."""
-    with core.maintenance():
-        live = {row.path for row in read_catalog(core.layout.catalog).segments}
+    with handle.maintenance():
+        live = {row.path for row in read_catalog(handle.layout.catalog).segments}
         replaced = [row.path for row in merge.segments]
         if not live.issuperset(replaced):
             return None
-        events = pl.concat([read_segment(core.layout, row, core.schema) for row in merge.segments])
-        table = as_table(events.sort("ts", "seq"), core.schema)
-        encoded = encode_segment(core.layout, merge.partition, table)
-        (merged,) = store_segments(core.disk, core.layout, core.modes, [encoded])
-        now_us = core.clock.now_us()
+        events = pl.concat([read_segment(handle.layout, row, handle.schema) for row in merge.segments])
+        table = as_table(events.sort("ts", "seq"), handle.schema)
+        encoded = encode_segment(handle.layout, merge.partition, table)
+        (merged,) = store_segments(handle.disk, handle.layout, handle.modes, [encoded])
+        now_us = handle.clock.now_us()
         change_catalog(
-            core.layout.catalog,
+            handle.layout.catalog,
             CatalogChange(
                 add_segments=[merged],
                 remove_segments=replaced,
@@ -121,7 +121,7 @@ def _merge(core: Core, merge: Merge) -> SegmentRow | None:
                 ],
             ),
         )
-        set_aside(core, replaced)
+        set_aside(handle, replaced)
     return merged
 
 

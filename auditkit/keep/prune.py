@@ -23,7 +23,7 @@ from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, Tom
 from auditkit.store.scan import everything, execute, frame_of
 from auditkit.store.segment import as_table, encode_segment, store_segments
 from auditkit.timerange import to_us
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot, by_producers
 from auditkit.write.append import append_own, own_row
 from auditkit.write.flush import flush, remove_leftovers, write_directly
@@ -48,15 +48,15 @@ class _Rewrite(Struct, frozen=True, kw_only=True):
         return self.row.size_bytes - (0 if self.remainder is None else self.remainder.size_bytes)
 
 
-def record_now(core: Core, now: datetime) -> None:
+def record_now(handle: Handle, now: datetime) -> None:
     """Record a moment as the trail's "now", which moves the horizon of an idle trail.
 
     A moment ahead of the machine's clock is refused with `ValueError`.
     """
     now_us = to_us(now)
-    if now_us > core.clock.now_us():
+    if now_us > handle.clock.now_us():
         raise ValueError(f"now: ahead of the machine's clock (found {now.isoformat()})")
-    append_own(core, NOW_RECORDED, {"now_us": now_us})
+    append_own(handle, NOW_RECORDED, {"now_us": now_us})
 
 
 def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
@@ -67,17 +67,17 @@ def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
     return plan_segments(snapshot.catalog.segments, snapshot.policy, horizon)
 
 
-def plan_prune(core: Core, snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
+def plan_prune(handle: Handle, snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
     """Return what `prune` would remove, counting what is expired in segments that do not go whole; writes nothing."""
     plan = plan_whole(snapshot, now=now)
     if plan.cutoff is None or not plan.boundary:
         return plan
-    counts = [_expired_rows(core, snapshot, segment.path, plan.cutoff) for segment in plan.boundary]
+    counts = [_expired_rows(handle, snapshot, segment.path, plan.cutoff) for segment in plan.boundary]
     return with_counts(plan, counts)
 
 
 def prune(
-    core: Core, plan: PrunePlan | None = None, *, now: datetime | None = None, exact: bool = True
+    handle: Handle, plan: PrunePlan | None = None, *, now: datetime | None = None, exact: bool = True
 ) -> PruneSummary:
     """Remove expired events, after flushing; returns what was removed.
 
@@ -85,32 +85,32 @@ def prune(
     return the catalog names no segment with what was removed, a tombstone stands for it, an event records it, and
     the files are gone.  If it raises, each segment either still counts as it was or is recorded as pruned.
     """
-    core.check_query()
-    refuse_unknown_features(core.layout.catalog, core.source.catalog.read())
+    handle.check_query()
+    refuse_unknown_features(handle.layout.catalog, handle.reader.catalog.read())
     if now is not None:
-        record_now(core, now)
-    core.writing().commit()
-    if by_producers(core.source.snapshot().queue.events).any():
-        flush(core)  # what is expired in the queue must leave the disk, too
-    with core.maintenance():
-        snapshot = core.source.snapshot()
-        remove_leftovers(core, snapshot.catalog)
+        record_now(handle, now)
+    handle.writing().commit()
+    if by_producers(handle.reader.snapshot().queue.events).any():
+        flush(handle)  # what is expired in the queue must leave the disk, too
+    with handle.maintenance():
+        snapshot = handle.reader.snapshot()
+        remove_leftovers(handle, snapshot.catalog)
         current = plan_whole(snapshot)
         expiry = _expiry(snapshot, plan)
         rewrites = []
         if expiry.cutoff_us is not None:
             rows = _chosen(snapshot, plan or current, exact=exact)
-            rewrites = [done for row in rows if (done := _rewrite(core, snapshot, row, expiry)) is not None]
+            rewrites = [done for row in rows if (done := _rewrite(handle, snapshot, row, expiry)) is not None]
             replaced = [
                 row.path for row in snapshot.catalog.replaced if exact and not expiry.spares(row.min_ts_us)
             ]
-            _commit(core, snapshot, rewrites, replaced)
+            _commit(handle, snapshot, rewrites, replaced)
             pruned = [done.row.path for done in rewrites]
-            _remove_files(core, pruned, replaced)
-            core.source.files.forget_others(
+            _remove_files(handle, pruned, replaced)
+            handle.reader.files.forget_others(
                 {row.path for row in snapshot.catalog.segments}.difference(pruned)
             )
-            expire_letters(core, expiry.cutoff_us)
+            expire_letters(handle, expiry.cutoff_us)
     return PruneSummary(
         plan=current,
         events=sum(done.tombstone.rows for done in rewrites),
@@ -120,20 +120,22 @@ def prune(
     )
 
 
-def note_enforced(core: Core, horizon_us: int) -> None:
+def note_enforced(handle: Handle, horizon_us: int) -> None:
     """Remember the horizon at which retention was enforced."""
-    with core.maintenance():
-        change_catalog(core.layout.catalog, CatalogChange(prune_state=PruneStateRow(horizon_us=horizon_us)))
+    with handle.maintenance():
+        change_catalog(handle.layout.catalog, CatalogChange(prune_state=PruneStateRow(horizon_us=horizon_us)))
 
 
-def _expired_rows(core: Core, snapshot: Snapshot, path: str, cutoff: datetime) -> int:
+def _expired_rows(handle: Handle, snapshot: Snapshot, path: str, cutoff: datetime) -> int:
     """Count the producers' events of one segment that are expired."""
     (row,) = [row for row in snapshot.catalog.segments if row.path == path]
-    return _read(core, row, ("ts", "source"), snapshot.stored).filter(Expiry(to_us(cutoff)).expression).height
+    return (
+        _read(handle, row, ("ts", "source"), snapshot.stored).filter(Expiry(to_us(cutoff)).expression).height
+    )
 
 
 def _read(
-    core: Core,
+    handle: Handle,
     row: SegmentRow,
     columns: Collection[str],
     visibility: Visibility,
@@ -142,8 +144,8 @@ def _read(
     """Return columns of the events of a segment that are to be seen, all of which lie in these record batches."""
     plan = everything([row], columns, visibility)
     ranges = plan.ranges if numbers is None else [replace(part, numbers=numbers) for part in plan.ranges]
-    found = [one for events in execute(plan, core.source.files, ranges) for one in events]
-    return frame_of(found) if found else pl.DataFrame(schema=core.schema.columns).select(columns)
+    found = [one for events in execute(plan, handle.reader.files, ranges) for one in events]
+    return frame_of(found) if found else pl.DataFrame(schema=handle.schema.columns).select(columns)
 
 
 def _holding(row: SegmentRow, mask: pl.Series) -> list[int]:
@@ -165,11 +167,11 @@ def _chosen(snapshot: Snapshot, plan: PrunePlan, *, exact: bool) -> list[Segment
     return [row for row in snapshot.catalog.segments if row.path in names]
 
 
-def _rewrite(core: Core, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) -> _Rewrite | None:
+def _rewrite(handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) -> _Rewrite | None:
     """Write a segment anew without its expired events; `None` where there are none."""
     if row.own_rows == 0 and expiry.of(row) == "all":
-        return _Rewrite(row=row, tombstone=_tombstone(core, snapshot, row, expiry, None), remainder=None)
-    looked_at = _read(core, row, ("seq", "ts", "recorded", "source"), snapshot.stored)
+        return _Rewrite(row=row, tombstone=_tombstone(handle, snapshot, row, expiry, None), remainder=None)
+    looked_at = _read(handle, row, ("seq", "ts", "recorded", "source"), snapshot.stored)
     expired = looked_at.select(expiry.expression).to_series()
     gone = looked_at.filter(expired)
     if not gone.height:
@@ -177,14 +179,14 @@ def _rewrite(core: Core, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) ->
     remainder = None
     if gone.height < looked_at.height:
         left = replace(snapshot.stored, expiry=expiry)
-        kept = _read(core, row, list(core.schema.columns), left, _holding(row, ~expired))
-        encoded = encode_segment(core.layout, row.partition, as_table(kept, core.schema))
-        (remainder,) = store_segments(core.disk, core.layout, core.modes, [encoded])
-    return _Rewrite(row=row, tombstone=_tombstone(core, snapshot, row, expiry, gone), remainder=remainder)
+        kept = _read(handle, row, list(handle.schema.columns), left, _holding(row, ~expired))
+        encoded = encode_segment(handle.layout, row.partition, as_table(kept, handle.schema))
+        (remainder,) = store_segments(handle.disk, handle.layout, handle.modes, [encoded])
+    return _Rewrite(row=row, tombstone=_tombstone(handle, snapshot, row, expiry, gone), remainder=remainder)
 
 
 def _tombstone(
-    core: Core, snapshot: Snapshot, row: SegmentRow, expiry: Expiry, gone: pl.DataFrame | None
+    handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry, gone: pl.DataFrame | None
 ) -> TombstoneRow:
     """Return the record of the events `gone` from a segment, `None` for all there were."""
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
@@ -209,12 +211,14 @@ def _tombstone(
         policy=str(snapshot.policy),
         horizon_us=snapshot.horizon_us,
         cutoff_us=expiry.cutoff_us,
-        pruned_us=core.clock.now_us(),
+        pruned_us=handle.clock.now_us(),
         end_seq=snapshot.as_of,
     )
 
 
-def _commit(core: Core, snapshot: Snapshot, rewrites: Sequence[_Rewrite], replaced: Sequence[str]) -> None:
+def _commit(
+    handle: Handle, snapshot: Snapshot, rewrites: Sequence[_Rewrite], replaced: Sequence[str]
+) -> None:
     """Let the rewrites count, and record them as an event, in one transaction."""
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
     change = CatalogChange(
@@ -224,7 +228,7 @@ def _commit(core: Core, snapshot: Snapshot, rewrites: Sequence[_Rewrite], replac
         prune_state=PruneStateRow(horizon_us=snapshot.horizon_us),
     )
     if not rewrites:
-        change_catalog(core.layout.catalog, change)
+        change_catalog(handle.layout.catalog, change)
         return
     tombstones = [done.tombstone for done in rewrites]
     attrs = {
@@ -238,26 +242,26 @@ def _commit(core: Core, snapshot: Snapshot, rewrites: Sequence[_Rewrite], replac
         "horizon_us": snapshot.horizon_us,
         "cutoff_us": tombstones[0].cutoff_us,
     }
-    queue = core.active_queue()
+    queue = handle.active_queue()
     with queue.locked():
         # Views that end before the record of the prune may be asked for what it removed.
         tombstones = [replace(tombstone, end_seq=queue.next_seq) for tombstone in tombstones]
-        event = as_arrow([own_row(core, PRUNED, attrs)], core.schema)
-        write_directly(core, event, replace(change, tombstones=tombstones))
+        event = as_arrow([own_row(handle, PRUNED, attrs)], handle.schema)
+        write_directly(handle, event, replace(change, tombstones=tombstones))
 
 
-def _remove_files(core: Core, pruned: Sequence[str], replaced: Sequence[str]) -> None:
+def _remove_files(handle: Handle, pruned: Sequence[str], replaced: Sequence[str]) -> None:
     """Take files off the disk: pruned ones, and those set aside; on return not even a crash brings them back.
 
     What is left of a segment may be what a compaction has replaced, under the same name: that one stays.
     """
     for path in pruned:
-        core.disk.unlink(core.layout.segment_file(path))
+        handle.disk.unlink(handle.layout.segment_file(path))
     for path in replaced:
-        core.disk.unlink(core.layout.replaced_file(path))
-    folders = sorted({core.layout.segment_file(path).parent for path in (*pruned, *replaced)})
+        handle.disk.unlink(handle.layout.replaced_file(path))
+    folders = sorted({handle.layout.segment_file(path).parent for path in (*pruned, *replaced)})
     for folder in folders:
-        core.disk.remove_directory_if_empty(folder)
-    for folder in (*folders, core.layout.segments, core.layout.replaced) if folders else ():
+        handle.disk.remove_directory_if_empty(folder)
+    for folder in (*folders, handle.layout.segments, handle.layout.replaced) if folders else ():
         if folder.is_dir():
-            core.disk.sync_directory(folder)
+            handle.disk.sync_directory(folder)

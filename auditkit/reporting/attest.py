@@ -51,7 +51,7 @@ def describe(document: Any, path: Path, *, notebook: str, status: str) -> Render
 
 def record_rendered(trail: Trail, path: Path, rendered: Rendered) -> int:
     """Append `report.rendered`, by this user, on the file's name; return its seq once it is durable."""
-    return append_own(trail.core, RENDERED, asdict(rendered), actor=user(), resource=path.name)
+    return append_own(trail.handle, RENDERED, asdict(rendered), actor=user(), resource=path.name)
 
 
 def record_reviewed(trail: Trail, path: Path, *, by: str) -> int:
@@ -70,7 +70,9 @@ def record_reviewed(trail: Trail, path: Path, *, by: str) -> int:
         error.add_note("only reports that were rendered with --record can be reviewed, and only unchanged")
         raise error
     seq, name = known.row(-1)
-    return append_own(trail.core, REVIEWED, {"sha256": digest, "rendered_seq": seq}, actor=by, resource=name)
+    return append_own(
+        trail.handle, REVIEWED, {"sha256": digest, "rendered_seq": seq}, actor=by, resource=name
+    )
 
 
 def _digest(path: Path) -> str:

@@ -150,7 +150,7 @@ def dead_letters(trail: Trail) -> pl.DataFrame:
             "became": _became(kept),
             "input": visible(kept.letter.input)[:_INPUT_LENGTH],
         }
-        for kept in kept_letters(trail.core)
+        for kept in kept_letters(trail.handle)
     ]
     text = dict.fromkeys(("letter", "field", "reason", "became", "input"), pl.String())
     return pl.DataFrame(rows, schema={"kept": pl.Datetime("us", trail.tz), **text})

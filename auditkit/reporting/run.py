@@ -229,7 +229,7 @@ def parameters_of(
         "start": _time_text(start),
         "end": _time_text(end),
         "where": None if where is None else dict(where),
-        "tz": tz or (trail.tz if trail.tz != trail.core.info.tz else None),
+        "tz": tz or (trail.tz if trail.tz != trail.handle.info.tz else None),
         "as_of": end_seq if as_of is None and trail.view.at is not None else as_of,
     }
     given = {name: value for name, value in standard.items() if value is not None}

@@ -79,7 +79,7 @@ def import_history(trail: Trail, folder: Path = HISTORY, *, tz: str | None = Non
     paths = history_files(folder)
     events: list[Mapping[str, object]] = []
     letters: list[DeadLetter] = []
-    recorded_us = trail.core.clock.now_us()
+    recorded_us = trail.handle.clock.now_us()
     for item in read_history(paths, tz=tz):
         if isinstance(item, Unreadable):
             reason = f"{item.path.name}: {item.reason}"
@@ -92,7 +92,7 @@ def import_history(trail: Trail, folder: Path = HISTORY, *, tz: str | None = Non
             events.append(item)
     trail.extend(events, on_invalid="dead-letter").wait()
     if letters:
-        keep_dead_letters(trail.core, letters)
+        keep_dead_letters(trail.handle, letters)
     transactions = sum(event["action"] == "package.transaction" for event in events)
     return AptSummary(
         files=len(paths), transactions=transactions, events=len(events), unreadable=len(letters)

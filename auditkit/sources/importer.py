@@ -181,7 +181,7 @@ def preview(
 
 
 def _mapped(batch: list[Item], mapping: EventMap, trail: Trail) -> _Chunk:
-    chunk = _Chunk(trail.core.clock.now_us())
+    chunk = _Chunk(trail.handle.clock.now_us())
     for item in batch:
         if isinstance(item, Unreadable):
             chunk.refuse(item.line, item.input, item.reason)
@@ -197,12 +197,12 @@ def _mapped(batch: list[Item], mapping: EventMap, trail: Trail) -> _Chunk:
 
 def _valid(trail: Trail, chunk: _Chunk) -> _Chunk:
     """Move the events that the trail would refuse to the dead letters."""
-    core = trail.core
-    rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us)
+    handle = trail.handle
+    rules = Rules(now_us=handle.clock.now_us(), max_ahead_us=handle.info.max_ahead_us)
     kept = _Chunk(chunk.now_us, letters=chunk.letters, reasons=chunk.reasons)
     for (line, text), event in zip(chunk.lines, chunk.events, strict=True):
         try:
-            core.schema.row(event, rules)
+            handle.schema.row(event, rules)
         except InvalidEventError as exc:
             kept.refuse(line, text, exc.reason, exc)
         else:
@@ -224,7 +224,7 @@ def _store(trail: Trail, chunk: _Chunk, count: Tally) -> None:
         count.events += receipt.count - receipt.duplicates
     count.span([to_us(event["ts"]) for event in chunk.events])
     if chunk.letters:
-        keep_dead_letters(trail.core, sorted(chunk.letters, key=lambda letter: letter.line or 0))
+        keep_dead_letters(trail.handle, sorted(chunk.letters, key=lambda letter: letter.line or 0))
         count.refuse(chunk.letters, chunk.reasons)
 
 
@@ -296,8 +296,8 @@ def foresee(
 
     Records whose ts cannot be read, or lies too far ahead, would be dead letters and do not count.
     """
-    now_us = trail.core.clock.now_us()
-    newest, days = _times(source, mapping, now_us + trail.core.info.max_ahead_us, on_progress)
+    now_us = trail.handle.clock.now_us()
+    newest, days = _times(source, mapping, now_us + trail.handle.info.max_ahead_us, on_progress)
     if newest is None:
         return None
     before = trail.stats().retention

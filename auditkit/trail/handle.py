@@ -51,7 +51,7 @@ class Follows(Protocol):
         """Leave everything to the parent process."""
 
 
-class Core(Struct, weakref=True, kw_only=True, eq=False):
+class Handle(Struct, weakref=True, kw_only=True, eq=False):
     """The shared parts of one open trail."""
 
     disk: Disk
@@ -60,7 +60,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
     info: TrailInfo
     schema: EventSchema
     modes: Modes
-    source: SnapshotReader
+    reader: SnapshotReader
     maintains: bool
     limits: Limits
     maint_lock: FileLock
@@ -71,7 +71,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
     closed: bool = False
     forked: bool = False
     """Whether this is a child that was forked after the trail had been opened."""
-    due: "Callable[[Core], None] | None" = None
+    due: "Callable[[Handle], None] | None" = None
     """Called by the maintenance thread, to flush, prune and merge what is due."""
     maintainer: threading.Thread | None = None
     """The maintenance thread of a writer; the other thread, which commits, is the writer's own."""
@@ -160,7 +160,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
                     self.writer.close()
             finally:
                 self.maint_lock.close()
-                self.source.files.forget_others(())
+                self.reader.files.forget_others(())
 
     def _finish(self) -> None:
         """Look after the queue once more: a process may not live until the writer's thread comes to it."""
@@ -176,7 +176,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         """Become a clean reader in a forked child; its first append makes a writer of its own."""
         self.starting = threading.Lock()
         self.maint_lock.abandon()
-        self.source.tail.after_fork()
+        self.reader.tail.after_fork()
         for follower in list(self.followers):
             follower.abandon()
         if self.writer is not None:
@@ -192,7 +192,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         with self.maintenance():
             info = read_catalog(self.layout.catalog).info
             if info.branch_id is not None:
-                branched_seq = self.source.snapshot().committed_seq
+                branched_seq = self.reader.snapshot().committed_seq
                 info = replace(
                     info,
                     trail_id=info.branch_id,
@@ -224,8 +224,8 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
                 layout,
                 trail_id=trail_id,
                 schema=self.schema,
-                catalog=self.source.catalog,
-                files=self.source.files,
+                catalog=self.reader.catalog,
+                files=self.reader.files,
             ),
             limits=self.limits,
         )
@@ -252,7 +252,7 @@ class Core(Struct, weakref=True, kw_only=True, eq=False):
         interrupt.add_note(f"auditkit: every event before seq {self.queue.next_seq} is stored")
 
 
-_open_cores: "weakref.WeakSet[Core]" = weakref.WeakSet()
+_open_handles: "weakref.WeakSet[Handle]" = weakref.WeakSet()
 
 
 def queue_id(info: TrailInfo) -> bytes:
@@ -282,43 +282,43 @@ def _polars_answers() -> bool:
 
 
 def _after_fork() -> None:
-    for core in list(_open_cores):
-        core.after_fork()
+    for handle in list(_open_handles):
+        handle.after_fork()
 
 
-def _look_after(this: "weakref.ref[Core]", activity: threading.Event) -> None:
+def _look_after(this: "weakref.ref[Handle]", activity: threading.Event) -> None:
     """Do what is due after commits, and now and then without: the maintenance thread."""
     while True:
         activity.wait(IDLE_CHECK_S)
         activity.clear()
-        core = this()
-        if core is None or core.closing:
+        handle = this()
+        if handle is None or handle.closing:
             return
-        del core
+        del handle
         _call_due(this)
 
 
-def _call_due(this: "weakref.ref[Core]") -> None:
+def _call_due(this: "weakref.ref[Handle]") -> None:
     """Do what is due; a failure leaves the queue whole, shows in `stats`, and is tried again after a while.
 
     It must not end the maintenance thread, which looks again later.
     """
-    core = this()
-    if core is None or core.due is None or not core.maintains or core.closed:
+    handle = this()
+    if handle is None or handle.due is None or not handle.maintains or handle.closed:
         return
-    if core.maintenance_failure is not None and monotonic() < core.next_attempt:
+    if handle.maintenance_failure is not None and monotonic() < handle.next_attempt:
         return
     try:
-        core.due(core)
+        handle.due(handle)
     except Exception as exc:
-        if not core.closed:
-            core.maintenance_failure = f"{type(exc).__name__}: {exc}"
-            core.next_attempt = monotonic() + RETRY_AFTER_S
+        if not handle.closed:
+            handle.maintenance_failure = f"{type(exc).__name__}: {exc}"
+            handle.next_attempt = monotonic() + RETRY_AFTER_S
     else:
-        core.maintenance_failure = None
+        handle.maintenance_failure = None
 
 
-def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: Limits) -> Core:
+def open_handle(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: Limits) -> Handle:
     """Read the catalog of the trail at `root`; raises `TrailNotFoundError` where there is none."""
     layout = Layout(root.absolute())
     if not layout.catalog.is_file():
@@ -329,14 +329,14 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
     info = catalog.read().info
     declared = msgspec.json.decode(info.fields, type=dict[str, str])
     schema = EventSchema({name: FIELD_TYPES[kind] for name, kind in declared.items()})
-    core = Core(
+    handle = Handle(
         disk=disk,
         clock=clock,
         layout=layout,
         info=info,
         schema=schema,
         modes=modes_for(info.sharing),
-        source=SnapshotReader(
+        reader=SnapshotReader(
             layout,
             schema,
             QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
@@ -348,5 +348,5 @@ def open_core(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits: 
         maint_lock=FileLock(disk, layout.maint_lock),
     )
     _watch_forks()
-    _open_cores.add(core)
-    return core
+    _open_handles.add(handle)
+    return handle

@@ -6,32 +6,32 @@ from msgspec import Struct
 
 from auditkit.store.files import retrying
 from auditkit.timerange import TimeRange, from_us, resolve, to_us
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import Snapshot
 
 
 class View(Struct, frozen=True, kw_only=True):
     """Which seqs are asked about, and in which zone times without one are read."""
 
-    core: Core
+    handle: Handle
     at: int | None
     allow_pruned: bool
     tz: str
 
     def snapshot(self) -> Snapshot:
         """Return what the trail holds now, or held at `at`; a writer commits what it has accepted first."""
-        self.core.check_query()
-        writer = self.core.writer
+        self.handle.check_query()
+        writer = self.handle.writer
         if writer is not None and writer.pending_events:
             writer.commit()
-        return self.core.source.snapshot(self.at, allow_pruned=self.allow_pruned)
+        return self.handle.reader.snapshot(self.at, allow_pruned=self.allow_pruned)
 
     def now(self) -> datetime:
         """Return the moment that "-1h" counts from: the clock's, or the acceptance of the last seq shown."""
         if self.at is None:
-            return from_us(self.core.clock.now_us())
-        accepted = retrying(lambda: self.core.source.accepted_us(self.snapshot()))
-        return from_us(self.core.info.created_us if accepted is None else accepted)
+            return from_us(self.handle.clock.now_us())
+        accepted = retrying(lambda: self.handle.reader.accepted_us(self.snapshot()))
+        return from_us(self.handle.info.created_us if accepted is None else accepted)
 
 
 def window_and_now(view: View, start: object, end: object, tz: str | None) -> tuple[TimeRange, datetime]:

@@ -12,26 +12,26 @@ from auditkit.errors import QueueFullError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.queue.group_commit import Writer
 from auditkit.queue.receipts import Receipt
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.write.flush import flush
 
 
-def append(core: Core, given: dict[str, Any], tz: str | None) -> Receipt:
+def append(handle: Handle, given: dict[str, Any], tz: str | None) -> Receipt:
     """Validate one event, with what is bound around the caller, and hand it to the writer."""
     context = bound()
     if context:
         given = {**context, **{name: value for name, value in given.items() if value is not None}}
     try:
-        rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us, tz=tz)
-        return ready_writer(core).append(core.schema.row(given, rules))
+        rules = Rules(now_us=handle.clock.now_us(), max_ahead_us=handle.info.max_ahead_us, tz=tz)
+        return ready_writer(handle).append(handle.schema.row(given, rules))
     except KeyboardInterrupt as exc:
-        core.after_interrupt(exc)
+        handle.after_interrupt(exc)
         exc.add_note("auditkit: this event may have been accepted; with an id it can be appended again")
         raise exc.with_traceback(None) from None
 
 
 def append_own(
-    core: Core,
+    handle: Handle,
     action: str,
     attrs: Mapping[str, Any],
     *,
@@ -39,14 +39,14 @@ def append_own(
     resource: str | None = None,
 ) -> int:
     """Append one of the trail's own events and return its seq once it is durable."""
-    row = own_row(core, action, attrs, actor=actor, resource=resource)
-    seq = core.writing().submit([row]).wait()
+    row = own_row(handle, action, attrs, actor=actor, resource=resource)
+    seq = handle.writing().submit([row]).wait()
     assert seq is not None  # noqa: S101 -- one event has a seq
     return seq
 
 
 def own_row(
-    core: Core,
+    handle: Handle,
     action: str,
     attrs: Mapping[str, Any],
     *,
@@ -55,22 +55,22 @@ def own_row(
 ) -> Row:
     """Return one of the trail's own events as a row."""
     given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
-    return core.schema.row(given, rules_of(core, None), own=True)
+    return handle.schema.row(given, rules_of(handle, None), own=True)
 
 
-def ready_writer(core: Core) -> Writer:
+def ready_writer(handle: Handle) -> Writer:
     """Return the writer, after draining a full backlog: the caller that finds it full drains it."""
-    writer, queue, limits = core.writer, core.queue, core.limits
-    if writer is None or queue is None or core.closed:
-        writer, queue = core.writing(), core.active_queue()
+    writer, queue, limits = handle.writer, handle.queue, handle.limits
+    if writer is None or queue is None or handle.closed:
+        writer, queue = handle.writing(), handle.active_queue()
     if queue.backlog_reached(limits.backlog_events, limits.backlog_bytes):
-        if core.limits.on_full == "raise" or not core.can_query:
+        if handle.limits.on_full == "raise" or not handle.can_query:
             raise QueueFullError(
-                f"queue: the backlog of {core.limits.backlog_events} events or bytes is full"
+                f"queue: the backlog of {handle.limits.backlog_events} events or bytes is full"
             )
         started = time.perf_counter()
         try:
-            flush(core)
+            flush(handle)
         except Exception as exc:
             exc.add_note(
                 "the backlog is full and cannot be flushed: this was not taken, what came before it is kept"
@@ -80,6 +80,6 @@ def ready_writer(core: Core) -> Writer:
     return writer
 
 
-def rules_of(core: Core, tz: str | None) -> Rules:
+def rules_of(handle: Handle, tz: str | None) -> Rules:
     """Return what an event is validated against now; naive times are read in `tz`."""
-    return Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us, tz=tz)
+    return Rules(now_us=handle.clock.now_us(), max_ahead_us=handle.info.max_ahead_us, tz=tz)

@@ -26,7 +26,7 @@ from auditkit.queue.group_commit import Refused
 from auditkit.queue.payload import Batch, as_arrow, as_rows, without_views
 from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.write.append import ready_writer, rules_of
 from auditkit.write.flush import keep_dead_letters, write_bulk
 
@@ -45,7 +45,7 @@ Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
 _UNITS = {"1h": "h", "1d": "D", "1mo": "M"}
 
 
-def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
+def extend(handle: Handle, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
     """Validate rows and hand them over as one batch, or chunk by chunk, each of them wholly or not at all.
 
     On return all chunks but an only one are durable.  What is raised in a later chunk names rows by their position in
@@ -55,22 +55,22 @@ def extend(core: Core, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> 
         raise ValueError(f"on_invalid: expected 'raise' or 'dead-letter', found {on_invalid!r}")
     done: list[Receipt] = []
     try:
-        for batch in _batches(core, rows, tz, on_invalid):
+        for batch in _batches(handle, rows, tz, on_invalid):
             if done:
                 done[-1].wait()  # each chunk is durable before the next is taken
-            done.append(_store(core, batch, on_invalid))
+            done.append(_store(handle, batch, on_invalid))
         if len(done) == 1:
             return done[0]
         firsts = [receipt.wait() for receipt in done if receipt.count]
     except KeyboardInterrupt as exc:
-        core.after_interrupt(exc)
+        handle.after_interrupt(exc)
         exc.add_note(f"auditkit: {_stored(done)} rows of this call are in")
         raise exc.with_traceback(None) from None
     except Exception as exc:
         if done:
             exc.add_note(f"{_stored(done)} rows before this chunk are in")
         raise
-    joined = Receipt(core.writing(), sum(receipt.count for receipt in done))
+    joined = Receipt(handle.writing(), sum(receipt.count for receipt in done))
     joined.resolve(firsts[0] if firsts else None, duplicates=sum(receipt.duplicates for receipt in done))
     return joined
 
@@ -89,36 +89,36 @@ class _Valid(Struct, frozen=True, kw_only=True):
     is_bulk: bool
 
 
-def _batches(core: Core, rows: Rows, tz: str | None, on_invalid: OnInvalid) -> Iterator[_Valid]:
+def _batches(handle: Handle, rows: Rows, tz: str | None, on_invalid: OnInvalid) -> Iterator[_Valid]:
     """Yield the input validated, in the pieces that are stored at once; rows with a length only once all are valid."""
     begin = 0
     for chunk in _chunks(rows):
-        rules = rules_of(core, tz)
-        events, taken = _validated(core, chunk, rules, on_invalid, begin)
+        rules = rules_of(handle, tz)
+        events, taken = _validated(handle, chunk, rules, on_invalid, begin)
         most = CHUNK_ROWS if not isinstance(events, pa.RecordBatch) else max(1, len(events))
         for first in range(0, max(1, len(events)), most):
             piece = events if len(events) <= most else events[first : first + most]
-            yield _Valid(events=piece, begin=begin + first, rules=rules, is_bulk=_is_bulk(core, piece))
+            yield _Valid(events=piece, begin=begin + first, rules=rules, is_bulk=_is_bulk(handle, piece))
         begin += taken
 
 
 def _validated(
-    core: Core, chunk: Chunk, rules: Rules, on_invalid: OnInvalid, begin: int
+    handle: Handle, chunk: Chunk, rules: Rules, on_invalid: OnInvalid, begin: int
 ) -> tuple[Batch, int]:
     """Return the valid events of a chunk, and how many rows it had."""
-    refusals = _Refusals(core, rules, begin, raises=on_invalid == "raise")
+    refusals = _Refusals(handle, rules, begin, raises=on_invalid == "raise")
     events: Batch | None = None
     if isinstance(chunk, pl.DataFrame | pa.Table):
         check_bytes(chunk)
-        events = rows_as_columns(core.schema, chunk, rules, refusals.refuse)
+        events = rows_as_columns(handle.schema, chunk, rules, refusals.refuse)
         chunk = as_frame(chunk).iter_rows(named=True) if events is None else ()
     if events is None:
-        events = _rows(core, chunk, rules, refusals.refuse)
+        events = _rows(handle, chunk, rules, refusals.refuse)
     refusals.keep()
     return events, len(events) + refusals.count
 
 
-def _is_bulk(core: Core, events: Batch) -> bool:
+def _is_bulk(handle: Handle, events: Batch) -> bool:
     """Return whether a batch goes straight into segments: it is large, and not spread over many of them."""
     if len(events) < BULK_ROWS and not (
         isinstance(events, pa.RecordBatch) and events.get_total_buffer_size() >= BULK_BYTES <= events.nbytes
@@ -128,24 +128,24 @@ def _is_bulk(core: Core, events: Batch) -> bool:
         stamps, _ = to_numpy(events.column("ts"))
     else:
         stamps = np.fromiter((row[0] for row in events), "<i8", len(events))
-    slots = stamps.astype("<M8[us]").astype(f"<M8[{_UNITS[core.partition]}]")
+    slots = stamps.astype("<M8[us]").astype(f"<M8[{_UNITS[handle.partition]}]")
     return len(np.unique(slots)) <= MOST_PARTITIONS
 
 
-def _store(core: Core, batch: _Valid, on_invalid: OnInvalid) -> Receipt:
+def _store(handle: Handle, batch: _Valid, on_invalid: OnInvalid) -> Receipt:
     """Hand a batch over, wholly or not at all."""
     events, rules = batch.events, batch.rules
     if not batch.is_bulk:
         if isinstance(events, pa.RecordBatch):
             events = without_views(events)
-        keep_refused = None if on_invalid == "raise" else _keeper(core, events, rules)
-        return ready_writer(core).submit(events, keep_refused=keep_refused, first_row=batch.begin)
-    columns = as_arrow(events, core.schema)
-    first, verdict = write_bulk(core, columns, whole=on_invalid == "raise", first_row=batch.begin)
+        keep_refused = None if on_invalid == "raise" else _keeper(handle, events, rules)
+        return ready_writer(handle).submit(events, keep_refused=keep_refused, first_row=batch.begin)
+    columns = as_arrow(events, handle.schema)
+    first, verdict = write_bulk(handle, columns, whole=on_invalid == "raise", first_row=batch.begin)
     if verdict.refused:
-        _keeper(core, columns, rules)(verdict.refused)
-    core.writing().counters.duplicates += verdict.duplicates
-    receipt = Receipt(core.writing(), len(columns) - len(verdict.refused))
+        _keeper(handle, columns, rules)(verdict.refused)
+    handle.writing().counters.duplicates += verdict.duplicates
+    receipt = Receipt(handle.writing(), len(columns) - len(verdict.refused))
     receipt.resolve(first if verdict.new_count else verdict.first_duplicate, duplicates=verdict.duplicates)
     return receipt
 
@@ -153,8 +153,8 @@ def _store(core: Core, batch: _Valid, on_invalid: OnInvalid) -> Receipt:
 class _Refusals:
     """What becomes of bad rows: the first one raises, or all are kept as dead letters."""
 
-    def __init__(self, core: Core, rules: Rules, begin: int, *, raises: bool) -> None:
-        self._core = core
+    def __init__(self, handle: Handle, rules: Rules, begin: int, *, raises: bool) -> None:
+        self._handle = handle
         self._begin = begin
         self._now_us = rules.now_us
         self._raises = raises
@@ -182,27 +182,27 @@ class _Refusals:
     def keep(self) -> None:
         """Make the dead letters durable."""
         if self._letters:
-            keep_dead_letters(self._core, self._letters)
+            keep_dead_letters(self._handle, self._letters)
 
 
 def _rows(
-    core: Core, chunk: Iterable[Any], rules: Rules, hear: Callable[[int, InvalidEventError, object], None]
+    handle: Handle, chunk: Iterable[Any], rules: Rules, hear: Callable[[int, InvalidEventError, object], None]
 ) -> list[Row]:
     rows: list[Row] = []
     for position, given in enumerate(chunk):
         try:
             if not isinstance(given, dict | Mapping):  # dicts are recognised much faster
                 raise InvalidEventError("row", given, "not a mapping")
-            rows.append(core.schema.row(given, rules, spill=True))
+            rows.append(handle.schema.row(given, rules, spill=True))
         except InvalidEventError as exc:
             hear(position, exc, given)
     return rows
 
 
-def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
+def _keeper(handle: Handle, batch: Batch, rules: Rules) -> Refused:
     """Return what keeps events whose key turned out to be taken, once that is known under the queue's lock."""
-    names = core.schema.row_columns
-    moments = {name for name, kind in core.schema.columns.items() if isinstance(kind, pl.Datetime)}
+    names = handle.schema.row_columns
+    moments = {name for name, kind in handle.schema.columns.items() if isinstance(kind, pl.Datetime)}
 
     def letter(position: int, error: InvalidEventError) -> DeadLetter:
         (row,) = as_rows(batch[position : position + 1])
@@ -219,7 +219,7 @@ def _keeper(core: Core, batch: Batch, rules: Rules) -> Refused:
             input=describe_input(given),
         )
 
-    return lambda refused: keep_dead_letters(core, [letter(*one) for one in refused])
+    return lambda refused: keep_dead_letters(handle, [letter(*one) for one in refused])
 
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:

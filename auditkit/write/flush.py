@@ -30,7 +30,7 @@ from auditkit.store.records import (
     SegmentRow,
 )
 from auditkit.store.segment import as_table, encode_segments, store_segments
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import control_rows
 from auditkit.trail.summaries import FlushSummary
 
@@ -42,42 +42,42 @@ KEEP_REPLACED_US = 15 * 60 * 1_000_000
 _NOTHING = CatalogChange()
 
 
-def keep_dead_letters(core: Core, letters: Sequence[DeadLetter]) -> None:
+def keep_dead_letters(handle: Handle, letters: Sequence[DeadLetter]) -> None:
     """Keep inputs that could not become events; on return they are durable."""
-    core.check_open()
-    keep_letters(core.disk, core.layout, core.modes, letters)
+    handle.check_open()
+    keep_letters(handle.disk, handle.layout, handle.modes, letters)
 
 
-def flush(core: Core) -> FlushSummary:
+def flush(handle: Handle) -> FlushSummary:
     """Move everything committed into segments.
 
     On return those events are in segments that the catalog names, and their queue files are gone.  If it raises,
     every event is still in the queue or in segments, exactly once; calling it again goes on.
     """
     try:
-        return _flush(core)
+        return _flush(handle)
     except KeyboardInterrupt as exc:
-        core.after_interrupt(exc)
+        handle.after_interrupt(exc)
         raise exc.with_traceback(None) from None
 
 
-def _flush(core: Core) -> FlushSummary:
+def _flush(handle: Handle) -> FlushSummary:
     started = time.perf_counter()
-    core.check_query()
-    core.writing().commit()
-    with core.maintenance():
-        end = core.active_queue().rotate()
-        catalog = read_catalog(core.layout.catalog)
-        remove_leftovers(core, catalog)
-        view = core.source.tail.read(before=end)
+    handle.check_query()
+    handle.writing().commit()
+    with handle.maintenance():
+        end = handle.active_queue().rotate()
+        catalog = read_catalog(handle.layout.catalog)
+        remove_leftovers(handle, catalog)
+        view = handle.reader.tail.read(before=end)
         events = _unflushed(view, catalog)
-        _check_whole(core, events, catalog.flushed_seq, end)
+        _check_whole(handle, events, catalog.flushed_seq, end)
         rows: list[SegmentRow] = []
         if events.height:
-            table = as_table(events, core.schema)
-            rows = _write_segments(core, table)
-            change_catalog(core.layout.catalog, _change(catalog, table, rows, end))
-        _drop_queue_files(core, end)
+            table = as_table(events, handle.schema)
+            rows = _write_segments(handle, table)
+            change_catalog(handle.layout.catalog, _change(catalog, table, rows, end))
+        _drop_queue_files(handle, end)
     return FlushSummary(
         events=events.height,
         segments=len(rows),
@@ -89,7 +89,7 @@ def _flush(core: Core) -> FlushSummary:
 
 
 def write_bulk(
-    core: Core, batch: pa.RecordBatch, *, whole: bool = True, first_row: int = 0
+    handle: Handle, batch: pa.RecordBatch, *, whole: bool = True, first_row: int = 0
 ) -> tuple[int, Verdict]:
     """Write a large batch (row columns, any order of ts) straight into segments; return its first seq and its verdict.
 
@@ -98,22 +98,22 @@ def write_bulk(
     (source, id) is taken by another body are left out, or, if it is to be taken `whole`, raise `InvalidEventError`,
     which counts rows from `first_row`.
     """
-    core.check_query()
-    writer, queue = core.writing(), core.active_queue()
+    handle.check_query()
+    writer, queue = handle.writing(), handle.active_queue()
     keys, coded = keys_of(batch), _with_dictionaries(batch)
     writer.commit()
     if queue.backlog_reached(BACKLOG_EVENTS, BACKLOG_BYTES):
-        flush(core)
+        flush(handle)
     if len(keys):
         writer.prepare_index()
     verdict = Verdict(len(batch))
-    with core.maintenance(), queue.locked():
+    with handle.maintenance(), queue.locked():
         first = queue.next_seq
         index = writer.take_index() if len(keys) else None
         if index is not None:
             (verdict,) = index.judge([(batch, keys, whole)], first)
         if verdict.new_count:
-            write_directly(core, verdict.new(coded))
+            write_directly(handle, verdict.new(coded))
         if index is not None:
             index.learn([keys], [verdict], first, queue.next_seq)
             writer.keep_index(index)
@@ -132,71 +132,71 @@ def _with_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def write_directly(core: Core, batch: pa.RecordBatch, also: CatalogChange = _NOTHING) -> int:
+def write_directly(handle: Handle, batch: pa.RecordBatch, also: CatalogChange = _NOTHING) -> int:
     """Write events straight into segments, with `also` in the same transaction; return their first seq.
 
     The caller holds both locks, that of maintenance and that of the queue.
     """
-    queue = core.active_queue()
-    catalog = core.source.catalog.read()
-    view = core.source.tail.read()
+    queue = handle.active_queue()
+    catalog = handle.reader.catalog.read()
+    view = handle.reader.tail.read()
     queued = _unflushed(view, catalog)
     first = queue.next_seq
-    _check_whole(core, queued, catalog.flushed_seq, first)
-    recorded_us = max(core.clock.now_us(), queue.recorded_us)
-    events = _numbered(batch, first, recorded_us, list(core.schema.columns))
+    _check_whole(handle, queued, catalog.flushed_seq, first)
+    recorded_us = max(handle.clock.now_us(), queue.recorded_us)
+    events = _numbered(batch, first, recorded_us, list(handle.schema.columns))
     if queued.height:
-        before = as_table(queued, core.schema)
+        before = as_table(queued, handle.schema)
         if events.schema != before.schema:
             events = events.cast(before.schema)
         events = pa.concat_tables([before, events])
-    rows = _write_segments(core, events)
+    rows = _write_segments(handle, events)
     end = first + len(batch)
     change = _change(catalog, events, rows, end, also)
     with queue.bulk_loading(end, recorded_us):
-        change_catalog(core.layout.catalog, change)
+        change_catalog(handle.layout.catalog, change)
     return first
 
 
-def remove_leftovers(core: Core, catalog: CatalogView) -> None:
+def remove_leftovers(handle: Handle, catalog: CatalogView) -> None:
     """Remove files that do not count: temporary and uncatalogued ones, and those replaced long enough ago.
 
     Those replaced a moment ago are set aside, if the process that replaced them did not come to it.  The caller holds
     the maintenance lock.
     """
-    now_us = core.clock.now_us()
+    now_us = handle.clock.now_us()
     # A clock that was set back by more than that must not keep them for longer either.
     old = [row.path for row in catalog.replaced if abs(now_us - row.replaced_us) >= KEEP_REPLACED_US]
     live = {row.path for row in catalog.segments}
     replaced = {row.path for row in catalog.replaced}.difference(old)
-    there = set(core.layout.segment_files())
+    there = set(handle.layout.segment_files())
     set_aside(
-        core, sorted((there & replaced) - live)
+        handle, sorted((there & replaced) - live)
     )  # what a prune leaves may be what was merged: named as that
     for path in sorted(there - live - replaced):
-        core.disk.unlink(core.layout.segments / path)
-    kept = {core.layout.replaced_file(path) for path in replaced}
-    for file in sorted(set(core.layout.replaced_files()) - kept):
-        core.disk.unlink(file)
+        handle.disk.unlink(handle.layout.segments / path)
+    kept = {handle.layout.replaced_file(path) for path in replaced}
+    for file in sorted(set(handle.layout.replaced_files()) - kept):
+        handle.disk.unlink(file)
     if old:
-        change_catalog(core.layout.catalog, CatalogChange(forget_replaced=old))
+        change_catalog(handle.layout.catalog, CatalogChange(forget_replaced=old))
 
 
-def set_aside(core: Core, paths: Sequence[str]) -> None:
+def set_aside(handle: Handle, paths: Sequence[str]) -> None:
     """Move segments that were replaced out of `segments`, to where a reader that planned with them looks next.
 
     They do not count any more, so nothing is synced: after a crash they may be in either place, or in none.  The caller
     holds the maintenance lock.
     """
     if paths:
-        core.disk.make_directory(core.layout.replaced, core.modes.directory)
+        handle.disk.make_directory(handle.layout.replaced, handle.modes.directory)
     for path in paths:
-        core.disk.rename(core.layout.segment_file(path), core.layout.replaced_file(path))
+        handle.disk.rename(handle.layout.segment_file(path), handle.layout.replaced_file(path))
 
 
-def _write_segments(core: Core, events: pa.Table) -> list[SegmentRow]:
-    encoded = encode_segments(core.layout, events, core.partition)
-    return store_segments(core.disk, core.layout, core.modes, encoded)
+def _write_segments(handle: Handle, events: pa.Table) -> list[SegmentRow]:
+    encoded = encode_segments(handle.layout, events, handle.partition)
+    return store_segments(handle.disk, handle.layout, handle.modes, encoded)
 
 
 def _numbered(batch: pa.RecordBatch, first: int, recorded_us: int, names: Sequence[str]) -> pa.Table:
@@ -213,10 +213,10 @@ def _unflushed(view: TailView, catalog: CatalogView) -> pl.DataFrame:
     return events.filter(pl.col("seq") >= catalog.flushed_seq) if events.height else events
 
 
-def _check_whole(core: Core, events: pl.DataFrame, first: int, end: int) -> None:
+def _check_whole(handle: Handle, events: pl.DataFrame, first: int, end: int) -> None:
     if events.height != end - first:
         raise CorruptionError(
-            core.layout.queue,
+            handle.layout.queue,
             offset=None,
             reason=f"queue does not add up (expected {end - first} events from seq {first}, found {events.height})",
         )
@@ -266,9 +266,9 @@ def _newest(rows: Sequence[SegmentRow]) -> Newest:
     return newest
 
 
-def _drop_queue_files(core: Core, end: int) -> None:
+def _drop_queue_files(handle: Handle, end: int) -> None:
     """Remove the queue files before seq `end`, oldest first: a crash must not leave a gap between them."""
-    dropped = [first for first in core.layout.queue_files() if first < end]
+    dropped = [first for first in handle.layout.queue_files() if first < end]
     for first in dropped:
-        core.disk.unlink(core.layout.queue_file(first))
-        core.disk.sync_directory(core.layout.queue)
+        handle.disk.unlink(handle.layout.queue_file(first))
+        handle.disk.sync_directory(handle.layout.queue)

@@ -22,7 +22,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.store.files import retrying
 from auditkit.timerange import from_us
 from auditkit.trail.events import collected_own
-from auditkit.trail.handle import Core
+from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import own_events
 from auditkit.write.append import append_own
 
@@ -72,40 +72,40 @@ class RetrySummary:
     consumers: int
 
 
-def kept_letters(core: Core) -> Iterator[KeptLetter]:
+def kept_letters(handle: Handle) -> Iterator[KeptLetter]:
     """Yield all dead letters with what became of them, oldest first."""
     retried: dict[str, int] | None = None
-    for name, letter in read_numbered(core.layout):
+    for name, letter in read_numbered(handle.layout):
         if retried is None:
-            retried = _retried(core)
+            retried = _retried(handle)
         yield KeptLetter(name=name, letter=letter, retried=retried.get(name))
 
 
-def count_waiting(core: Core) -> int:
+def count_waiting(handle: Handle) -> int:
     """Return the number of dead letters: inputs that have become no event, by a retry either.
 
     Damaged letters count.  What consumers gave up on does not: those are events of the trail, and each consumer's
     `given_up` counts them.
     """
-    return sum(kept.waits for kept in kept_letters(core))
+    return sum(kept.waits for kept in kept_letters(handle))
 
 
-def expire_letters(core: Core, cutoff_us: int) -> int:
+def expire_letters(handle: Handle, cutoff_us: int) -> int:
     """Remove the letters of days that are wholly expired, and return how many.
 
     An own event records their number first, durably.  If it raises, each day's letters are all there or all gone.
     """
-    days = [(path, count_letters(path)) for path in expired_days(core.layout, cutoff_us)]
+    days = [(path, count_letters(path)) for path in expired_days(handle.layout, cutoff_us)]
     count = sum(letters for _, letters in days)
     if count:
-        append_own(core, EXPIRED, {"letters": count, "cutoff_us": cutoff_us})
+        append_own(handle, EXPIRED, {"letters": count, "cutoff_us": cutoff_us})
     for path, _ in days:
-        remove_day(core.disk, path)
+        remove_day(handle.disk, path)
     return count
 
 
 def retry_letters(
-    core: Core,
+    handle: Handle,
     revive: Revive,
     *,
     names: Collection[str] | None = None,
@@ -117,18 +117,18 @@ def retry_letters(
     is when the trail was given it.  On return the events are durable.  If it raises, each letter either has become an
     event or waits still.  A name that no letter has is a `ValueError`; with `dry_run` nothing is written.
     """
-    with _alone(core, dry_run=dry_run):
-        letters = list(kept_letters(core)) if names is not None else None
+    with _alone(handle, dry_run=dry_run):
+        letters = list(kept_letters(handle)) if names is not None else None
         if names is not None and letters is not None:
             unknown = sorted(set(names) - {kept.name for kept in letters})
             if unknown:
                 raise ValueError(f"letter: there is none of this name (found {unknown[0]!r})")
         chosen = (
             kept
-            for kept in (letters if letters is not None else kept_letters(core))
+            for kept in (letters if letters is not None else kept_letters(handle))
             if kept.retried is None and (names is None or kept.name in names)
         )
-        return _retry(core, chosen, revive, dry_run=dry_run)
+        return _retry(handle, chosen, revive, dry_run=dry_run)
 
 
 def as_given(letter: DeadLetter) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def record_of(letter: DeadLetter) -> dict[str, Any]:
     return record
 
 
-def _retry(core: Core, chosen: Iterator[KeptLetter], revive: Revive, *, dry_run: bool) -> RetrySummary:
-    rules = Rules(now_us=core.clock.now_us(), max_ahead_us=core.info.max_ahead_us)
+def _retry(handle: Handle, chosen: Iterator[KeptLetter], revive: Revive, *, dry_run: bool) -> RetrySummary:
+    rules = Rules(now_us=handle.clock.now_us(), max_ahead_us=handle.info.max_ahead_us)
     events, duplicates, consumers = 0, 0, 0
     first: int | None = None
     dead: list[StillDead] = []
@@ -168,12 +168,12 @@ def _retry(core: Core, chosen: Iterator[KeptLetter], revive: Revive, *, dry_run:
                 dead.append(StillDead(name=kept.name, field="letter", reason=kept.letter.reason))
                 continue
             try:
-                rows.append(core.schema.row(revive(kept.letter), rules, spill=True))
+                rows.append(handle.schema.row(revive(kept.letter), rules, spill=True))
                 names.append(kept.name)
             except InvalidEventError as exc:
                 dead.append(StillDead(name=kept.name, field=exc.field, reason=exc.reason))
         if rows and not dry_run:
-            receipt = _append(core, rows, names, rules, dead)
+            receipt = _append(handle, rows, names, rules, dead)
             if receipt is not None:
                 duplicates += receipt.duplicates
                 if first is None and receipt.duplicates < len(rows):
@@ -189,13 +189,13 @@ def _retry(core: Core, chosen: Iterator[KeptLetter], revive: Revive, *, dry_run:
 
 
 def _append(
-    core: Core, rows: list[Row], names: list[str], rules: Rules, dead: list[StillDead]
+    handle: Handle, rows: list[Row], names: list[str], rules: Rules, dead: list[StillDead]
 ) -> Receipt | None:
     """Append events together with the record of their letters, without those whose (source, id) is taken."""
     while rows:
         given = {"action": RETRIED, "source": OWN_SOURCE, "attrs": {"letters": names}}
-        record = core.schema.row(given, rules, own=True)
-        receipt = core.writing().submit([*rows, record])
+        record = handle.schema.row(given, rules, own=True)
+        receipt = handle.writing().submit([*rows, record])
         try:
             receipt.wait()
         except InvalidEventError as exc:
@@ -208,13 +208,13 @@ def _append(
     return None
 
 
-def _retried(core: Core) -> dict[str, int]:
+def _retried(handle: Handle) -> dict[str, int]:
     """Return the names of the letters that became events, with the seq of the event that records it."""
 
     def attempt() -> dict[str, int]:
-        snapshot = core.source.snapshot()
+        snapshot = handle.reader.snapshot()
         found: dict[str, int] = {}
-        for seq, action, attrs in own_events(collected_own(core.source.files, snapshot)):
+        for seq, action, attrs in own_events(collected_own(handle.reader.files, snapshot)):
             letters = attrs.get("letters")
             if action == RETRIED and isinstance(letters, Sequence):
                 found |= dict.fromkeys(map(str, letters), seq)
@@ -224,16 +224,16 @@ def _retried(core: Core) -> dict[str, int]:
 
 
 @contextmanager
-def _alone(core: Core, *, dry_run: bool) -> Iterator[None]:
+def _alone(handle: Handle, *, dry_run: bool) -> Iterator[None]:
     """Hold the lock of retries; a dry run needs none."""
     if dry_run:
         yield
         return
-    path = core.layout.retry_lock
-    core.check_query()
+    path = handle.layout.retry_lock
+    handle.check_query()
     with suppress(FileExistsError):
-        core.disk.close(core.disk.open(path, write=True, create_mode=core.modes.lock))
-    lock = FileLock(core.disk, path)
+        handle.disk.close(handle.disk.open(path, write=True, create_mode=handle.modes.lock))
+    lock = FileLock(handle.disk, path)
     if not lock.try_acquire():
         lock.close()
         raise LockedError(f"dead letters: another retry is at work ({holder_of(path)})")

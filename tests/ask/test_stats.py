@@ -45,7 +45,7 @@ def test_the_card_says_what_there_is(make_trail: Callable[..., Trail]) -> None:
     with trail.follow("mailer", retry_s=0, max_deliver=1) as follower:
         next(follower)
         next(follower).ack()
-    trail.core.unrecorded = 2
+    trail.handle.unrecorded = 2
     stats = trail.stats()
     card = str(stats)
     for part in ("3 events", "keep 90d", "mailer", "at seq 2, 1 event behind, 1 given up", "commits here"):

@@ -156,13 +156,13 @@ def test_retry_with_what_was_missing(refused: Run, place: Path) -> None:
 def test_retry_of_what_was_fine_all_along(started: Run, place: Path) -> None:
     """Without options an input is read as a row of `extend`, and letters may be named."""
     with open_trail(place) as trail:
-        now_us = trail.core.clock.now_us()
+        now_us = trail.handle.clock.now_us()
         rows_in = [{"action": "launch", "pad": n, "ts": "2020-01-01T00:00:00Z"} for n in range(3)]
         letters = [
             DeadLetter(recorded_us=now_us, reason="too far ahead", field="ts", input=json.dumps(row))
             for row in rows_in
         ]
-        keep_dead_letters(trail.core, letters)  # whose day has come
+        keep_dead_letters(trail.handle, letters)  # whose day has come
     (path,) = (place / "dead-letters").iterdir()
     day = path.stem
     assert "2 became events" in started("dead-letters", "retry", f"{day}:1", f"{day}:3").stdout

@@ -55,7 +55,7 @@ def test_import_result_as_json(started: Run, file: Path, place: Path) -> None:
         (None, 4),
     ]
     with open_trail(place) as trail:
-        assert [letter.line for letter in read_letters(trail.core.layout)] == [3, 4]
+        assert [letter.line for letter in read_letters(trail.handle.layout)] == [3, 4]
         assert trail.stats().dead_letters == 2
 
 

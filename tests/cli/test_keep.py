@@ -200,7 +200,7 @@ def test_a_moment_is_recorded_once_a_partition(make_trail: Callable[..., Trail],
     trail.extend([{"action": "a"}] * 3).wait()
     rounds = []
     for _ in range(4 * 24):
-        done = maintain_often(trail.core, now=trail.now())
+        done = maintain_often(trail.handle, now=trail.now())
         rounds.append((done.flush.events if done.flush else 0, done.prune.events if done.prune else 0))
         clock.advance(hours=1)
     assert trail.range(own=True)["action"].to_list().count("retention.now") == 4

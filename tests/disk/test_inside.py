@@ -66,31 +66,31 @@ def everything(trail: Trail, tmp_path: Path) -> Iterator[Callable[[], object]]:
     yield lambda: trail.extend([{"action": ""}], on_invalid="dead-letter").wait()
     yield lambda: acknowledge_all(trail)
     yield lambda: trail.flush()
-    yield lambda: compact(trail.core, least=2)
+    yield lambda: compact(trail.handle, least=2)
     yield lambda: trail.prune()
     yield lambda: trail.maintain()
 
 
 FILES = {
-    "queue file": lambda trail: trail.core.layout.queue_file(trail.core.layout.queue_files()[-1]),
-    "later queue file": lambda trail: trail.core.layout.queue_file(10**15),
-    "segment": lambda trail: trail.core.layout.segments / trail.core.layout.segment_files()[0],
-    "new segment": lambda trail: trail.core.layout.segments / "2026-11-24" / "new.tmp",
-    "catalog": lambda trail: trail.core.layout.catalog,
+    "queue file": lambda trail: trail.handle.layout.queue_file(trail.handle.layout.queue_files()[-1]),
+    "later queue file": lambda trail: trail.handle.layout.queue_file(10**15),
+    "segment": lambda trail: trail.handle.layout.segments / trail.handle.layout.segment_files()[0],
+    "new segment": lambda trail: trail.handle.layout.segments / "2026-11-24" / "new.tmp",
+    "catalog": lambda trail: trail.handle.layout.catalog,
     "new catalog": lambda trail: trail.path / "catalog.sqlite.tmp",
-    "queue lock": lambda trail: trail.core.layout.queue_lock,
-    "maintenance lock": lambda trail: trail.core.layout.maint_lock,
-    "dead letters": lambda trail: trail.core.layout.letter_files()[0][1],
-    "consumer": lambda trail: trail.core.layout.consumer_file("mailer"),
+    "queue lock": lambda trail: trail.handle.layout.queue_lock,
+    "maintenance lock": lambda trail: trail.handle.layout.maint_lock,
+    "dead letters": lambda trail: trail.handle.layout.letter_files()[0][1],
+    "consumer": lambda trail: trail.handle.layout.consumer_file("mailer"),
 }
 FOLDERS = {
-    "queue": lambda trail: trail.core.layout.queue,
-    "segments": lambda trail: trail.core.layout.segments,
-    "partition": lambda trail: trail.core.layout.segments / "2026-11-24",
-    "new partition": lambda trail: trail.core.layout.segments / "2020-01-01",
-    "replaced": lambda trail: trail.core.layout.replaced,
-    "dead letters": lambda trail: trail.core.layout.dead_letters,
-    "consumers": lambda trail: trail.core.layout.consumers,
+    "queue": lambda trail: trail.handle.layout.queue,
+    "segments": lambda trail: trail.handle.layout.segments,
+    "partition": lambda trail: trail.handle.layout.segments / "2026-11-24",
+    "new partition": lambda trail: trail.handle.layout.segments / "2020-01-01",
+    "replaced": lambda trail: trail.handle.layout.replaced,
+    "dead letters": lambda trail: trail.handle.layout.dead_letters,
+    "consumers": lambda trail: trail.handle.layout.consumers,
 }
 
 
@@ -137,13 +137,13 @@ def test_what_is_no_file_ends_in_an_error_and_reaches_nothing_outside(
 ) -> None:
     """Whatever lies in the place of a file, every question and command is answered or raises, and acts inside only."""
     path = FILES[name](used)
-    used.core.close()
+    used.handle.close()
     if os.path.lexists(path):
         path.unlink()
     forge(path, outside)
     before, errors = image(outside), 0
     try:
-        trail = open_trail(used.path, maintain=False, clock=used.core.clock)
+        trail = open_trail(used.path, maintain=False, clock=used.handle.clock)
     except AuditError:
         assert name == "catalog"
         return
@@ -164,12 +164,12 @@ def test_a_link_in_the_place_of_a_folder_is_not_entered(
 ) -> None:
     """No file of another folder is read, written or removed because a trail's own folder is a link to it."""
     path = FOLDERS[name](used)
-    used.core.close()
+    used.handle.close()
     if path.exists():
         path.rename(tmp_path / "away")
     path.symlink_to(outside / "2026-11-24" if "partition" in name else outside)
     before, errors = image(outside), 0
-    trail = open_trail(used.path, maintain=False, clock=used.core.clock)
+    trail = open_trail(used.path, maintain=False, clock=used.handle.clock)
     for ask in everything(trail, tmp_path):
         try:
             ask()
@@ -198,7 +198,7 @@ def test_links_to_the_folder_are_followed(used: Trail, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").symlink_to(used.path.parent)
     (tmp_path / "here").symlink_to(used.path)
     for path in (tmp_path / "here", tmp_path / "elsewhere" / used.path.name):
-        with open_trail(path, maintain=False, clock=used.core.clock) as trail:
+        with open_trail(path, maintain=False, clock=used.handle.clock) as trail:
             trail.append(action="by a link").wait()
             trail.flush()
     assert used.range()["action"].to_list().count("by a link") == 2
@@ -206,7 +206,7 @@ def test_links_to_the_folder_are_followed(used: Trail, tmp_path: Path) -> None:
 
 def test_a_file_with_another_name_is_not_written_to(used: Trail, tmp_path: Path) -> None:
     """What is appended to a file with two names would show up under the other one, outside."""
-    ((_, letters),) = used.core.layout.letter_files()
+    ((_, letters),) = used.handle.layout.letter_files()
     os.link(letters, tmp_path / "outside")
     before = (tmp_path / "outside").read_bytes()
     with pytest.raises(CorruptionError, match="has another name"):

@@ -42,7 +42,7 @@ def seqs(follower: Follower) -> list[int]:
 
 def position(trail: Trail, name: str = "mailer") -> int:
     """Return a consumer's position as it is on disk."""
-    return dict(read_positions(trail.core.layout))[name].next_seq
+    return dict(read_positions(trail.handle.layout))[name].next_seq
 
 
 def mailer(trail: Trail, **options: Any) -> Follower:
@@ -154,11 +154,11 @@ def test_an_event_given_too_often_becomes_a_dead_letter(trail: Trail) -> None:
         else:
             delivery.ack()
     assert seen == [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1)]
-    (letter,) = read_letters(trail.core.layout)
+    (letter,) = read_letters(trail.handle.layout)
     assert letter.reason == "given up after 3 deliveries: mailbox full for the 3. time"
     assert (letter.consumer, letter.seq, letter.field, letter.line) == ("mailer", 1, None, None)
     assert letter.input == ""
-    assert dict(read_positions(trail.core.layout))["mailer"].given_up == 1
+    assert dict(read_positions(trail.handle.layout))["mailer"].given_up == 1
     assert (trail.stats().dead_letters, trail.stats().consumers[0].given_up) == (0, 1)
     assert seqs(mailer(trail)) == []
 
@@ -175,7 +175,7 @@ def test_a_dead_letter_of_a_consumer_names_the_event_and_repeats_nothing_of_it(
     clock.advance(days=3)
     trail.append(action="later").wait()
     assert trail.prune().events == 1
-    (letter,) = read_letters(trail.core.layout)
+    (letter,) = read_letters(trail.handle.layout)
     assert (letter.consumer, letter.seq) == ("mailer", 0)
     held = [path.read_bytes() for path in trail.path.rglob("*") if path.is_file()]
     assert not [data for data in held if b"ann-7f3a" in data or b"hunter-2" in data]
@@ -193,9 +193,9 @@ def test_a_death_between_letter_and_position_leaves_one_letter(make_trail: Calla
         next(follower)
     disk.fail.clear()
     follower.close()
-    assert len(list(read_letters(trail.core.layout))) == 1
+    assert len(list(read_letters(trail.handle.layout))) == 1
     assert seqs(mailer(trail, max_deliver=1)) == [1]
-    assert len(list(read_letters(trail.core.layout))) == 1
+    assert len(list(read_letters(trail.handle.layout))) == 1
 
 
 @pytest.mark.parametrize("failing", ["sync", "sync_directory"])
@@ -214,7 +214,7 @@ def test_a_letter_that_could_not_be_synced_is_not_kept_twice(
         next(follower)
     disk.fail.clear()
     assert next(follower).seq == 2
-    assert [letter.seq for letter in read_letters(trail.core.layout)] == [1]
+    assert [letter.seq for letter in read_letters(trail.handle.layout)] == [1]
     assert follower.given_up == 1
 
 
@@ -239,7 +239,7 @@ def test_a_delivery_as_context(trail: Trail) -> None:
     with pytest.raises(ConnectionError, match="password"), next(follower):
         raise ConnectionError("password hunter2 refused")
     assert list(follower) == []
-    (letter,) = read_letters(trail.core.layout)
+    (letter,) = read_letters(trail.handle.layout)
     assert letter.reason == "given up after 1 delivery: ConnectionError"
     assert "hunter2" not in repr(letter)
 
@@ -371,7 +371,7 @@ def test_pruned_and_expired_events_are_passed_over_and_counted(
     assert [(d.seq, d.missed) for d in [next(late)]] == [(12, 4)]
     late.close()
     assert seqs(mailer(trail)) == [12, 13, kept + 1]
-    assert dict(read_positions(trail.core.layout))["mailer"].missed == 8
+    assert dict(read_positions(trail.handle.layout))["mailer"].missed == 8
     assert seqs(trail.follow(timeout_s=0)) == [12, 13, kept + 1]
 
 
@@ -523,19 +523,20 @@ def test_events_that_a_writer_is_adopting_are_waited_for(trail: Trail) -> None:
     """A consumer that acknowledged what a dead writer left unmarked goes on, though a writer holds the queue just then."""
     fill(trail, 3)
     assert seqs(mailer(trail)) == [0, 1, 2]
-    core = trail.core
+    handle = trail.handle
     frame = pack_frame(COMMIT_MARK, 0, 0, recorded_us=0, durable=0, payload=b"")
     (path,) = (trail.path / "queue").glob("*.wal")
     data = path.read_bytes()
-    with core.active_queue().locked():
+    with handle.active_queue().locked():
         mark = data.rindex(frame[:4])
-        path.write_bytes(data[:mark])  # as if the writer had died before its mark
+        os.truncate(path, mark)  # as if the writer had died before its mark
         reader = ak.open(trail.path)
         assert reader.end_seq < 3
-        marking = threading.Timer(0.3, path.write_bytes, [data])
-        marking.start()
-        assert list(mailer(reader)) == []
-        marking.join()
+        with path.open("ab", buffering=0) as file:
+            marking = threading.Timer(0.3, file.write, [data[mark:]])
+            marking.start()
+            assert list(mailer(reader)) == []
+            marking.join()
 
 
 def test_a_position_beyond_the_end_is_refused(
@@ -590,7 +591,7 @@ def test_an_event_that_kills_its_consumer_is_given_up(trail: Trail) -> None:
         codes.append(done.returncode)
     assert lines == ["0 1", "1 1", "1 2", "1 3", "2 1"]
     assert codes == [-signal.SIGKILL] * 3 + [0]
-    (letter,) = read_letters(trail.core.layout)
+    (letter,) = read_letters(trail.handle.layout)
     assert (letter.seq, letter.reason) == (1, "given up after 3 deliveries: not acknowledged")
 
 

@@ -100,8 +100,8 @@ def readers_steps(place: Place, report: Report) -> None:
             "follow", lambda: [delivery.event for delivery in islice(trail.follow(timeout_s=0, own=True), 60)]
         )
         step("follow the end", lambda: [one.event for one in trail.follow(start=4_385, timeout_s=0)])
-        step("letters", lambda: list(kept_letters(trail.core)))
-        step("letters read", lambda: list(read_letters(trail.core.layout)))
+        step("letters", lambda: list(kept_letters(trail.handle)))
+        step("letters read", lambda: list(read_letters(trail.handle.layout)))
         step("backup", lambda: ak.backup(trail, place.backup / "of reader"))
         step("close", trail.close)
 
@@ -122,7 +122,7 @@ def writers_steps(place: Place, report: Report) -> None:
         step("extend", lambda: trail.extend(bad, on_invalid="dead-letter").wait(10))
         step("follow", lambda: _follow(trail))
         step("follow new", lambda: next(iter(trail.follow("new", timeout_s=0))).ack())
-        step("retry", lambda: retry_letters(trail.core, as_given))
+        step("retry", lambda: retry_letters(trail.handle, as_given))
         step("flush", trail.flush)
         step("set_retention", lambda: trail.set_retention("3d"))
         clock.advance(hours=1)

@@ -65,7 +65,7 @@ def build(root: Path, *, group: Group | None = None) -> None:
         trail.extend(pl.DataFrame(events(trail, 20))).wait()  # Arrow
         bad: list[Any] = [{"action": ""}, {"action": "order.paid", "outcome": 7}]
         trail.extend(bad, on_invalid="dead-letter").wait()
-        trail.core.active_queue().rotate()  # as a flush that died
+        trail.handle.active_queue().rotate()  # as a flush that died
         trail.extend(events(trail, 5)).wait()
         for delivery in trail.follow("mailer", timeout_s=0):
             with delivery:

@@ -114,7 +114,7 @@ def make(root: Path) -> int:
         trail.extend(frame(events(trail.now(), 64))).wait()  # leaves its frame in the queue
         trail.extend(events(trail.now(), 24, keyed="queued")).wait()  # several log frames
         trail.extend(frame(events(trail.now(), 20))).wait()  # columns
-        trail.core.active_queue().rotate()  # two queue files, as where a flush died
+        trail.handle.active_queue().rotate()  # two queue files, as where a flush died
         clock.advance(minutes=10)
         trail.extend(events(trail.now(), 5, keyed="newest")).wait()
     return clock.us
@@ -159,7 +159,7 @@ def answers(trail: Trail, *names: str) -> dict[str, Any]:
         "plan": lambda: planned(trail.plan_prune()),
         "followed": lambda: [delivery.seq for delivery in trail.follow(start=300, timeout_s=0)],
         "letters": lambda: [[one.reason, one.input, one.consumer, one.seq] for one in letters(trail)],
-        "consumers": lambda: {name: place.next_seq for name, place in read_positions(trail.core.layout)},
+        "consumers": lambda: {name: place.next_seq for name, place in read_positions(trail.handle.layout)},
         **{f"at {seq}": partial(past, trail, seq) for seq in (0, 20, 150, 260, 330, trail.end_seq)},
     }
     return {name: plain(asked[name]()) for name in names or asked}
@@ -167,7 +167,7 @@ def answers(trail: Trail, *names: str) -> dict[str, Any]:
 
 def letters(trail: Trail) -> list[Any]:
     """Return the dead letters."""
-    return list(read_letters(trail.core.layout))
+    return list(read_letters(trail.handle.layout))
 
 
 def state(trail: Trail) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_replaced_files_stay_for_fifteen_minutes(trail: Trail, clock: ManualCloc
     trail.maintain()
     assert set_aside(trail) == sorted(old)
     assert reader.collect().height == 240
-    planned = [open_segment(trail.core.layout, row) for row in snapshot.catalog.segments]
+    planned = [open_segment(trail.handle.layout, row) for row in snapshot.catalog.segments]
     for _, opened in planned:
         os.close(opened)
     assert {path.parent.name for path, _ in planned} == {"replaced"}
@@ -101,7 +101,7 @@ def test_replaced_files_stay_for_fifteen_minutes(trail: Trail, clock: ManualCloc
     assert files(trail) == sorted(live)
     assert set_aside(trail) == []
     with pytest.raises(FileNotFoundError):
-        open_segment(trail.core.layout, snapshot.catalog.segments[0])
+        open_segment(trail.handle.layout, snapshot.catalog.segments[0])
     assert trail.stats().segments.replaced == 0
     assert read_trail(trail.path).catalog["replaced"] == []
     assert trail.range().height == 240
@@ -256,13 +256,13 @@ def test_a_compaction_ends_at_its_next_merge_once_the_trail_is_closed(trail: Tra
     usual = segment.read_segment
 
     def read(*arguments: Any) -> pl.DataFrame:
-        trail.core.closing = next(merges) > 0  # at the second segment of the first merge
+        trail.handle.closing = next(merges) > 0  # at the second segment of the first merge
         return usual(*arguments)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(compact, "read_segment", read)
-        assert compact.compact(trail.core, least=2).segments == 1
-    trail.core.closing = False
+        assert compact.compact(trail.handle, least=2).segments == 1
+    trail.handle.closing = False
 
 
 def test_a_follower_goes_on_through_a_compaction(trail: Trail) -> None:

@@ -202,11 +202,11 @@ def test_a_segment_named_as_a_replaced_one_stays(
     trail.append(action="expired", ts=NOW + timedelta(minutes=5)).wait()
     clock.advance(minutes=70)
     replaced = ReplacedRow(path=row.path, min_ts_us=row.min_ts_us, replaced_us=clock.us)
-    change_catalog(trail.core.layout.catalog, CatalogChange(replaced=[replaced]))
+    change_catalog(trail.handle.layout.catalog, CatalogChange(replaced=[replaced]))
     for removed in (1, 0):
         trail.append(action="now").wait()
         assert trail.prune().events == removed
-        change_catalog(trail.core.layout.catalog, CatalogChange(replaced=[replaced]))
+        change_catalog(trail.handle.layout.catalog, CatalogChange(replaced=[replaced]))
     clock.advance(minutes=1)
     trail.maintain()
     assert trail.range(columns=["action"])["action"].to_list() == ["now", "now", "kept"]

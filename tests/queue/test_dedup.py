@@ -87,7 +87,7 @@ def test_a_conflict_may_become_a_dead_letter(trail: Trail) -> None:
     receipt = trail.extend([{"action": "b", "id": "1"}, {"action": "c"}], on_invalid="dead-letter")
     assert receipt.wait() == 1
     assert receipt.count == 1
-    (letter,) = read_letters(trail.core.layout)
+    (letter,) = read_letters(trail.handle.layout)
     assert letter.field == "id"
     assert '"action": "b"' in letter.input
 
@@ -228,7 +228,7 @@ def test_all_conflicts_of_a_batch_are_named(trail: Trail, monkeypatch: pytest.Mo
     assert trail.end_seq == 3
     receipt = trail.extend(bulk, on_invalid="dead-letter")
     assert (receipt.wait(), receipt.count) == (3, 57)
-    assert len(list(read_letters(trail.core.layout))) == 3
+    assert len(list(read_letters(trail.handle.layout))) == 3
 
 
 def test_inside_a_bulk_events_count_one_by_one(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,19 +371,19 @@ def test_a_flush_that_ends_while_a_retry_is_looked_up(
 ) -> None:
     """What a flush moves while the stored event is read is found where it was or where it is, and nothing is damaged."""
     trail.extend([{"action": "a", "id": str(n)} for n in range(3)]).wait()
-    core, flusher = trail.core, ak.open(trail.path, maintain=False)
+    handle, flusher = trail.handle, ak.open(trail.path, maintain=False)
     stored = StoredEvents(
-        core.disk,
-        core.layout,
-        trail_id=core.queue_id,
-        schema=core.schema,
-        catalog=core.source.catalog,
-        files=core.source.files,
+        handle.disk,
+        handle.layout,
+        trail_id=handle.queue_id,
+        schema=handle.schema,
+        catalog=handle.reader.catalog,
+        files=handle.reader.files,
     )
     read, flushes = CurrentCatalog.read, list[object]()
 
     def read_beside_a_flush(catalog: CurrentCatalog) -> CatalogView:
-        if catalog is not core.source.catalog or flushes:
+        if catalog is not handle.reader.catalog or flushes:
             return read(catalog)
         view = None if before else read(catalog)
         flushes.append(flusher.flush())
@@ -392,7 +392,7 @@ def test_a_flush_that_ends_while_a_retry_is_looked_up(
     monkeypatch.setattr(CurrentCatalog, "read", read_beside_a_flush)
     seqs, columns = stored.rows(np.array([0, 2]))
     assert (len(flushes), seqs.tolist()) == (1, [0, 2])
-    assert columns[core.schema.row_columns.index("id")].to_list() == ["0", "2"]
+    assert columns[handle.schema.row_columns.index("id")].to_list() == ["0", "2"]
 
 
 @pytest.mark.parametrize("operation", ["write", "sync_data", "lock"])

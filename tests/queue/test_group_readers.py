@@ -50,7 +50,7 @@ def shared(make_trail: Callable[..., Trail], tmp_path: Path) -> Trail:
 @pytest.mark.parametrize("torn", [False, True])
 def test_a_reader_of_the_group_is_shown_what_is_committed(shared: Trail, *, torn: bool) -> None:
     """It cannot hold the locks, reads all that has a commit mark, and leaves what lies behind it to a writer."""
-    path = shared.core.layout.queue_file(shared.core.layout.queue_files()[-1])
+    path = shared.handle.layout.queue_file(shared.handle.layout.queue_files()[-1])
     shared.close()
     if torn:
         with path.open("ab") as file:

@@ -85,7 +85,7 @@ def test_dead_letters_say_what_became_of_them(trail: Trail, clock: ManualClock) 
     assert dead_letters(trail)["became"].to_list() == ["nothing", "nothing"]
     assert cover(trail, title="T").model.counts.dead_letters == 2
     clock.advance(days=9)
-    retry_letters(trail.core, as_given, names=None)
+    retry_letters(trail.handle, as_given, names=None)
     found = dead_letters(trail)
     assert found["became"].to_list() == ["nothing", "an event by a retry (seq 1)"]
     assert found["field"].to_list() == ["action", "ts"]

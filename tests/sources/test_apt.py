@@ -155,7 +155,7 @@ def test_an_import_appends_events_and_keeps_the_rest_as_dead_letters(history: Pa
         assert dict(asked.select("actor", "count").iter_rows()) == {"ann": 1, "bo": 1, None: 3}
         original = trail.range(where={"resource": "apt purge oldtool"})["attrs"].item()
         assert json.loads(original)["original"].startswith("Start-Date: 2026-11-02")
-        letters = list(read_letters(trail.core.layout))
+        letters = list(read_letters(trail.handle.layout))
         assert [letter.line for letter in letters] == [7, 9, 12]
 
 

@@ -40,7 +40,7 @@ def load(
 
 def letters(trail: Trail) -> list[DeadLetter]:
     """All dead letters of the trail."""
-    return list(read_letters(trail.core.layout))
+    return list(read_letters(trail.handle.layout))
 
 
 def test_bad_records_become_dead_letters(trail: Trail) -> None:

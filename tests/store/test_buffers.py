@@ -125,7 +125,7 @@ def test_a_segment_made_to_do_harm_is_corruption(trail: Trail, row: SegmentRow, 
     data = written(path, columns_of(path) | HARM[harm]())
     path.write_bytes(data)
     with pytest.raises(CorruptionError) as caught:
-        read(trail.core.layout, named(row, data))
+        read(trail.handle.layout, named(row, data))
     assert caught.value.path == path
 
 
@@ -134,9 +134,9 @@ def test_a_segment_that_is_written_again_as_it_was_is_read(trail: Trail, row: Se
     path = trail.path / "segments" / row.path
     data = written(path, columns_of(path))
     path.write_bytes(data)
-    (batch,) = SegmentFiles(trail.core.layout).open(named(row, data)).batches([0], list(SCHEMA))
+    (batch,) = SegmentFiles(trail.handle.layout).open(named(row, data)).batches([0], list(SCHEMA))
     assert batch.column("resource").to_pylist() == [f"resource {number}" for number in range(EVENTS)]
-    assert segment.read_segment(trail.core.layout, named(row, data), EventSchema()).height == EVENTS
+    assert segment.read_segment(trail.handle.layout, named(row, data), EventSchema()).height == EVENTS
 
 
 def test_a_segment_without_a_column_is_corruption(trail: Trail, row: SegmentRow) -> None:
@@ -149,7 +149,7 @@ def test_a_segment_without_a_column_is_corruption(trail: Trail, row: SegmentRow)
     with pytest.raises(
         CorruptionError, match=r"segment does not read: no columns of an event .*source, corr"
     ):
-        read(trail.core.layout, named(row, data))
+        read(trail.handle.layout, named(row, data))
 
 
 @pytest.mark.parametrize("claim", [1 << 20, 1 << 40, (1 << 63) - 1, -2, -(1 << 63), 0])
@@ -166,7 +166,7 @@ def test_a_buffer_that_claims_more_than_its_events_take_is_corruption(
     struct.pack_into("<q", data, at, claim)
     path.write_bytes(data)
     with pytest.raises(CorruptionError):
-        read(trail.core.layout, named(row, bytes(data)))
+        read(trail.handle.layout, named(row, bytes(data)))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 4096])
@@ -176,7 +176,7 @@ def test_a_record_batch_of_other_events_than_the_catalog_says_is_corruption(
     """The catalog's number of events is what everything is held against."""
     path = trail.path / "segments" / row.path
     with pytest.raises(CorruptionError):
-        read(trail.core.layout, replace(named(row, path.read_bytes(), rows=rows), rows=rows))
+        read(trail.handle.layout, replace(named(row, path.read_bytes(), rows=rows), rows=rows))
 
 
 def test_filters_of_more_record_batches_than_there_are_are_corruption(trail: Trail, row: SegmentRow) -> None:
@@ -192,7 +192,7 @@ def test_filters_of_more_record_batches_than_there_are_are_corruption(trail: Tra
     path.write_bytes(data)
     wanted: Any = np.array([7], dtype="<u8")
     with pytest.raises(CorruptionError, match="no filters of 1 record batches"):
-        SegmentFiles(trail.core.layout).open(named(row, data)).candidates({"actor": wanted})
+        SegmentFiles(trail.handle.layout).open(named(row, data)).candidates({"actor": wanted})
 
 
 def test_nulls_that_are_nowhere_are_corruption(trail: Trail, row: SegmentRow) -> None:
@@ -207,4 +207,4 @@ def test_nulls_that_are_nowhere_are_corruption(trail: Trail, row: SegmentRow) ->
     data = data[: part.start] + bytes(head) + data[part.end :]
     path.write_bytes(data)
     with pytest.raises(CorruptionError, match="nulls that are nowhere"):
-        read(trail.core.layout, named(row, data))
+        read(trail.handle.layout, named(row, data))

@@ -26,7 +26,7 @@ LONG_NS = 3_000_000_000
 
 def test_a_catalog_left_alone_is_parsed_once(trail: Trail) -> None:
     """Once the file is older than any clock's tick, the same reading is given until it changes."""
-    path = trail.core.layout.catalog
+    path = trail.handle.layout.catalog
     current = CurrentCatalog(path, now_ns=lambda: time.time_ns() + LONG_NS)
     first = current.read()
     assert current.read() is first
@@ -37,7 +37,7 @@ def test_a_catalog_left_alone_is_parsed_once(trail: Trail) -> None:
 
 def test_a_catalog_that_has_just_changed_is_read_again(trail: Trail) -> None:
     """A change within the tick of another, which leaves no mark of its own, is seen."""
-    current = CurrentCatalog(trail.core.layout.catalog)
+    current = CurrentCatalog(trail.handle.layout.catalog)
     for seq in range(4):
         trail.append(action="a").wait()
         trail.flush()
@@ -47,8 +47,8 @@ def test_a_catalog_that_has_just_changed_is_read_again(trail: Trail) -> None:
 @pytest.mark.parametrize(("version", "advice"), [(0, "use an older auditkit"), (99, "use a newer auditkit")])
 def test_a_catalog_of_another_format_is_refused(trail: Trail, version: int, advice: str) -> None:
     """The error names both formats and says which auditkit reads it."""
-    path = trail.core.layout.catalog
-    replace_info(path, replace(trail.core.info, format=version))
+    path = trail.handle.layout.catalog
+    replace_info(path, replace(trail.handle.info, format=version))
     with pytest.raises(FormatError, match=f"catalog format {version} .expected 1.; {advice}"):
         read_catalog(path)
 
@@ -83,7 +83,7 @@ def test_what_a_later_version_adds_is_read_over_and_kept(trail: Trail, tmp_path:
     """Unknown tables and nullable columns change no answer, survive flush, prune and copy, and need no other format."""
     trail.append(action="a").wait()
     trail.flush()
-    as_a_later_version(trail.core.layout.catalog)
+    as_a_later_version(trail.handle.layout.catalog)
     trail.append(action="b").wait()
     trail.flush()
     trail.prune()
@@ -110,17 +110,17 @@ def test_damage_to_what_a_later_version_added_is_corruption(trail: Trail, change
     """Checksums cover columns that this version does not know."""
     trail.append(action="a").wait()
     trail.flush()
-    as_a_later_version(trail.core.layout.catalog)
-    with closing(sqlite3.connect(trail.core.layout.catalog)) as database, database:
+    as_a_later_version(trail.handle.layout.catalog)
+    with closing(sqlite3.connect(trail.handle.layout.catalog)) as database, database:
         database.execute(change)
     with pytest.raises(CorruptionError, match="checksum mismatch"):
-        read_catalog(trail.core.layout.catalog)
+        read_catalog(trail.handle.layout.catalog)
 
 
 def test_nothing_is_written_over_damage_to_an_unknown_table(trail: Trail) -> None:
     """Before a transaction the tables of a later version are checked as well."""
-    as_a_later_version(trail.core.layout.catalog)
-    with closing(sqlite3.connect(trail.core.layout.catalog)) as database, database:
+    as_a_later_version(trail.handle.layout.catalog)
+    with closing(sqlite3.connect(trail.handle.layout.catalog)) as database, database:
         database.execute("DELETE FROM rollups")
     trail.append(action="a").wait()
     with pytest.raises(CorruptionError, match="catalog table rollups"):
@@ -129,18 +129,18 @@ def test_nothing_is_written_over_damage_to_an_unknown_table(trail: Trail) -> Non
 
 def test_a_known_column_that_is_missing_is_corruption(trail: Trail) -> None:
     """A table without one of its columns is no table of this format."""
-    with closing(sqlite3.connect(trail.core.layout.catalog)) as database, database:
+    with closing(sqlite3.connect(trail.handle.layout.catalog)) as database, database:
         database.execute("ALTER TABLE moments DROP COLUMN now_us")
     with pytest.raises(CorruptionError, match="catalog table 'moments': not as the format has it"):
-        read_catalog(trail.core.layout.catalog)
+        read_catalog(trail.handle.layout.catalog)
 
 
 def test_unknown_features_are_refused_by_who_would_lose_them(trail: Trail, tmp_path: Path) -> None:
     """With a feature of a later version reading, appending and flushing work; maintaining is refused, and says why."""
     trail.set_retention("1d")
     trail.append(action="a", ts="2020-01-01T00:00:00Z").wait()
-    trail.core.maintains = True
-    change_catalog(trail.core.layout.catalog, CatalogChange(features=[FeatureRow(name="rollups")]))
+    trail.handle.maintains = True
+    change_catalog(trail.handle.layout.catalog, CatalogChange(features=[FeatureRow(name="rollups")]))
     trail.append(action="b").wait()
     assert trail.flush().events > 0
     assert trail.range(columns=["action"])["action"].to_list() == ["b"]
@@ -148,7 +148,7 @@ def test_unknown_features_are_refused_by_who_would_lose_them(trail: Trail, tmp_p
     for maintaining in (
         trail.prune,
         trail.maintain,
-        lambda: compact(trail.core, least=2),
+        lambda: compact(trail.handle, least=2),
         lambda: backup(trail, tmp_path / "copy"),
     ):
         with pytest.raises(

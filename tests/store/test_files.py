@@ -28,7 +28,7 @@ def row(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> SegmentRow:
 
 def files(trail: Trail) -> SegmentFiles:
     """Return a reader that has checked nothing yet."""
-    return SegmentFiles(trail.core.layout)
+    return SegmentFiles(trail.handle.layout)
 
 
 def flip(path: Path, at: int) -> None:

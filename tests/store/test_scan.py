@@ -35,14 +35,14 @@ def trail_of_batches(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> Trail:
 def planned(trail: Trail, window: TimeRange = EVERYTHING, **where: object) -> ScanPlan:
     """Return a plan to read seq and actor of a window."""
     snapshot = trail.view.snapshot()
-    asked = conditions(where, trail.core.schema.columns)
+    asked = conditions(where, trail.handle.schema.columns)
     shown = snapshot.visibility(own=False)
     return plan_scan(snapshot.catalog.segments, window, shown, ["seq", "actor"], asked)
 
 
 def seqs(trail: Trail, plan: ScanPlan) -> list[int]:
     """Execute a plan with nothing checked or kept before."""
-    files = SegmentFiles(trail.core.layout)
+    files = SegmentFiles(trail.handle.layout)
     found = [one for events in execute(plan, files, plan.ranges) for one in events]
     return sorted(frame_of(found)["seq"]) if found else []
 
@@ -67,7 +67,7 @@ def test_a_look_up_reads_the_other_columns_of_hits_only(
 ) -> None:
     """The columns of conditions are read of what Bloom filters leave, the others where a condition holds."""
     plan = planned(trail_of_batches, actor="u22")
-    opened = SegmentFiles(trail_of_batches.core.layout).open(plan.ranges[0].row)
+    opened = SegmentFiles(trail_of_batches.handle.layout).open(plan.ranges[0].row)
     asked = list[tuple[int, frozenset[str]]]()
     original = type(opened).batches
 

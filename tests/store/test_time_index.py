@@ -47,7 +47,7 @@ def test_counting_by_time_alone_opens_no_segment(trail: Trail) -> None:
     """Events per hour are counted by what the catalog says; with a key, or filters, files are read."""
     start = datetime(2026, 11, 1, tzinfo=UTC)
     filled(trail, [start + timedelta(minutes=7 * n) for n in range(500)])
-    opened = trail.view.core.source.files.recent
+    opened = trail.view.handle.reader.files.recent
     opened.clear()
     counted = trail.group_by([], every="1h", aggs="count")
     assert counted["count"].sum() == 500

@@ -129,7 +129,7 @@ def test_death_around_the_commit_of_a_bulk(
             real(path, change)
         raise Died
 
-    queue = dying.core.active_queue()
+    queue = dying.handle.active_queue()
     monkeypatch.setattr(queue, "_cut", lambda _end: None)  # the dead take nothing back
     monkeypatch.setattr(flush, "change_catalog", die)
     with pytest.raises(Died):
@@ -170,7 +170,7 @@ def test_columns_are_held_to_the_rules_of_rows(
     assert first_bad in (58, 59)
     assert (trail.end_seq, list(trail.path.rglob("*.arrow"))) == (0, [])
     trail.extend(given, on_invalid="dead-letter").wait()
-    letters = list(read_letters(trail.core.layout))
+    letters = list(read_letters(trail.handle.layout))
     assert len(letters) == 60 - first_bad
     assert trail.range().height == first_bad
 
@@ -219,10 +219,10 @@ def test_events_with_ids_are_told_apart_in_any_number(trail: Trail) -> None:
 def test_a_large_table_is_taken_in_chunks(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table above the bounds is stored piece by piece, in order, and the receipt stands for all of it."""
     monkeypatch.setattr(extend, "CHUNK_ROWS", 60)
-    commits = len(trail.core.source.catalog.read().flushes)
+    commits = len(trail.handle.reader.catalog.read().flushes)
     receipt = trail.extend(frame(150, resource=[f"{n}" for n in range(150)]))
     assert (receipt.wait(), receipt.count, trail.end_seq) == (0, 150, 150)
-    assert len(trail.core.source.catalog.read().flushes) == commits + 3
+    assert len(trail.handle.reader.catalog.read().flushes) == commits + 3
     assert trail.scan().collect().sort("seq")["resource"].to_list() == [f"{n}" for n in range(150)]
     monkeypatch.setattr(extend, "CHUNK_BYTES", 20_000)
     assert trail.extend(frame(60, attrs=['{"a":"' + "x" * 1_000 + '"}'] * 60).lazy()).wait() == 150

@@ -33,7 +33,7 @@ def test_a_control_event_that_makes_no_sense_is_an_error_of_ours(
     """A policy or a moment that does not read is refused, however deep or large it is."""
     trail.append(action="a").wait()
     row: list[Any] = [TS, None, action, None, None, "auditkit", None, None, None, None, attrs, False]
-    path = trail.core.layout.queue_file(0)
+    path = trail.handle.layout.queue_file(0)
     frames = pack_frame(EVENTS, 1, 1, recorded_us=TS, durable=64, payload=encode_rows([tuple(row)]))
     trail.close()
     data = path.read_bytes().rstrip(b"\0")

@@ -34,7 +34,7 @@ def month(make_trail: Callable[..., Trail]) -> Trail:
 def test_a_prune_takes_no_file_from_under_a_reader(month: Trail) -> None:
     """A reader that has begun ends with the events of the beginning, pruned, compacted or not."""
     reader = ak.open(month.path)
-    snapshot, files = reader.view.snapshot(), reader.core.source.files
+    snapshot, files = reader.view.snapshot(), reader.handle.reader.files
     begun = frames(
         files,
         snapshot,
@@ -65,4 +65,4 @@ def test_what_is_held_open_is_bounded_by_the_descriptors(month: Trail) -> None:
     assert 1_000 <= most_descriptors() <= 1 << 20
     seen = month.scan().select(pl.len()).collect().item()
     assert seen == 4 * DAYS
-    assert len(month.core.source.files.recent) <= 128
+    assert len(month.handle.reader.files.recent) <= 128

@@ -87,7 +87,7 @@ def test_a_prune_takes_no_file_from_a_reader(make_trail: Callable[..., Trail], c
         trail.extend([{"action": "a", "ts": datetime(2026, 11, day, tzinfo=UTC)}] * 3_000)
         trail.flush()
     reader = ak.open(trail.path)
-    snapshot, files = reader.view.snapshot(), reader.core.source.files
+    snapshot, files = reader.view.snapshot(), reader.handle.reader.files
     plan = plan_events(snapshot, EVERYTHING, snapshot.visibility(own=False), ["seq", "ts"])
     reading = frames(files, snapshot, plan)
     rows = next(reading).height
@@ -107,7 +107,7 @@ def test_a_prune_takes_no_file_from_a_reader(make_trail: Callable[..., Trail], c
     assert pruned == [60_000]
     assert rows + sum(one.height for one in reading) == 60_000
     with pytest.raises(FileNotFoundError):
-        list(frames(ak.open(trail.path).core.source.files, snapshot, plan))
+        list(frames(ak.open(trail.path).handle.reader.files, snapshot, plan))
 
 
 def test_commits_do_not_wait_for_maintenance(tmp_path: Path, clock: ManualClock) -> None:
@@ -115,7 +115,7 @@ def test_commits_do_not_wait_for_maintenance(tmp_path: Path, clock: ManualClock)
     trail = create(tmp_path / "audit", clock=clock)
     trail.append(action="a").wait()
     clock.advance(hours=1)  # the oldest queued event is now old enough for a flush
-    with trail.core.maintenance():
+    with trail.handle.maintenance():
         for _ in range(3):
             receipt, begun = trail.append(action="b"), monotonic()
             while not receipt.done:
@@ -131,7 +131,7 @@ def test_commits_do_not_wait_for_maintenance(tmp_path: Path, clock: ManualClock)
 def test_closing_leaves_maintenance_that_others_are_at(tmp_path: Path, clock: ManualClock) -> None:
     """A trail whose maintenance waits for another process closes within seconds, everything it accepted stored."""
     trail, other = create(tmp_path / "audit", clock=clock), open_trail(tmp_path / "audit", clock=clock)
-    with other.core.maintenance():
+    with other.handle.maintenance():
         trail.append(action="a").wait()
         clock.advance(hours=1)
         trail.append(action="b")

@@ -176,7 +176,7 @@ def test_bad_rows_may_be_kept_aside(trail: Trail) -> None:
     )
     assert receipt.count == 2
     receipt.wait()
-    (letter,) = read_letters(trail.core.layout)
+    (letter,) = read_letters(trail.handle.layout)
     assert (letter.field, letter.line, letter.input) == ("action", 2, '{"actor": "no action"}')
     assert trail.stats().dead_letters == 1
     with pytest.raises(ValueError, match="on_invalid"):
@@ -209,7 +209,7 @@ def test_a_writer_flushes_by_itself(
         threading.Event().wait(0.01)
     monkeypatch.setattr(maintain, "LOOK_EVERY_S", 0.0)
     trail.append(action="seen").wait()
-    trail.core.next_look = 0.0
+    trail.handle.next_look = 0.0
     with ak.open(trail.path, maintain=False) as other:
         other.extend([{"action": "b"}] * 60).wait()
     while trail.stats().segments.rows < 121:
@@ -316,7 +316,7 @@ def test_short_lived_writers_flush_when_due(trail: Trail, clock: ManualClock) ->
         clock.advance(hours=-hour)
         assert trail.stats().queue.depth == depth, hour
     clock.advance(hours=9)
-    with trail.core.maintenance(), ak.open(trail.path, clock=clock) as short:
+    with trail.handle.maintenance(), ak.open(trail.path, clock=clock) as short:
         short.append(action="a").wait()
         short.close()
         assert trail.stats().queue.depth == 1

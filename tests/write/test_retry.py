@@ -31,10 +31,10 @@ from tests.fakes import FailingDisk, ManualClock
 def keep(trail: Trail, *inputs: object, field: str | None = None, consumer: str | None = None) -> None:
     """Keep inputs as dead letters, mappings as JSON."""
     keep_dead_letters(
-        trail.core,
+        trail.handle,
         [
             DeadLetter(
-                recorded_us=trail.core.clock.now_us(),
+                recorded_us=trail.handle.clock.now_us(),
                 reason="refused",
                 field=field,
                 line=None,
@@ -49,7 +49,7 @@ def keep(trail: Trail, *inputs: object, field: str | None = None, consumer: str 
 
 def retry(trail: Trail, **options: Any) -> RetrySummary:
     """Retry letters as rows of `extend`."""
-    return retry_letters(trail.core, as_given, **options)
+    return retry_letters(trail.handle, as_given, **options)
 
 
 def actions(trail: Trail) -> list[str]:
@@ -59,7 +59,7 @@ def actions(trail: Trail) -> list[str]:
 
 def waiting(trail: Trail) -> list[str]:
     """Return the names of the letters that were not retried."""
-    return [kept.name for kept in kept_letters(trail.core) if kept.retried is None]
+    return [kept.name for kept in kept_letters(trail.handle) if kept.retried is None]
 
 
 def test_what_has_become_valid_is_appended_once(trail: Trail, clock: ManualClock) -> None:
@@ -81,7 +81,7 @@ def test_what_has_become_valid_is_appended_once(trail: Trail, clock: ManualClock
     own = trail.tail(1).to_dicts()[0]
     assert (own["source"], own["action"]) == ("auditkit", "dead-letters.retried")
     assert json.loads(own["attrs"]) == {"letters": ["2026-11-24:1"]}
-    assert [kept.retried for kept in kept_letters(trail.core)] == [own["seq"], None]
+    assert [kept.retried for kept in kept_letters(trail.handle)] == [own["seq"], None]
 
 
 def test_an_event_without_a_ts_happened_when_it_was_given(trail: Trail, clock: ManualClock) -> None:
@@ -140,7 +140,7 @@ def test_events_that_a_consumer_gave_up_on_are_left_alone(trail: Trail) -> None:
     with trail.follow("mailer", max_deliver=1, retry_s=0, timeout_s=0) as follower:
         next(follower)
         assert list(follower) == []
-    assert len(list(read_letters(trail.core.layout))) == 1
+    assert len(list(read_letters(trail.handle.layout))) == 1
     summary = retry(trail)
     assert (summary.events, summary.still_dead, summary.consumers) == (0, (), 1)
     assert trail.end_seq == 1
@@ -152,9 +152,9 @@ def test_names_hold_beside_torn_lines(trail: Trail) -> None:
     path = trail.path / "dead-letters" / "2026-11-24.jsonl"
     with path.open("ab") as file:
         file.write(b'{"recorded_us": 17, "reas')
-    assert [name for name, _ in read_numbered(trail.core.layout)] == ["2026-11-24:1"]
+    assert [name for name, _ in read_numbered(trail.handle.layout)] == ["2026-11-24:1"]
     keep(trail, {"action": "b"})
-    assert [name for name, _ in read_numbered(trail.core.layout)] == ["2026-11-24:1", "2026-11-24:2"]
+    assert [name for name, _ in read_numbered(trail.handle.layout)] == ["2026-11-24:1", "2026-11-24:2"]
     assert retry(trail).events == 2
 
 
@@ -228,7 +228,7 @@ class Dying(PosixDisk):
         self._tick()
         super().sync_data(fd)
 with ak.open(sys.argv[1], disk=Dying(), maintain=False) as trail:
-    retry.retry_letters(trail.core, retry.as_given)
+    retry.retry_letters(trail.handle, retry.as_given)
 """
 
 
@@ -251,7 +251,7 @@ def test_one_retry_at_a_time(trail: Trail) -> None:
     """While one retry is at work another is refused; what was tried out needs no lock."""
     keep(trail, {"action": "a"}, {"action": ""})
     retry(trail)
-    lock = FileLock(trail.core.disk, trail.core.layout.retry_lock)
+    lock = FileLock(trail.handle.disk, trail.handle.layout.retry_lock)
     assert lock.try_acquire()
     with pytest.raises(LockedError, match="another retry is at work"):
         retry(trail)
@@ -286,7 +286,7 @@ def test_revive_may_say_no(trail: Trail) -> None:
             raise InvalidEventError("ts", None, "missing")
         return {"action": "mapped", "attrs": letter.input}
 
-    summary = retry_letters(trail.core, revive)
+    summary = retry_letters(trail.handle, revive)
     assert (summary.events, summary.still_dead[0].reason) == (1, "missing")
     assert trail.range()["attrs"].to_list() == ['{"time": 5}']
 
@@ -302,7 +302,7 @@ def test_a_damaged_letter_is_named_and_counted(trail: Trail) -> None:
     keep(trail, {"action": "a"}, {"action": "b"}, {"action": "c"})
     damage(trail, b"b", b"x")
     assert trail.stats().dead_letters == 3
-    reason = [kept.letter.reason for kept in kept_letters(trail.core)][1]
+    reason = [kept.letter.reason for kept in kept_letters(trail.handle)][1]
     assert reason.startswith("damaged: 2026-11-24.jsonl, line 2, offset")
     summary = retry(trail)
     assert (summary.events, [dead.name for dead in summary.still_dead]) == (2, ["2026-11-24:2"])
@@ -353,7 +353,7 @@ def test_letters_expire_with_the_events_of_their_day(
     trail.append(action="new").wait()
     assert trail.stats().dead_letters == 3
     assert trail.prune().events == 0
-    assert [kept.name for kept in kept_letters(trail.core)] == ["2026-11-25:1"]
+    assert [kept.name for kept in kept_letters(trail.handle)] == ["2026-11-25:1"]
     assert [path.name for path in (trail.path / "dead-letters").glob("*.jsonl")] == ["2026-11-25.jsonl"]
     own = trail.tail(1).to_dicts()[0]
     assert (own["source"], own["action"]) == ("auditkit", "dead-letters.expired")
@@ -374,7 +374,7 @@ def test_letters_expire_without_being_asked(make_trail: Callable[..., Trail], cl
         trail.append(action="daily").wait()
         keep(trail, {"action": f"{day}", "seq": 1})
         trail.maintain()
-    assert [kept.name[:10] for kept in kept_letters(trail.core)] == [
+    assert [kept.name[:10] for kept in kept_letters(trail.handle)] == [
         f"2026-11-{day}" for day in range(25, 31)
     ] + [f"2026-12-0{day}" for day in range(1, 6)]
     quiet = make_trail("quiet", retention="10d")
@@ -385,7 +385,7 @@ def test_letters_expire_without_being_asked(make_trail: Callable[..., Trail], cl
         clock.advance(days=4)
         quiet.append(action="a", ts=from_us(clock.us)).wait()
         quiet.maintain()
-    assert list(kept_letters(quiet.core)) == []
+    assert list(kept_letters(quiet.handle)) == []
 
 
 def test_letters_of_a_trail_without_retention_stay(trail: Trail, clock: ManualClock) -> None:

@@ -165,10 +165,10 @@ def _circle(place: Place) -> None:
 
 
 def _space(place: Place) -> None:
-    """So many zeros behind the frames as fit in a file of a gigabyte, with one frame at the end."""
+    """A hundred megabytes of zeros behind the frames, and what begins like a frame at the end."""
     path = queue_files(place.trail)[-1]
     with path.open("r+b") as file:
-        file.truncate(1 << 30)
+        file.truncate(100 << 20)
         file.seek(-40, 2)
         file.write(b"AKEV" + b"\xff" * 36)
 
@@ -302,7 +302,7 @@ _CASES: dict[str, Callable[[Place], None]] = {
     "header of the first file: predecessor": _header(False, predecessor=4_447),
     "headers in a circle": _circle,
     "many files": _many_files,
-    "a gigabyte of space": _space,
+    "a hundred megabytes of space": _space,
     "needles": _needles,
     # columns
     "Arrow: 5*10**7 rows in no bytes": _null_rows(50_000_000),

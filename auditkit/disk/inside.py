@@ -1,4 +1,4 @@
-"""Opening what lies in a trail's folder: the one way to its files and folders, whoever has put something there.
+"""Opening what lies in a trail's folder: the one way to its files and folders.
 
 A trail may come from a stranger, and a folder may be shared.  What is opened lies inside the folder and is a regular
 file: folders are entered one by one through descriptors, no link is followed, nothing waits for the other end of a FIFO.

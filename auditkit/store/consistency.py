@@ -116,9 +116,9 @@ def _faults(view: CatalogView, layout: Layout) -> Iterator[str]:
     ends = [row.end_seq for row in view.flushes]
     if ends != sorted(ends):
         yield "catalog rows in flushes: the ends do not ascend"
-    for stone in view.tombstones:
-        if not _fits(stone, view.flushed_seq):
-            yield f"catalog row in tombstones: bounds do not fit (found {shorten(stone.path)})"
+    for tombstone in view.tombstones:
+        if not _fits(tombstone, view.flushed_seq):
+            yield f"catalog row in tombstones: bounds do not fit (found {shorten(tombstone.path)})"
     width = check_width(view.info.partition)
     for row in view.segments:
         wrong = _segment_fault(row, view.flushed_seq, width, layout)

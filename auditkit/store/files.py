@@ -372,7 +372,7 @@ class OpenSegment(Struct, frozen=True, kw_only=True, eq=False, weakref=True):
         return data
 
     def _look_at(self, number: int, batch: pa.RecordBatch, reader: "_Reader") -> None:
-        """Look at the values of a record batch, and of the dictionaries that nobody has looked at."""
+        """Look at the values of a record batch, and of the dictionaries that were not looked at yet."""
         batch.validate()
         known, schema = self.checked.columns[number], self._open().schema
         for name in reader.columns:

@@ -7,7 +7,7 @@ still be read when rules per action exist.  It never looks at a clock.
 import msgspec
 from msgspec import Struct
 
-from auditkit.errors import FormatError
+from auditkit.errors import FormatError, shorten
 from auditkit.timerange import Duration, parse_duration
 
 
@@ -57,10 +57,16 @@ def read_policy(spec: str) -> Policy:
     try:
         rules = msgspec.json.decode(spec, type=list[tuple[dict[str, str], str | None]])
     except msgspec.DecodeError as exc:
-        raise FormatError(f"retention policy does not read (found {spec!r}); use a newer auditkit") from exc
+        raise FormatError(
+            f"retention policy does not read (found {shorten(spec)}); use a newer auditkit"
+        ) from exc
     if not rules:
         return Policy()
     if len(rules) > 1 or rules[0][0] != {"action": "*"}:
-        raise FormatError(f"retention policy with rules per action (found {spec!r}); use a newer auditkit")
-    keep = rules[0][1]
-    return Policy(keep=None if keep is None else parse_duration(keep))
+        raise FormatError(
+            f"retention policy with rules per action (found {shorten(spec)}); use a newer auditkit"
+        )
+    try:
+        return declare_policy(rules[0][1])
+    except ValueError as exc:  # one that keeps nothing would hide and remove everything
+        raise FormatError(f"retention policy does not read (found {shorten(spec)})") from exc

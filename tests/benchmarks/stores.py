@@ -414,7 +414,8 @@ class JsonLines(Store):
         self._file = place.with_suffix(".jsonl").open("ab", buffering=1 << 20)
 
     def _line(self, event: Event) -> bytes:
-        return self._dumps({**event, "ts": _us(event["ts"])}, option=self._newline)
+        line: bytes = self._dumps({**event, "ts": _us(event["ts"])}, option=self._newline)
+        return line
 
     def write(self, table: pa.Table) -> None:
         self._file.writelines(map(self._line, table.to_pylist()))

@@ -267,7 +267,7 @@ class Writer:
             self._lead(lambda: receipt.done, timeout_s)
         except TimeoutError:
             raise TimeoutError(f"receipt: not durable within {timeout_s:g} s") from None
-        except Exception:
+        except Exception:  # what is below is for interrupts only
             raise
         except BaseException as exc:
             self.after_interrupt()

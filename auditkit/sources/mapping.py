@@ -18,6 +18,7 @@ import polars as pl
 from auditkit.errors import InvalidEventError
 from auditkit.event import TEXT_FIELDS
 from auditkit.timerange import check_zone, from_us, instant_of_naive, to_us
+from auditkit.where import Path, parse_path
 
 EPOCH_UNITS: Mapping[str, Decimal] = MappingProxyType(
     {"s": Decimal(1_000_000), "ms": Decimal(1000), "us": Decimal(1), "ns": Decimal("0.001")}
@@ -27,9 +28,7 @@ EPOCH_UNITS: Mapping[str, Decimal] = MappingProxyType(
 _UNASKED = ("ts", "actor", "action", "resource", "outcome", "source", "origin", "correlation", "value")
 """Fields that take the record's key of the same name by themselves.  Not `id`: only a producer can promise it."""
 
-_SPLIT = re.compile(r"(?<!\\)\.")
 _OFFSET = re.compile(r"\s+([Zz]|[+-]\d\d:?\d\d)$")
-_ABSENT = object()
 
 Convert = Callable[[str, Any], Any]
 
@@ -43,16 +42,16 @@ class FieldRule:
     """
 
     name: str
-    paths: tuple[tuple[str, tuple[str, ...]], ...]
+    paths: tuple[Path, ...]
     constant: Any
     asked: bool
     convert: Convert
 
     def value(self, record: Mapping[str, Any]) -> Any:
         """Return the field's value, `None` where the record has none."""
-        for literal, path in self.paths:
-            found = dig(record, literal, path)
-            if found is None or found is _ABSENT:
+        for path in self.paths:
+            found = path.find(record)
+            if found is None:
                 continue
             if self.asked:
                 return self.convert(self.name, found)
@@ -102,8 +101,7 @@ def plan_mapping(
 ) -> EventMap:
     """Return the map that takes `field` from `path`, for each pair; several paths of a field are tried in turn.
 
-    A path is the key itself, or keys separated by dots (`\\.` is a dot inside a key, a number an index into an
-    array).  `constants` apply where the paths find nothing.  `fields` are the trail's declared ones.  `tz` is the
+    A path is one of attrs: keys separated by dots (`where.parse_path`).  `constants` apply where the paths find nothing.  `fields` are the trail's declared ones.  `tz` is the
     zone of times that name none.  `ts_format` is `"iso"`, a unit of numbers since 1970 (`"s"`, `"ms"`, `"us"`,
     `"ns"`), or a pattern of `datetime.strptime`.  Raises `ValueError` for a field that cannot be mapped.
 
@@ -130,7 +128,7 @@ def plan_mapping(
         given = constants.get(name)
         rule = FieldRule(
             name=name,
-            paths=tuple((path, split_path(path)) for path in chosen),
+            paths=tuple(parse_path(path, name=f"path of {name}") for path in chosen),
             constant=None if given is None else convert(name, given),
             asked=name == "ts" or name in asked,
             convert=convert,
@@ -138,35 +136,6 @@ def plan_mapping(
         if rule.paths or given is not None:
             rules.append(rule)
     return EventMap(rules=tuple(rules))
-
-
-def split_path(path: str) -> tuple[str, ...]:
-    r"""Return the keys of a path; a backslash keeps a dot inside a key.
-
-    >>> split_path(r"user.na\.me.0")
-    ('user', 'na.me', '0')
-    """
-    return tuple(part.replace("\\.", ".") for part in _SPLIT.split(path))
-
-
-def dig(record: Any, literal: str, path: Sequence[str]) -> Any:
-    """Return what lies at a path of a record; a key that is the whole path comes first.
-
-    >>> dig({"id.orig_h": "10.0.0.7"}, "id.orig_h", ("id", "orig_h"))
-    '10.0.0.7'
-    >>> dig({"target": [{"name": "doc"}]}, "target.0.name", ("target", "0", "name"))
-    'doc'
-    """
-    if literal in record:
-        return record[literal]
-    for key in path:
-        if isinstance(record, Mapping):
-            record = record.get(key, _ABSENT)
-        elif isinstance(record, list) and key.isdecimal() and int(key) < len(record):
-            record = record[int(key)]
-        else:
-            return _ABSENT
-    return record
 
 
 def _mappable(name: str, declared: Mapping[str, pl.DataType]) -> str:

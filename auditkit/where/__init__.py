@@ -1,7 +1,7 @@
 """Which events a question is about: a mapping of conditions, or an expression."""
 
 from auditkit.where.conditions import Condition, Where, compile_where, conditions, from_spelling
-from auditkit.where.paths import ATTRS, PREFIX, attr
+from auditkit.where.paths import ATTRS, PREFIX, Path, attr, parse_path
 from auditkit.where.pushdown import Implied, implied
 from auditkit.where.words import describe_where, parse_where_option
 
@@ -10,6 +10,7 @@ __all__ = [
     "PREFIX",
     "Condition",
     "Implied",
+    "Path",
     "Where",
     "attr",
     "compile_where",
@@ -17,5 +18,6 @@ __all__ = [
     "describe_where",
     "from_spelling",
     "implied",
+    "parse_path",
     "parse_where_option",
 ]

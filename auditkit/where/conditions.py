@@ -18,14 +18,13 @@ from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
 from auditkit.timerange import parse_instant
-from auditkit.where.paths import ATTRS, PREFIX, json_path
+from auditkit.where.paths import ATTRS, PREFIX, parse_path
 
 Where = Mapping[str, Any] | pl.Expr | None
 """What a question may be limited by."""
 
 _STAR = re.compile(r"(\\*)\*")
 _REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
-_STRINGS_ONLY = "[?(@ >= '')]"  # a JSONPath filter that only strings pass
 _LIKE_JSON = tuple("-0123456789tfn[{")  # how the JSON text of anything but a string begins
 LISTS = (list, tuple, set, frozenset)
 _EXACT_IN_FLOAT = 2**53
@@ -235,9 +234,8 @@ def _escape(text: str) -> str:
 
 def _attrs_term(key: str, value: object) -> pl.Expr:
     """Return a condition on a value inside attrs, which equals values of its own JSON type only."""
-    path = json_path(key.removeprefix(PREFIX))
-    found = pl.col(ATTRS).str.json_path_match(path)
-    strings = pl.col(ATTRS).str.json_path_match(path + _STRINGS_ONLY)
+    path = parse_path(key.removeprefix(PREFIX))
+    found, strings = path.expression(), path.string()
     if isinstance(value, LISTS):
         return _attrs_among(key, value, found, strings)
     if isinstance(value, str):

@@ -1,8 +1,18 @@
-"""Values inside attrs: paths as callers write them, and as Polars reads them."""
+"""Values inside attrs: the one grammar of paths, followed through a record in Python and through a column in Polars.
+
+A path may be read in several ways, because keys may hold dots themselves: first every dot descends, then one run of
+its keys is taken for a single one.  Both readers try the same ways in the same order, and take the first that leads
+to a value other than null.
+"""
 
 import re
+from collections.abc import Mapping
+from functools import reduce
+from itertools import combinations, pairwise
+from typing import Any
 
 import polars as pl
+from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
 
@@ -14,7 +24,101 @@ MOST_STEPS = 64
 MOST_CHARACTERS = 10_000
 """How long a path may be."""
 
+MOST_JOINED = 16
+"""A longer path has no keys that hold dots, unless they are escaped: there would be thousands of ways."""
+
+_PIECE = re.compile(r"((?:\\[\\.0-9]|[^.])*)\.")
+_ESCAPE = re.compile(r"\\([\\.0-9])")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_STRINGS_ONLY = "[?(@ >= '')]"  # a JSONPath filter that only strings pass
+_WRITTEN_PLAINLY = re.compile(r"[^\x00-\x1f\x7f\"\\/<>&']*")
+"""Text that JSON writes as it is, or with escapes that begin with \\u."""
+
+_Way = tuple[str | int, ...]
+
+
+class Path(Struct, frozen=True, kw_only=True):
+    """A path that was read: the ways in which it may lead to a value, each of keys and of places in arrays."""
+
+    keys: tuple[str, ...]
+    ways: tuple[_Way, ...]
+
+    def find(self, record: Mapping[str, Any]) -> Any:
+        """Return the value of a record, `None` where it has none.
+
+        >>> parse_path("id.orig_h").find({"id.orig_h": "10.0.0.7"})
+        '10.0.0.7'
+        >>> parse_path("target.0.name").find({"target": [{"name": "doc"}]})
+        'doc'
+        """
+        for way in self.ways:
+            value: Any = record
+            for step in way:
+                if isinstance(step, int):
+                    value = value[step] if isinstance(value, list) and step < len(value) else None
+                else:
+                    value = value.get(step) if isinstance(value, dict) else None
+                if value is None:
+                    break
+            else:
+                return value
+        return None
+
+    def expression(self) -> pl.Expr:
+        """Return the value in the column `attrs` as text, strings as they are and everything else as JSON."""
+        return pl.coalesce(self._found())
+
+    def string(self) -> pl.Expr:
+        """Return the same value where it is a string, null where it is anything else."""
+        found, strings = self._found(), self._found(_STRINGS_ONLY)
+        last = strings.pop()
+        pairs = list(zip(found, strings, strict=False))
+        return reduce(
+            lambda rest, pair: pl.when(pair[0].is_not_null()).then(pair[1]).otherwise(rest),
+            reversed(pairs),
+            last,
+        )
+
+    def _found(self, tail: str = "") -> list[pl.Expr]:
+        """Return what each way finds; keys with dots are looked for only where the text may have one."""
+        first, *others = ("".join(map(_json_step, way)) for way in self.ways)
+        attrs = pl.col(ATTRS)
+        found = [attrs.str.json_path_match(f"${first}{tail}")]
+        if others:
+            some = pl.when(attrs.str.contains_any(self._traces())).then(attrs)
+            found += [some.str.json_path_match(f"${other}{tail}") for other in others]
+        return found
+
+    def _traces(self) -> list[str]:
+        """Return pieces of text of which JSON has one if one of its keys is made of several of this path's."""
+        plain = _WRITTEN_PLAINLY.fullmatch("".join(self.keys)) is not None
+        return [*(f"{one}.{other}" for one, other in pairwise(self.keys)), "\\u" if plain else "\\"]
+
+
+def parse_path(path: str, *, name: str = ATTRS) -> Path:
+    r"""Return what a path means: keys separated by dots, digits after a dot for a place in an array (from 0).
+
+    A backslash makes a dot or a digit behind it a part of a key, and is itself where anything but these or another
+    backslash follows.  Errors call the path `name`.  Raises `InvalidQueryError` for an empty path, and for what is too
+    long or too deep.
+
+    >>> parse_path(r"user.na\.me.0").ways[0]
+    ('user', 'na.me', 0)
+    """
+    if not path:
+        raise InvalidQueryError(name, path, "is no path")
+    if len(path) > MOST_CHARACTERS:
+        raise InvalidQueryError(name, path, f"is longer than {MOST_CHARACTERS:,} characters")
+    pieces = _PIECE.findall(f"{path}.")
+    if len(pieces) > MOST_STEPS:
+        raise InvalidQueryError(name, path, f"has more than {MOST_STEPS} keys, deeper than attrs can be")
+    keys = [_ESCAPE.sub(r"\1", piece) for piece in pieces]
+    steps = [int(key) if place and _INDEX.fullmatch(pieces[place]) else key for place, key in enumerate(keys)]
+    ways = [tuple(steps)]
+    for first, end in combinations(range(len(keys) + 1), 2):
+        if end - first > 1 and len(keys) <= MOST_JOINED:
+            ways.append((*steps[:first], ".".join(keys[first:end]), *steps[end:]))
+    return Path(keys=tuple(keys), ways=tuple(way for way in ways if "" not in way))
 
 
 def attr(path: str) -> pl.Expr:
@@ -25,8 +129,8 @@ def attr(path: str) -> pl.Expr:
     Parameters
     ----------
     path : str
-        Keys separated by dots; digits index arrays (from 0), and a backslash takes the next character literally (`a\.b` is one
-        key, `\0` a key of an object).
+        Keys separated by dots; a key that holds dots itself is found as well.  Digits after a dot are a place in an array (from
+        0), and a backslash takes the next character literally (`a\.b` is one key, `a.\0` a key of an object).
 
     Returns
     -------
@@ -42,42 +146,20 @@ def attr(path: str) -> pl.Expr:
     Examples
     --------
     >>> import polars as pl
-    >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}}']})
-    >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0")).row(0)
-    ('ann', '10.0.0.7')
+    >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}, "http.status": 404}']})
+    >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0"), status=attr("http.status")).row(0)
+    ('ann', '10.0.0.7', '404')
     """
-    return pl.col(ATTRS).str.json_path_match(json_path(path))
+    return parse_path(path).expression()
 
 
-def json_path(path: str) -> str:
-    """Return the JSONPath of a dotted path, every key quoted."""
-    if len(path) > MOST_CHARACTERS:
-        raise InvalidQueryError("attrs", path, f"is longer than {MOST_CHARACTERS:,} characters")
-    steps, segment, escaped = [], "", False
-    characters = iter(path)
-    for character in characters:
-        if character == ".":
-            steps.append(_step(segment, path, index=not escaped))
-            segment, escaped = "", False
-        elif character == "\\":
-            escaped, literal = True, next(characters, "\\")
-            if literal == "\\":
-                raise InvalidQueryError("attrs", path, "a key that holds a backslash cannot be reached")
-            segment += literal
-        else:
-            segment += character
-    steps.append(_step(segment, path, index=not escaped))
-    if len(steps) > MOST_STEPS:
-        raise InvalidQueryError("attrs", path, f"has more than {MOST_STEPS} keys, deeper than attrs can be")
-    return "$" + "".join(steps)
-
-
-def _step(segment: str, path: str, *, index: bool) -> str:
-    if index and _INDEX.fullmatch(segment):
-        return f"[{segment}]"
-    if not segment:
-        raise InvalidQueryError("attrs", path, "a key is missing between the dots")
-    quote = '"' if "'" in segment else "'"
-    if quote in segment:
-        raise InvalidQueryError("attrs", path, "a key that holds both kinds of quotes cannot be reached")
-    return f"[{quote}{segment}{quote}]"
+def _json_step(step: str | int) -> str:
+    """Return a step as JSONPath has it, quoted."""
+    if isinstance(step, int):
+        return f"[{step}]"
+    if "\\" in step:
+        raise InvalidQueryError(ATTRS, step, "a key that holds a backslash cannot be reached")
+    quote = '"' if "'" in step else "'"
+    if quote in step:
+        raise InvalidQueryError(ATTRS, step, "a key that holds both kinds of quotes cannot be reached")
+    return f"[{quote}{step}{quote}]"

@@ -41,11 +41,12 @@ def test_fields_take_the_key_of_their_name() -> None:
 
 
 def test_paths_lead_inside() -> None:
-    """Dots lead into objects, numbers into arrays, and a key that is the whole path comes first."""
+    """Dots lead into objects, numbers into arrays, and a key that holds dots is found where they lead nowhere."""
     record = {**TS, "a": {"b": [{"c": "deep"}]}, "x.y": "flat", "x": {"y": "nested"}, "p": {"q.r": "dotted"}}
     assert mapped(record, "actor=a.b.0.c")["actor"] == "deep"
-    assert mapped(record, "actor=x.y")["actor"] == "flat"
-    assert mapped(record, r"actor=p.q\.r")["actor"] == "dotted"
+    assert mapped(record, "actor=x.y")["actor"] == "nested"
+    assert mapped(record, r"actor=x\.y")["actor"] == "flat"
+    assert mapped(record, "actor=p.q.r")["actor"] == "dotted"
     assert "actor" not in mapped(record, "actor=a.b.9.c")
     assert "actor" not in mapped(record, "actor=a.b.c.d")
 

@@ -90,8 +90,8 @@ class InvalidTimeError(AuditError, ValueError):
 
     Examples
     --------
-    >>> print(InvalidTimeError("start", "yesterday", "is neither an ISO time nor a duration"))
-    start: is neither an ISO time nor a duration (found 'yesterday')
+    >>> print(InvalidTimeError("start", "Monday", "is not ISO 8601; 2026-11-24T07:30:00Z would be read"))
+    start: is not ISO 8601; 2026-11-24T07:30:00Z would be read (found 'Monday')
     """
 
     def __init__(self, name: str, value: object, reason: str) -> None:
@@ -216,4 +216,6 @@ def shorten(value: object, *, limit: int = 80) -> str:
         text = ascii(value)
     except RecursionError:
         text = f"<{type(value).__name__}, nested too deep to be shown>"
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = f"<{type(value).__name__}, too long to be shown>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

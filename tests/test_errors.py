@@ -15,7 +15,7 @@ from auditkit.errors import AuditError, CorruptionError, InvalidEventError, Repo
 EXAMPLES: list[AuditError] = [
     InvalidEventError("ts", "soon", "not an ISO 8601 moment", position=2),
     errors.InvalidQueryError("by", "actr", "is not a column"),
-    errors.InvalidTimeError("start", "soon", "is neither an ISO time nor a duration"),
+    errors.InvalidTimeError("start", "soon", "is not ISO 8601"),
     errors.PrunedError("seqs 0 to 9 are pruned", tombstone="7"),
     errors.TrailNotFoundError("audit: no trail"),
     CorruptionError(Path("a.wal"), offset=None, reason="checksum mismatch"),

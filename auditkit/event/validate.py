@@ -8,7 +8,6 @@ normalisation, and raises before anything is written.
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -28,7 +27,7 @@ from auditkit.event.schema import (
     TEXT_FIELDS,
     field_type_name,
 )
-from auditkit.timerange import check_zone, parse_instant, to_us
+from auditkit.timerange import TimeReader, to_us
 
 Row = tuple[Any, ...]
 SOURCE_AT, ID_AT = 5, 8
@@ -197,32 +196,13 @@ def _ts(value: Any, rules: Rules) -> int:
 
 
 def _instant(name: str, value: Any, rules: Rules) -> int:
-    if isinstance(value, datetime):
-        if value.tzinfo is None and rules.tz is not None:
-            value = value.replace(tzinfo=check_zone(rules.tz))
-        try:
-            us = to_us(value)
-        except InvalidTimeError:
-            raise InvalidEventError(name, value, "has no time zone; give one, or name it with tz=") from None
-    elif isinstance(value, str):
-        us = _parsed_instant(name, value, rules)
-    else:
-        raise InvalidEventError(name, value, "not an aware datetime or an ISO 8601 text")
+    try:
+        us = TimeReader(tz=rules.tz).read(name, value)
+    except InvalidTimeError as exc:
+        raise InvalidEventError(name, value, exc.reason) from None
     if not FIRST_US <= us < LAST_US:
         raise InvalidEventError(name, value, "outside the years 1900 to 2200")
     return us
-
-
-def _parsed_instant(name: str, value: str, rules: Rules) -> int:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as exc:
-        raise InvalidEventError(name, value, "not an ISO 8601 moment") from exc
-    if moment.tzinfo is not None:
-        return to_us(moment)
-    if rules.tz is None:
-        raise InvalidEventError(name, value, "has no time zone; give one, or name it with tz=")
-    return parse_instant(value, name=name, tz=rules.tz, now_us=rules.now_us)
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -4,11 +4,13 @@ A policy is stored as an ordered list of rules, `[[{"action": "*"}, "90d"]]`, so
 still be read when rules per action exist.  It never looks at a clock.
 """
 
+from datetime import timedelta
+
 import msgspec
 from msgspec import Struct
 
 from auditkit.errors import FormatError, shorten
-from auditkit.timerange import Duration, parse_duration
+from auditkit.timerange import Duration, parse_keep_time
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -32,8 +34,8 @@ class Policy(Struct, frozen=True, kw_only=True):
         return "keep for ever" if self.keep is None else f"keep {self.keep.text}"
 
 
-def declare_policy(retention: "str | Policy | None") -> Policy:
-    """Return the policy that a user declared: a duration such as `"90d"` or `"7y"`, or `None` for ever.
+def declare_policy(retention: str | timedelta | Policy | None) -> Policy:
+    """Return the policy that a user declared: a duration such as `"90d"` or `"7 years"`, or `None` for ever.
 
     >>> str(declare_policy("90d"))
     'keep 90d'
@@ -44,12 +46,7 @@ def declare_policy(retention: "str | Policy | None") -> Policy:
         return retention
     if retention is None:
         return Policy()
-    if not isinstance(retention, str):
-        raise ValueError(f"retention: not a duration (expected text such as '90d', found {retention!r})")
-    keep = parse_duration(retention, name="retention")
-    if keep.negative or keep.shortest_us <= 0:
-        raise ValueError(f"retention: not a positive duration (found {retention!r})")
-    return Policy(keep=keep)
+    return Policy(keep=parse_keep_time(retention, name="retention"))
 
 
 def read_policy(spec: str) -> Policy:

@@ -3,7 +3,7 @@
 The one place that turns what people write ("-7d", "2026-11-24", an aware datetime) into exact instants.
 """
 
-from auditkit.timerange.durations import Duration, parse_duration
+from auditkit.timerange.durations import Duration, parse_duration, parse_keep_time
 from auditkit.timerange.instants import (
     US_PER_DAY,
     US_PER_SECOND,
@@ -29,8 +29,10 @@ from auditkit.timerange.ranges import (
     partition_start,
     resolve,
 )
+from auditkit.timerange.reading import EPOCH_UNITS, OnAmbiguous, TimeReader
 
 __all__ = [
+    "EPOCH_UNITS",
     "EVERYTHING",
     "US_PER_DAY",
     "US_PER_SECOND",
@@ -38,8 +40,10 @@ __all__ = [
     "Clock",
     "Duration",
     "Moment",
+    "OnAmbiguous",
     "SystemClock",
     "TimeRange",
+    "TimeReader",
     "Width",
     "check_width",
     "check_zone",
@@ -49,6 +53,7 @@ __all__ = [
     "local_us",
     "parse_duration",
     "parse_instant",
+    "parse_keep_time",
     "partition_name",
     "partition_start",
     "resolve",

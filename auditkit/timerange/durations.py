@@ -1,4 +1,4 @@
-"""Durations as Polars writes them: calendar months and days, and exact microseconds."""
+"""Durations as Polars writes them, in words or as a `timedelta`: calendar months and days, and exact microseconds."""
 
 import calendar
 import re
@@ -28,7 +28,18 @@ _UNIT_US = {
 _UNIT_DAYS = {"d": 1, "w": 7}
 _UNIT_MONTHS = {"mo": 1, "q": 3, "y": 12}
 _TERM = re.compile(r"([0-9]{1,18})(ns|us|µs|ms|mo|s|m|h|d|w|q|y)")
-DURATION = re.compile(rf"[+-]?(?:{_TERM.pattern})+")
+_DURATION = re.compile(rf"[+-]?(?:{_TERM.pattern})+")
+_WORDS = {
+    "second": "s",
+    "minute": "m",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+    "month": "mo",
+    "quarter": "q",
+    "year": "y",
+}
+_WORD = re.compile(rf"([0-9]) ?({'|'.join(_WORDS)})s?(?![a-z]) ?(?=[0-9]|$)", re.IGNORECASE)
 
 
 class Duration(Struct, frozen=True, kw_only=True):
@@ -97,17 +108,34 @@ def _add_months(days: int, months: int) -> int:
     return (date(year, month + 1, min(day.day, last)) - LOCAL_EPOCH.date()).days
 
 
-def parse_duration(text: str, *, name: str = "duration") -> Duration:
-    """Read a duration in Polars' grammar: a sign, then numbers with ns, us, ms, s, m, h, d, w, mo, q or y.
+def without_words(text: str) -> str | None:
+    """Return the short form of a duration in words, or in its short form already; of anything else `None`.
 
-    Raises `InvalidTimeError` with `name`, value and reason.
+    >>> without_words("-1 Hour 30 minutes")
+    '-1h30m'
+    """
+    short = _WORD.sub(lambda found: found[1] + _WORDS[found[2].lower()], text)
+    return short if _DURATION.fullmatch(short) else None
+
+
+def parse_duration(given: str | timedelta, *, name: str = "duration") -> Duration:
+    """Read a duration: a sign, then numbers with ns, us, ms, s, m, h, d, w, mo, q or y (Polars' grammar).
+
+    The units from seconds on may be words, in either number and case: `"90 days"`, `"1 hour 30 minutes"`.  The
+    whole days of a `timedelta` follow the calendar, as `d` does.  Raises `InvalidTimeError` with `name`, value and
+    reason.
 
     >>> parse_duration("-1q1h30m")
     Duration(months=-3, days=0, us=-5400000000, text='-1q1h30m')
+    >>> parse_duration("90 Days") == parse_duration(timedelta(days=90)) == parse_duration("90d")
+    True
     """
-    if not isinstance(text, str) or not DURATION.fullmatch(text):
-        error = InvalidTimeError(name, text, "is not a duration")
-        error.add_note("write it like '90d', '1h30m', '1mo' or '7y'")
+    if isinstance(given, timedelta):
+        return _from_timedelta(given)
+    text = without_words(given) if isinstance(given, str) else None
+    if text is None:
+        error = InvalidTimeError(name, given, "is not a duration")
+        error.add_note("write it like '90d', '90 days', '1h30m', '1mo' or '7y'")
         raise error
     months = days = us = ns = 0
     for number, unit in _TERM.findall(text):
@@ -117,8 +145,35 @@ def parse_duration(text: str, *, name: str = "duration") -> Duration:
         us += count * _UNIT_US.get(unit.replace("µ", "u"), 0)
         ns += count if unit == "ns" else 0
     if ns % 1000:
-        raise InvalidTimeError(name, text, "is finer than a microsecond")
+        raise InvalidTimeError(name, given, "is finer than a microsecond")
     if months > 12 * 9999 or days > 366 * 9999:
-        raise InvalidTimeError(name, text, "is longer than 9999 years")
+        raise InvalidTimeError(name, given, "is longer than 9999 years")
     sign = -1 if text.startswith("-") else 1
     return Duration(months=sign * months, days=sign * days, us=sign * (us + ns // 1000), text=text)
+
+
+def parse_keep_time(given: str | timedelta, *, name: str) -> Duration:
+    """Read how long something is kept: a positive duration, where a lone `m` is asked back.
+
+    >>> parse_keep_time("3 minutes", name="retention").text
+    '180s'
+    """
+    keep = parse_duration(given, name=name)
+    if keep.negative or keep.shortest_us <= 0:
+        raise InvalidTimeError(name, given, "is not a positive duration")
+    lone = re.fullmatch(r"\+?([0-9]+)m", keep.text)
+    if lone is None:
+        return keep
+    if given == keep.text:
+        error = InvalidTimeError(name, given, f"may mean {lone[1]} minutes or {lone[1]} months")
+        error.add_note(f"months are {lone[1]}mo; for minutes write '{lone[1]} minutes'")
+        raise error
+    return parse_duration(f"{int(lone[1]) * 60}s", name=name)
+
+
+def _from_timedelta(given: timedelta) -> Duration:
+    length, sign = abs(given), -1 if given < timedelta(0) else 1
+    us = length.seconds * US_PER_SECOND + length.microseconds
+    parts = [(length.days, "d"), (length.seconds, "s"), (length.microseconds, "us")]
+    text = "".join(f"{count}{unit}" for count, unit in parts if count) or "0d"
+    return Duration(months=0, days=sign * length.days, us=sign * us, text="-" * (sign < 0) + text)

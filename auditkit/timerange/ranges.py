@@ -4,14 +4,14 @@ A range includes its start and excludes its end.  A time that could mean two thi
 """
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from auditkit.errors import InvalidTimeError
-from auditkit.timerange.durations import DURATION, parse_duration
+from auditkit.timerange.durations import parse_duration, without_words
 from auditkit.timerange.instants import (
     LOCAL_EPOCH,
     US_PER_DAY,
@@ -19,19 +19,16 @@ from auditkit.timerange.instants import (
     check_zone,
     from_us,
     instant_of_local,
-    instant_of_naive,
     local_us,
     to_us,
 )
+from auditkit.timerange.reading import TimeReader
 
 Moment = str | datetime | date
-"""A time as people give it: ISO text or a signed duration, an aware datetime, or a date."""
+"""A time as people give it: ISO text, a signed duration, `"today"` or `"yesterday"`, an aware datetime, or a date."""
 
-_ISO = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-    r"(?:[Tt ]([0-9]{2})(?::([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?)?"
-    r" ?(?:([Zz])|([+-])([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}))?)?)?)?"
-)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAYS_BACK = {"today": 0, "yesterday": 1}
 
 
 class TimeRange(Struct, frozen=True, kw_only=True):
@@ -74,8 +71,9 @@ EVERYTHING = TimeRange(start_us=None, end_us=None)
 def resolve(start: object, end: object, *, now_us: int, tz: str = "UTC") -> TimeRange:
     """Turn what a caller gave as start and end into a half-open range; None stays unbounded.
 
-    Each may be an aware datetime, an ISO string, a date, or a signed duration: "-7d" is before now, "+1d" after
-    `start` (as the start itself: after now).  Text without a zone and dates are read in `tz`.  Raises
+    Each may be an aware datetime, an ISO string, a date, "today" or "yesterday" (when that day begins, in any case),
+    or a signed duration: "-7d" and "-90 days" are before now, "+1d" after `start` (as the start itself: after now).
+    Text without a zone, dates and days are read in `tz`.  Raises
     `InvalidTimeError` naming the argument for anything else, and where the start lies after the end.
 
     >>> resolve(date(2026, 11, 24), "+1d", now_us=0).describe()
@@ -112,10 +110,8 @@ def parse_instant(value: object, *, name: str, tz: str, now_us: int, anchor_us: 
     try:
         if isinstance(value, date):
             return _start_of_day(value, zone)
-        if isinstance(value, str) and DURATION.fullmatch(value):
-            return _relative(value, name=name, tz=tz, now_us=now_us, anchor_us=anchor_us)
         if isinstance(value, str):
-            return _parse_iso(value, name=name, zone=zone)
+            return _from_text(value, name=name, tz=tz, now_us=now_us, anchor_us=anchor_us)
     except InvalidTimeError as exc:
         if exc.name == name:
             raise
@@ -123,6 +119,26 @@ def parse_instant(value: object, *, name: str, tz: str, now_us: int, anchor_us: 
     raise InvalidTimeError(
         name, value, "is not a time (expected an aware datetime, a date, ISO text or a duration)"
     )
+
+
+def _from_text(text: str, *, name: str, tz: str, now_us: int, anchor_us: int | None) -> int:
+    zone = check_zone(tz)
+    days_back = _DAYS_BACK.get(text.lower())
+    if days_back is not None:
+        return _start_of_day(from_us(now_us).astimezone(zone).date() - timedelta(days=days_back), zone)
+    if without_words(text) is not None:
+        return _relative(text, name=name, tz=tz, now_us=now_us, anchor_us=anchor_us)
+    try:
+        if _DATE.fullmatch(text):
+            return _start_of_day(date.fromisoformat(text), zone)
+        return TimeReader(tz=tz).read(name, text)
+    except InvalidTimeError as exc:
+        exc.add_note(
+            "write it like '2026-11-24', '2026-11-24T07:30Z', '-7d', '-90 days', 'today' or 'yesterday'"
+        )
+        raise
+    except ValueError as exc:
+        raise InvalidTimeError(name, text, f"is not a time: {exc}") from exc
 
 
 def _relative(text: str, *, name: str, tz: str, now_us: int, anchor_us: int | None) -> int:
@@ -136,31 +152,6 @@ def _relative(text: str, *, name: str, tz: str, now_us: int, anchor_us: int | No
     if anchor_us is None:
         raise InvalidTimeError(name, text, "there is no start to count from")
     return duration.after(anchor_us, tz)
-
-
-def _parse_iso(text: str, *, name: str, zone: ZoneInfo) -> int:
-    match = _ISO.fullmatch(text)
-    if match is None:
-        error = InvalidTimeError(name, text, "is neither an ISO time nor a duration")
-        error.add_note("write it like '2026-11-24', '2026-11-24T07:30Z' or '-7d'")
-        raise error
-    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    below_second = int((match[7] or "")[:6].ljust(6, "0"))  # what is finer than a microsecond is floored
-    try:
-        shown = datetime(year, month, day, hour, minute, second, below_second)  # noqa: DTZ001 -- zone follows
-        if match[8]:
-            return to_us(shown.replace(tzinfo=UTC))
-        if match[9]:
-            hours, minutes, seconds = (int(part or 0) for part in match.groups()[9:])
-            ahead = timedelta(hours=hours, minutes=minutes, seconds=seconds)
-            return to_us(shown.replace(tzinfo=timezone(-ahead if match[9] == "-" else ahead)))
-        if match[4] is None:
-            return _start_of_day(shown.date(), zone)
-        return instant_of_naive(shown, zone)
-    except InvalidTimeError:
-        raise
-    except (ValueError, OverflowError) as exc:
-        raise InvalidTimeError(name, text, f"is not a time: {exc}") from exc
 
 
 def _start_of_day(day: date, zone: ZoneInfo) -> int:

@@ -69,7 +69,7 @@ def test_version(run: Run) -> None:
     [
         (["grop-by", "actor"], 2, "No such command 'grop-by'. Did you mean group-by?"),
         (["range", "--stat", "-1h"], 2, "No such option"),
-        (["range", "--start", "yesterday"], 2, "start: is neither an ISO time nor a duration (found 'yesterday')"),
+        (["range", "--start", "Monday"], 2, "start: is not ISO 8601; 2026-11-24T07:30:00Z would be read (found 'Monday')"),
         (["range", "--start", "2026-01-02", "--end", "2026-01-01"], 2, "start: lies after the end"),
         (["range", "--tz", "Mars/Olympus"], 2, "not the name of a time zone"),
         (["range", "--where", "actor"], 2, "not of the form key=value"),

@@ -61,7 +61,7 @@ def test_a_failed_report_ends_with_3(filled: Run, notebook: Path, tmp_path: Path
     ("options", "code", "said"),
     [
         (("--where", "who=ann"), 2, "where: is not a column of these events"),
-        (("--start", "nonsense"), 2, "start: is neither an ISO time nor a duration"),
+        (("--start", "nonsense"), 2, "start: is not ISO 8601"),
         (("--at", "99"), 2, "99"),
         (("--param", "nope=1"), 1, "takes no parameter nope"),
         (("--param", "nope"), 2, "--param expects NAME=VALUE"),

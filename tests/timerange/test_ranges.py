@@ -21,6 +21,7 @@ from auditkit.timerange import (
     local_us,
     parse_duration,
     parse_instant,
+    parse_keep_time,
     partition_name,
     partition_start,
     resolve,
@@ -92,6 +93,61 @@ def test_durations_follow_the_grammar(text: str, months: int, days: int, us: int
 
 
 @pytest.mark.parametrize(
+    ("given_", "short"),
+    [
+        ("90 days", "90d"),
+        ("90 Days", "90d"),
+        ("1 DAY", "1d"),
+        ("1day", "1d"),
+        ("1 hour 30 minutes", "1h30m"),
+        ("-2 weeks 1h", "-2w1h"),
+        ("3 months", "3mo"),
+        ("1 quarter", "1q"),
+        ("7 years", "7y"),
+        ("15 seconds", "15s"),
+        (timedelta(days=90), "90d"),
+        (timedelta(days=-1, hours=-2), "-1d7200s"),
+        (timedelta(hours=1, microseconds=5), "3600s5us"),
+        (timedelta(0), "0d"),
+    ],
+)
+def test_durations_in_words_and_as_timedelta(given_: str | timedelta, short: str) -> None:
+    """Words in either number and case, and a timedelta, are the duration of the short form, its text included."""
+    assert parse_duration(given_) == parse_duration(short)
+
+
+@pytest.mark.parametrize(
+    ("given_", "text"),
+    [
+        ("90d", "90d"),
+        ("3 minutes", "180s"),
+        ("3 months", "3mo"),
+        ("1h30m", "1h30m"),
+        (timedelta(minutes=3), "180s"),
+    ],
+)
+def test_keep_times(given_: str | timedelta, text: str) -> None:
+    """How long something is kept is any positive duration, and never stored as a lone `m`."""
+    assert parse_keep_time(given_, name="keep").text == text
+
+
+@pytest.mark.parametrize(
+    ("given_", "reason"),
+    [
+        ("3m", "may mean 3 minutes or 3 months"),
+        ("+12m", "may mean 12 minutes or 12 months"),
+        ("-90d", "is not a positive duration"),
+        (timedelta(0), "is not a positive duration"),
+        ("ever", "is not a duration"),
+    ],
+)
+def test_keep_times_that_are_asked_back(given_: str | timedelta, reason: str) -> None:
+    """A lone `m` may be minutes or months, and is asked back; nothing is kept for no time."""
+    with pytest.raises(InvalidTimeError, match=f"keep: {reason}"):
+        parse_keep_time(given_, name="keep")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -101,6 +157,11 @@ def test_durations_follow_the_grammar(text: str, months: int, days: int, us: int
         "1.5h",
         "7d ",
         "7D",
+        "7M",
+        "7 mins",
+        "7 days ago",
+        "days",
+        "7  days",
         "--7d",
         "7d-1h",
         "1ns",
@@ -208,6 +269,11 @@ def test_durations_leading_out_of_the_calendar_are_refused() -> None:
         ("-7d", "UTC", "2026-11-17T12:00:00+00:00"),
         ("-1mo", "America/New_York", "2026-10-24T11:00:00+00:00"),
         ("-90m", "UTC", "2026-11-24T10:30:00+00:00"),
+        ("-90 Days", "UTC", "2026-08-26T12:00:00+00:00"),
+        ("-1 hour 30 minutes", "UTC", "2026-11-24T10:30:00+00:00"),
+        ("today", "Asia/Kolkata", "2026-11-23T18:30:00+00:00"),
+        ("Yesterday", "Europe/Stockholm", "2026-11-22T23:00:00+00:00"),
+        ("YESTERDAY", "UTC", "2026-11-23T00:00:00+00:00"),
         ("0001-01-02", "UTC", "0001-01-02T00:00:00+00:00"),
     ],
 )
@@ -241,21 +307,21 @@ def test_a_date_is_the_first_instant_of_its_day(value: object, tz: str, expected
         (True, "is not a time"),
         (timedelta(days=1), "is not a time"),
         (b"2026-11-24", "is not a time"),
-        ("", "neither an ISO time nor a duration"),
-        ("yesterday", "neither an ISO time nor a duration"),
-        ("2026-11", "neither an ISO time nor a duration"),
-        ("20261124", "neither an ISO time nor a duration"),
-        ("1764000000", "neither an ISO time nor a duration"),
-        ("2026-11-24Z", "neither an ISO time nor a duration"),
-        ("2026-11-24T", "neither an ISO time nor a duration"),
-        ("2026-11-24T07:30:15.", "neither an ISO time nor a duration"),
-        (" 2026-11-24", "neither an ISO time nor a duration"),
-        ("\uff12026-11-24", "neither an ISO time nor a duration"),
+        ("", "is not ISO 8601"),
+        ("tomorrow", "is not ISO 8601"),
+        ("2026-11", "is not ISO 8601"),
+        ("20261124", "names no time of day; 2026-11-24T00:00:00 with a zone would be read"),
+        ("1764000000", "is a number without a unit; in s since 1970 it would be 2025-11-24"),
+        ("2026-11-24Z", "is not ISO 8601"),
+        ("2026-11-24T", "is not ISO 8601"),
+        ("2026-11-24T07:30:15.", "is not ISO 8601"),
+        (" 2026-11-24", "names no time of day"),
+        ("\uff12026-11-24", "is not ISO 8601"),
         ("2026-13-01", "is not a time: month"),
         ("2026-02-29", "is not a time: day"),
         ("2026-11-24T24:00", "is not a time: hour"),
         ("2026-11-24T23:59:60", "is not a time: second"),
-        ("2026-11-24T07:30+24:00", "is not a time: offset"),
+        ("2026-11-24T07:30+24:00", "with Z or an offset such as"),
         ("0000-01-01", "is not a time: year"),
         ("7d", "needs a sign"),
         ("+7d", "no start to count from"),

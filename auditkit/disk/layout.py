@@ -25,6 +25,7 @@ _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _QUEUE_FILE = re.compile(rf"({_SEQ})\.wal")
 _PARTITION = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}|{_DAY}(?:T[0-9]{{2}})?")
 _SEGMENT = re.compile(rf"{_SEQ}-{_SEQ}-[0-9a-f]{{16}}\.arrow")
+_ROLLUP = re.compile(r"([a-z0-9_-]{1,64})/([0-9]{4}(?:-[0-9]{2}){0,2}\.[0-9]{1,18}\.zarr)")
 _LETTERS = re.compile(rf"({_DAY})\.jsonl")
 _CONSUMER = re.compile(r"[a-z0-9_-]{1,64}")
 _MOST_SEQ = (1 << 63) - 1
@@ -121,6 +122,31 @@ class Layout(Struct, frozen=True):
         return [self.replaced / name for name in names if _SEGMENT.fullmatch(name)]
 
     @property
+    def rollups(self) -> Path:
+        """The folder of the tiers' folders; made by the first rollup."""
+        return self.root / "rollups"
+
+    def rollup_store(self, path: str) -> Path:
+        """Return where the Zarr store lies that the catalog names by `path`, relative to `rollups`."""
+        match = _ROLLUP.fullmatch(path)
+        if match is None:
+            reason = f"names a rollup by a path that is none (found {shorten(path)})"
+            raise CorruptionError(self.catalog, offset=None, reason=reason)
+        return self.rollups / match[1] / match[2]
+
+    def rollup_stores(self) -> list[str]:
+        """Return the paths of all stores that lie in `rollups`, and of those that are being written or removed."""
+        if not is_there(self.rollups):
+            return []
+        return [
+            f"{tier}/{name}"
+            for tier in names_in(self.rollups, self.root)
+            if is_tier_name(tier)
+            for name in names_in(self.rollups / tier, self.root)
+            if _ROLLUP.fullmatch(f"{tier}/{name.removesuffix(TEMPORARY_SUFFIX)}")
+        ]
+
+    @property
     def dead_letters(self) -> Path:
         """The folder of inputs that could not become events."""
         return self.root / "dead-letters"
@@ -176,4 +202,9 @@ class Layout(Struct, frozen=True):
 
 def is_consumer_name(name: str) -> bool:
     """Return whether a consumer may have this name, which becomes a file's."""
+    return _CONSUMER.fullmatch(name) is not None
+
+
+def is_tier_name(name: str) -> bool:
+    """Return whether a tier may have this name, which becomes a folder's."""
     return _CONSUMER.fullmatch(name) is not None

@@ -34,11 +34,14 @@ from auditkit.store.records import (
     ContentsRow,
     FeatureRow,
     FlushRow,
+    FoldRow,
     MomentRow,
     PolicyRow,
     PruneStateRow,
     ReplacedRow,
+    RollupRow,
     SegmentRow,
+    TierRow,
     TombstoneRow,
     TrailInfo,
 )
@@ -53,6 +56,9 @@ _TABLES: dict[str, type[Struct]] = {
     "tombstones": TombstoneRow,
     "replaced": ReplacedRow,
     "prune_states": PruneStateRow,
+    "tiers": TierRow,
+    "folds": FoldRow,
+    "rollups": RollupRow,
     "features": FeatureRow,
 }
 _CONTENTS, _CRC = "contents", "crc"
@@ -139,6 +145,12 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
                 raise CorruptionError(
                     path, offset=None, reason=f"catalog does not name the segment {removed}"
                 )
+        for removed in change.remove_rollups:
+            if connection.execute("DELETE FROM rollups WHERE path = ?", (removed,)).rowcount != 1:
+                reason = f"catalog does not name the rollup {removed}"
+                raise CorruptionError(path, offset=None, reason=reason)
+        for fold in change.folds:
+            connection.execute("DELETE FROM folds WHERE tier = ?", (fold.tier,))
         for gone in change.forget_replaced:
             connection.execute("DELETE FROM replaced WHERE path = ?", (gone,))
         for table, rows in (
@@ -148,6 +160,9 @@ def change_catalog(path: Path, change: CatalogChange) -> None:
             ("policies", change.policies),
             ("moments", change.moments),
             ("features", change.features),
+            ("tiers", change.tiers),
+            ("folds", change.folds),
+            ("rollups", change.add_rollups),
             ("flushes", (change.flush,) if change.flush else ()),
         ):
             for row in rows:
@@ -237,6 +252,9 @@ def _view(path: Path, connection: sqlite3.Connection) -> CatalogView:
         tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
         replaced=_select(connection, path, "replaced", ReplacedRow, contents),
         prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
+        tiers=_select(connection, path, "tiers", TierRow, contents),
+        folds=_select(connection, path, "folds", FoldRow, contents),
+        rollups=_select(connection, path, "rollups", RollupRow, contents),
         features=_select(connection, path, "features", FeatureRow, contents),
     )
     check_view(view, path)

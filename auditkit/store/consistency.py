@@ -8,6 +8,7 @@ what a segment can be.
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -21,10 +22,12 @@ from auditkit.store.records import (
     BATCH,
     BATCH_ROWS,
     CatalogView,
+    RollupRow,
     SegmentRow,
     TombstoneRow,
     TrailInfo,
 )
+from auditkit.store.tiers import TIER_KEYS, Tier, read_tier
 from auditkit.timerange import Width, check_width, check_zone, partition_name, partition_start
 
 _PART = np.dtype(
@@ -126,6 +129,7 @@ def _faults(view: CatalogView, layout: Layout) -> Iterator[str]:
             yield f"catalog row in segments: {wrong} (found {shorten(row.path)})"
     if view.segments:
         yield from _part_faults(view.segments)
+    yield from _tier_faults(view, layout)
     total = sum(row.rows for row in view.segments) + sum(row.rows for row in view.tombstones)
     if total != view.flushed_seq:
         yield f"events do not add up (expected {view.flushed_seq}, found {total} in segments and tombstones)"
@@ -163,6 +167,47 @@ def _segment_fault(row: SegmentRow, flushed_seq: int, width: Width, layout: Layo
     except ValueError:
         return "empty columns do not read"
     return "empty columns that no event is without" if _ALWAYS.intersection(empty) else None
+
+
+def _tier_faults(view: CatalogView, layout: Layout) -> Iterator[str]:
+    """Yield what is wrong with tiers, how far they have come, and their stores."""
+    tiers: dict[str, Tier] = {}
+    for declared in view.tiers:
+        try:
+            tiers[declared.name] = read_tier(declared)
+        except ValueError as exc:  # of msgspec, too
+            yield f"catalog row in tiers: {shorten(str(exc), limit=200)}"
+            return
+    folds = {fold.tier: fold.end_seq for fold in view.folds}
+    if len(folds) < len(view.folds) or any(end > view.flushed_seq for end in folds.values()):
+        yield "catalog rows in folds: one tier twice, or events that are in no segment"
+    periods: dict[str, list[RollupRow]] = {}
+    for row in view.rollups:
+        wrong = _rollup_fault(row, tiers.get(row.tier), folds.get(row.tier, 0), layout)
+        if wrong:
+            yield f"catalog row in rollups: {wrong} (found {shorten(row.path)})"
+            return
+        periods.setdefault(row.tier, []).append(row)
+    for rows in periods.values():
+        rows.sort(key=lambda row: row.first_us)
+        if any(one.end_us > other.first_us for one, other in pairwise(rows)):
+            yield f"catalog rows in rollups: periods overlap (found {rows[0].tier})"
+
+
+def _rollup_fault(row: RollupRow, tier: Tier | None, end_seq: int, layout: Layout) -> str | None:
+    """Return what is wrong with the row of one store."""
+    layout.rollup_store(row.path)  # raises where it is no name
+    if tier is None or not row.path.startswith(f"{tier.name}/"):
+        return "no tier of this name"
+    try:
+        keys = row.keys
+    except ValueError:
+        return "keys do not read"
+    if not set(tier.keys).issubset(keys) or not set(keys).issubset(TIER_KEYS) or len(set(keys)) < len(keys):
+        return "other keys than the tier's"
+    if row.first_us >= row.end_us or row.last_seq >= end_seq or row.events > row.last_seq + 1:
+        return "bounds do not fit"
+    return None
 
 
 def _fits(row: SegmentRow | TombstoneRow, flushed_seq: int) -> bool:

@@ -14,6 +14,9 @@ segments       the live segments, each with what a question must know to leave i
 tombstones     what was pruned: one row per segment and prune
 replaced       files that compaction replaced and that readers may still hold
 prune_states   the horizon at which retention was last enforced
+tiers          the tiers of rollups, each row a declaration; the last one of a name is in force
+folds          for each tier, up to which seq events are in its rollups
+rollups        the stores of the tiers, one for each tier and period
 features       what else the trail holds that must not be lost by a version that does not know it
 contents       for each table: how many rows it has, and the CRC-32 of their checksums
 =============  =====================================================================================================
@@ -34,6 +37,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from auditkit.event import FIRST_US, LAST_US
@@ -47,6 +51,11 @@ MOST_COMBINATIONS = 256
 MOST_COMBINATIONS_CHARACTERS = 64 * 1024
 """The catalog keeps a segment's distinct (action, source, outcome) within both bounds, and none of them beyond."""
 
+MOST_BUCKETS = 1_500
+MOST_SERIES = 10_000
+MOST_ROLLUP_BYTES = 1 << 29
+"""What the store of one period holds at most."""
+
 FEATURES: frozenset[str] = frozenset()
 """The features that this version knows."""
 
@@ -54,10 +63,11 @@ Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Some = Annotated[int, Meta(ge=1)]
 Instant = Annotated[int, Meta(ge=FIRST_US, lt=LAST_US)]
+Near = Annotated[int, Meta(ge=2 * FIRST_US, lt=2 * LAST_US)]
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Sha256 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 TrailId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-"""What a column may hold: no row is taken whose values lie outside."""
+"""What a column may hold (`Near`: the bounds of buckets, which begin before their events): no row is taken whose values lie outside."""
 
 
 class TrailInfo(Struct, frozen=True, kw_only=True):
@@ -197,6 +207,58 @@ class PruneStateRow(Struct, frozen=True, kw_only=True):
     horizon_us: Instant
 
 
+class TierRow(Struct, frozen=True, kw_only=True):
+    """A tier of rollups, declared by the trail's own event `seq`."""
+
+    seq: Seq
+    name: str
+    every: str
+    by: str
+    """Its keys, as a JSON array of columns."""
+    tz: str
+    keep: str | None
+    """How long a bucket is kept; `None` for ever."""
+    from_us: Instant | None
+    """Events before were expired or pruned when it was declared, and are not in it; `None` where none were."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its keys: names of columns."""
+        return _keys(self.by)
+
+
+class FoldRow(Struct, frozen=True, kw_only=True):
+    """How far a tier has come: events before `end_seq` are in its rollups."""
+
+    tier: str
+    end_seq: Seq
+
+
+class RollupRow(Struct, frozen=True, kw_only=True):
+    """The store of one tier and period.  `path` is relative to the rollups folder."""
+
+    path: str
+    tier: str
+    by: str
+    """The keys of its series, as a JSON array of columns: those of the tier, or more."""
+    first_us: Near
+    end_us: Near
+    """Where its first bucket starts, and its last one ends."""
+    buckets: Annotated[int, Meta(ge=1, le=MOST_BUCKETS)]
+    series: Annotated[int, Meta(ge=1, le=MOST_SERIES)]
+    events: Some
+    last_seq: Seq
+    """The largest seq in it."""
+    size_bytes: Annotated[int, Meta(ge=1, le=MOST_ROLLUP_BYTES)]
+    sha256: Sha256
+    """Of the names and bytes of its files, as `store/rollups` has it."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its series: names of columns."""
+        return _keys(self.by)
+
+
 class FeatureRow(Struct, frozen=True, kw_only=True):
     """Something in the trail that a version of auditkit must know before it prunes, merges or copies."""
 
@@ -222,6 +284,9 @@ class CatalogView(Struct, frozen=True, kw_only=True):
     tombstones: Sequence[TombstoneRow]
     replaced: Sequence[ReplacedRow]
     prune_states: Sequence[PruneStateRow]
+    tiers: Sequence[TierRow]
+    folds: Sequence[FoldRow]
+    rollups: Sequence[RollupRow]
     features: Sequence[FeatureRow]
 
     @property
@@ -247,6 +312,11 @@ class CatalogChange(Struct, frozen=True, kw_only=True):
     policies: Sequence[PolicyRow] = ()
     moments: Sequence[MomentRow] = ()
     features: Sequence[FeatureRow] = ()
+    tiers: Sequence[TierRow] = ()
+    folds: Sequence[FoldRow] = ()
+    """How far tiers have come, each in place of what was said of it before."""
+    add_rollups: Sequence[RollupRow] = ()
+    remove_rollups: Sequence[str] = ()
     flush: FlushRow | None = None
     prune_state: PruneStateRow | None = None
 
@@ -270,3 +340,8 @@ def _parts(head_bytes: int, packed: bytes) -> Sequence[BatchInfo]:
         )
         start = end
     return tuple(parts)
+
+
+@lru_cache(maxsize=256)
+def _keys(by: str) -> tuple[str, ...]:
+    return tuple(msgspec.json.decode(by, type=list[str]))

@@ -56,10 +56,10 @@ def test_a_catalog_of_another_format_is_refused(trail: Trail, version: int, advi
 def as_a_later_version(path: Path) -> None:
     """Add to a catalog what a later version may: a table with its line in `contents`, and nullable columns."""
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE rollups (name TEXT NOT NULL, crc INTEGER NOT NULL)")
+        database.execute("CREATE TABLE leaves (name TEXT NOT NULL, crc INTEGER NOT NULL)")
         crc = zlib.crc32(msgspec.msgpack.encode(["hours"]))
-        database.execute("INSERT INTO rollups VALUES ('hours', ?)", (crc,))
-        said = ("rollups", 1, zlib.crc32(struct.pack("<I", crc)))
+        database.execute("INSERT INTO leaves VALUES ('hours', ?)", (crc,))
+        said = ("leaves", 1, zlib.crc32(struct.pack("<I", crc)))
         crc = zlib.crc32(msgspec.msgpack.encode(list(said)))
         database.execute("INSERT INTO contents (name, rows, digest, crc) VALUES (?, ?, ?, ?)", (*said, crc))
         database.execute("ALTER TABLE segments ADD COLUMN leaves BLOB")
@@ -94,7 +94,7 @@ def test_what_a_later_version_adds_is_read_over_and_kept(trail: Trail, tmp_path:
         assert branch.range(columns=["action"])["action"].to_list() == ["a", "b", "c"]
     for root in (trail.path, tmp_path / "copy"):
         with closing(sqlite3.connect(root / "catalog.sqlite")) as database:
-            assert database.execute("SELECT name FROM rollups").fetchall() == [("hours",)]
+            assert database.execute("SELECT name FROM leaves").fetchall() == [("hours",)]
             assert database.execute("SELECT place FROM trail").fetchall() == [("s3://bucket",)]
         read_oracle(root / "catalog.sqlite")
 
@@ -121,9 +121,9 @@ def test_nothing_is_written_over_damage_to_an_unknown_table(trail: Trail) -> Non
     """Before a transaction the tables of a later version are checked as well."""
     as_a_later_version(trail.handle.layout.catalog)
     with closing(sqlite3.connect(trail.handle.layout.catalog)) as database, database:
-        database.execute("DELETE FROM rollups")
+        database.execute("DELETE FROM leaves")
     trail.append(action="a").wait()
-    with pytest.raises(CorruptionError, match="catalog table rollups"):
+    with pytest.raises(CorruptionError, match="catalog table leaves"):
         trail.flush()
 
 

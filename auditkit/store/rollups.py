@@ -1,0 +1,378 @@
+"""Rollups on disk: one Zarr v3 store for each tier and period, written whole under a fresh name and never changed.
+
+A store holds a cube with the dimensions `time` and `series`.  Its variables are `count`, `value_count`, `sum`, `min` and
+`max` (of `value`, NaN where no event has one); along `time` lie the start of each bucket and `last_seq`, the largest seq in
+it; along `series` each key and `<key>_is_null`, as Zarr's text has no null.  Times and seqs of series are not compressed, so that
+their bytes say how many they are.  xarray opens a store as it is.
+
+zarr-python writes the format, into memory; publishing is done here: files, folders and a rename, each synced.  A reader
+believes nothing: names, sizes and SHA-256 are held against the catalog, the metadata against what a store of that
+many buckets and series has, and no buffer is larger than that.
+"""
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from msgspec import Struct
+
+from auditkit.arrow import Numbers
+from auditkit.disk.durable import Disk, write_temporary
+from auditkit.disk.inside import is_there, names_in, read_file
+from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.errors import CorruptionError
+from auditkit.store.records import RollupRow
+
+MEASURES: Mapping[str, str] = {
+    "count": "<i8",
+    "value_count": "<i8",
+    "sum": "<f8",
+    "min": "<f8",
+    "max": "<f8",
+}
+"""The variables of a store, and how their numbers are stored."""
+_TIME, _LAST_SEQ, _IS_NULL = "time", "last_seq", "_is_null"
+_ALONG_SERIES = ("text", "|b1")
+_UNITS = {"count": "events", "value_count": "events with a value"}
+_FILLS: Mapping[str, Any] = {"<i8": 0, "<f8": np.nan, "|b1": False, "text": ""}
+_ROOT = "zarr.json"
+_ARRAY = re.compile(r"[a-z][a-z_]{0,63}")
+_CHUNK = re.compile(r"c(?:\.[0-9]{1,5}){1,2}")
+_LENGTH = struct.Struct("<I")
+_CHUNK_CELLS = 1 << 20
+_LEVEL = 3
+
+
+class Cube(Struct, frozen=True, kw_only=True):
+    """What a period holds of a tier: for each bucket and series how many events there are, and what is known of their values."""
+
+    starts: Numbers
+    """The start of each bucket, ascending, in microseconds since 1970 UTC."""
+    last_seqs: Numbers
+    """The largest seq in each bucket, -1 where there is none."""
+    series: pl.DataFrame
+    """The keys of each series, as text; a row each, in order."""
+    measures: Mapping[str, Numbers]
+    """`MEASURES`, each of shape (buckets, series)."""
+
+
+def cube_of(cells: pl.DataFrame, keys: Sequence[str], starts: Numbers) -> Cube:
+    """Return the cube of cells (`start`, the keys, `MEASURES`, `last_seq`), all of which lie in buckets of these starts."""
+    series = cells.select(keys).unique().sort(keys, nulls_last=True) if keys else pl.DataFrame()
+    places = np.zeros(cells.height, dtype=np.int64)
+    if keys:
+        numbered = series.with_row_index("\0place")
+        found = cells.select(keys).join(
+            numbered, on=keys, how="left", nulls_equal=True, maintain_order="left"
+        )
+        places = found["\0place"].to_numpy().astype(np.int64)
+    buckets = np.searchsorted(starts, cells["start"].to_numpy())
+    shape, measures = (len(starts), max(1, series.height)), {}
+    for name, kind in MEASURES.items():
+        grid = np.full(shape, 0 if kind == "<i8" else np.nan, dtype=kind)
+        grid[buckets, places] = cells[name].fill_null(0 if kind == "<i8" else float("nan")).to_numpy()
+        measures[name] = grid
+    last_seqs = np.full(len(starts), -1, dtype="<i8")
+    np.maximum.at(last_seqs, buckets, cells["last_seq"].to_numpy())
+    return Cube(starts=starts, last_seqs=last_seqs, series=series, measures=measures)
+
+
+def cells_of(cube: Cube) -> pl.DataFrame:
+    """Return the cells of a cube that hold events: `start`, the keys, `MEASURES` (null without values), `last_seq`."""
+    buckets, places = np.nonzero(cube.measures["count"])
+    columns = [
+        pl.Series("start", cube.starts[buckets], dtype=pl.Int64),
+        *(column.gather(places) for column in cube.series.iter_columns()),
+        *(pl.Series(name, grid[buckets, places]) for name, grid in cube.measures.items()),
+        pl.Series("last_seq", cube.last_seqs[buckets], dtype=pl.Int64),
+    ]
+    return pl.DataFrame(columns).with_columns(pl.col("sum", "min", "max").fill_nan(None))
+
+
+# Writing
+
+
+def encode_cube(cube: Cube, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of the Zarr store of a cube, by their names in it."""
+    # zarr takes a fifth of a second to import, and only who folds needs it.
+    import zarr
+    from zarr.codecs import ZstdCodec
+    from zarr.core.buffer import Buffer
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Buffer] = {}
+    coordinates = " ".join(
+        [_LAST_SEQ, *(name for name, kind in _arrays(cube.series.columns) if kind in _ALONG_SERIES)]
+    )
+    group = zarr.create_group(MemoryStore(files), attributes={**attributes, "coordinates": coordinates})
+    for name, kind in _arrays(cube.series.columns):
+        data = _data(cube, name, kind)
+        is_grid = name in MEASURES
+        array = group.create_array(
+            name,
+            shape=data.shape,
+            dtype=str if kind == "text" else kind,
+            chunks=_chunks(data.shape),
+            compressors=ZstdCodec(level=_LEVEL) if is_grid else None,
+            fill_value=_FILLS[kind],
+            dimension_names=_dimensions(name),
+            chunk_key_encoding={"name": "default", "separator": "."},
+            attributes=_attributes(name),
+            config={"write_empty_chunks": not is_grid},
+        )
+        array[...] = data
+    return _consolidated({name: data.to_bytes() for name, data in files.items()})
+
+
+def _data(cube: Cube, name: str, kind: str) -> Numbers:
+    if name in MEASURES:
+        return cube.measures[name]
+    if name in (_TIME, _LAST_SEQ):
+        return cube.starts if name == _TIME else cube.last_seqs
+    if kind == "text":
+        return np.array(cube.series[name].fill_null("").to_list(), dtype=object)
+    return cube.series[name.removesuffix(_IS_NULL)].is_null().to_numpy()
+
+
+def _attributes(name: str) -> dict[str, Any]:
+    if name == _TIME:
+        return {"units": "microseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
+    return {"units": _UNITS.get(name, "as in value")} if name in MEASURES else {}
+
+
+def _consolidated(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Add to the root what xarray looks for: the metadata of all arrays, as zarr-python itself would, which warns at it."""
+    arrays = {
+        name.removesuffix(f"/{_ROOT}"): json.loads(data)
+        for name, data in files.items()
+        if name.endswith(f"/{_ROOT}")
+    }
+    root = json.loads(files[_ROOT])
+    root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    return {**files, _ROOT: json.dumps(root).encode()}
+
+
+def digest_of(files: Mapping[str, bytes]) -> bytes:
+    """Return the SHA-256 that the catalog keeps of a store: of the names and bytes of its files, in order."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode())
+        digest.update(files[name])
+    return digest.digest()
+
+
+def publish_store(disk: Disk, layout: Layout, modes: Modes, path: str, files: Mapping[str, bytes]) -> None:
+    """Write the files of a store and give it its name; the caller holds the maintenance lock.
+
+    On return bytes and names are durable.  If it raises, a folder with a temporary name may remain, or one that the
+    catalog does not name: `remove_store` takes both.
+    """
+    target = layout.rollup_store(path)
+    temporary = target.with_name(f"{target.name}{TEMPORARY_SUFFIX}")
+    remove_store(disk, layout, temporary)
+    folders = sorted({temporary / Path(name).parent for name in files}, reverse=True)
+    for folder in (layout.rollups, target.parent, temporary, *folders[:-1]):
+        disk.make_directory(folder, modes.directory)
+    for name, data in files.items():
+        write_temporary(disk, temporary / name, data, modes.file)
+    for folder in folders:
+        disk.sync_directory(folder)
+    disk.rename(temporary, target)
+    for folder in (target.parent, layout.rollups, layout.root):
+        disk.sync_directory(folder)
+
+
+def remove_store(disk: Disk, layout: Layout, store: Path) -> None:
+    """Remove a store, or what is left of one, under a temporary name first: a reader finds all of it or nothing.
+
+    Files that are not ours stay, and the folders they lie in.
+    """
+    if not is_there(store):
+        return
+    if store.suffix != TEMPORARY_SUFFIX:
+        temporary = store.with_name(f"{store.name}{TEMPORARY_SUFFIX}")
+        remove_store(disk, layout, temporary)
+        disk.rename(store, temporary)
+        store = temporary
+    for name in names_in(store, layout.root):
+        if _ARRAY.fullmatch(name):
+            for inner in names_in(store / name, layout.root):
+                if inner == _ROOT or _CHUNK.fullmatch(inner):
+                    disk.unlink(store / name / inner)
+            disk.remove_directory_if_empty(store / name)
+        elif name == _ROOT:
+            disk.unlink(store / name)
+    disk.remove_directory_if_empty(store)
+
+
+# Reading
+
+
+class StoredCube:
+    """A store whose bytes are those that the catalog names; numbers are decoded when they are asked for."""
+
+    def __init__(self, layout: Layout, row: RollupRow) -> None:
+        self.row = row
+        self._path = layout.rollup_store(row.path)
+        self._files = read_store(layout, row)
+        with self._explained():
+            for name, kind in _arrays(row.keys):
+                self._check(name, kind)
+            self.starts: Numbers = self._numbers(_TIME, "<i8")
+            self.last_seqs: Numbers = self._numbers(_LAST_SEQ, "<i8")
+            self.series = pl.DataFrame([self._texts(key) for key in row.keys])
+            self._check_bounds()
+
+    def measure(self, name: str) -> Numbers:
+        """Return a measure, of shape (buckets, series)."""
+        with self._explained():
+            found: Numbers = np.full(self._shape(name), _FILLS[MEASURES[name]], dtype=MEASURES[name])
+            height, width = _chunks(found.shape)
+            for number in range(-(-found.shape[1] // width)):
+                packed = self._files.get(f"{name}/c.0.{number}")
+                if packed is not None:  # else nothing but the fill value
+                    size = height * width * found.itemsize
+                    octets = pa.decompress(packed, decompressed_size=size, codec="zstd", asbytes=True)
+                    grid = np.frombuffer(octets, dtype=found.dtype).reshape(height, width)
+                    part = found[:, number * width : (number + 1) * width]
+                    part[...] = grid[:, : part.shape[1]]
+            return found
+
+    @property
+    def cube(self) -> Cube:
+        """All of it."""
+        measures = {name: self.measure(name) for name in MEASURES}
+        return Cube(starts=self.starts, last_seqs=self.last_seqs, series=self.series, measures=measures)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        lengths = {"time": self.row.buckets, "series": self.row.series}
+        return tuple(lengths[dimension] for dimension in _dimensions(name))
+
+    def _check(self, name: str, kind: str) -> None:
+        """Hold what an array says of itself against what it must be."""
+        said = msgspec.json.decode(self._files[f"{name}/{_ROOT}"], type=dict[str, Any])
+        for field, expected in _metadata(name, kind, self._shape(name)).items():
+            if said.get(field) != expected:
+                raise ValueError(f"{name}: {field} is not what the catalog says")
+
+    def _numbers(self, name: str, kind: str) -> Numbers:
+        data = self._files[f"{name}/c.0"]
+        (length,) = self._shape(name)
+        if len(data) != length * np.dtype(kind).itemsize:
+            raise ValueError(f"{name}: expected {length} values in {len(data)} bytes")
+        return np.frombuffer(data, dtype=kind)
+
+    def _texts(self, key: str) -> pl.Series:
+        data, at = self._files[f"{key}/c.0"], 4
+        (length,) = self._shape(key)
+        if _LENGTH.unpack_from(data)[0] != length:
+            raise ValueError(f"{key}: expected {length} values")
+        is_null, texts = self._numbers(f"{key}{_IS_NULL}", "|u1"), list[str | None]()
+        for null in is_null.tolist():
+            (size,) = _LENGTH.unpack_from(data, at)
+            at += 4 + size
+            if at > len(data):
+                raise ValueError(f"{key}: ends before its last value")
+            texts.append(None if null else data[at - size : at].decode())
+        return pl.Series(key, texts, dtype=pl.String)
+
+    def _check_bounds(self) -> None:
+        ascending = (np.diff(self.starts) > 0).all()
+        if not ascending or self.starts[0] != self.row.first_us or self.starts[-1] >= self.row.end_us:
+            raise ValueError("time: not what the catalog says")
+        if self.last_seqs.max() != self.row.last_seq or self.last_seqs.min() < -1:
+            raise ValueError("last_seq: not what the catalog says")
+        if self.series.height and self.series.is_duplicated().any():
+            raise ValueError("series: one comes twice")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what is raised where bytes make no sense into what it means: the store was written wrongly."""
+        try:
+            yield
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            KeyError,
+            IndexError,
+            struct.error,
+            RecursionError,
+        ) as exc:
+            if isinstance(exc, CorruptionError):
+                raise
+            raise CorruptionError(self._path, offset=None, reason=f"rollup does not read: {exc}") from exc
+
+
+def read_store(layout: Layout, row: RollupRow) -> dict[str, bytes]:
+    """Return the files of a store by name, once it is certain that they are those that were written.
+
+    Raises `FileNotFoundError` where it is gone, as another generation has taken its place.
+    """
+    store, left = layout.rollup_store(row.path), row.size_bytes
+    names = [_ROOT]
+    for array, _ in _arrays(row.keys):
+        names += [
+            f"{array}/{name}"
+            for name in names_in(store / array, layout.root)
+            if name == _ROOT or _CHUNK.fullmatch(name)
+        ]
+    files = {}
+    for name in names:
+        files[name] = read_file(store / name, layout.root, most=left)
+        left -= len(files[name])
+    if left or digest_of(files) != row.sha256:
+        raise CorruptionError(store, offset=None, reason="digest differs from the catalog's")
+    return files
+
+
+def _arrays(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and kind of each array of a store."""
+    yield from MEASURES.items()
+    yield _TIME, "<i8"
+    yield _LAST_SEQ, "<i8"
+    for key in keys:
+        yield key, "text"
+        yield f"{key}{_IS_NULL}", "|b1"
+
+
+def _dimensions(name: str) -> tuple[str, ...]:
+    return (
+        ("time", "series") if name in MEASURES else ("time",) if name in (_TIME, _LAST_SEQ) else ("series",)
+    )
+
+
+def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a chunk: all of time, and of many series some."""
+    return (shape[0], *(max(1, min(width, _CHUNK_CELLS // shape[0])) for width in shape[1:]))
+
+
+def _metadata(name: str, kind: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what an array's metadata must say for its bytes to be read."""
+    codecs: list[dict[str, Any]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    if kind == "text":
+        codecs = [{"name": "vlen-utf8", "configuration": {}}]
+    elif kind == "|b1":
+        codecs = [{"name": "bytes"}]
+    if name in MEASURES:
+        codecs.append({"name": "zstd", "configuration": {"level": _LEVEL, "checksum": False}})
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": {"<i8": "int64", "<f8": "float64", "|b1": "bool", "text": "string"}[kind],
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(_chunks(shape))}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": "NaN" if kind == "<f8" else _FILLS[kind],
+        "codecs": codecs,
+        "dimension_names": list(_dimensions(name)),
+    }

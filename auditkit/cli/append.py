@@ -12,8 +12,9 @@ from auditkit.api import Trail
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.errors import InvalidEventError
 from auditkit.queue.receipts import Receipt
-from auditkit.sources.json_records import Item, Unreadable, json_lines
+from auditkit.sources.json_records import json_lines
 from auditkit.sources.record import record as record_run
+from auditkit.sources.records import Item, Unreadable
 from auditkit.text import counted
 
 _TEXTS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation", "id")

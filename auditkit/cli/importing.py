@@ -17,7 +17,7 @@ from auditkit.cli.options import Command, opened, read_pairs, trail_option
 from auditkit.cli.output import json_line, show_events
 from auditkit.sources.importer import ImportSummary, Tally, foresee, import_records, preview
 from auditkit.sources.mapping import EventMap, plan_mapping
-from auditkit.sources.readers import FORMATS, Format, Input, guess_format, open_input
+from auditkit.sources.readers import FORMATS, Format, Input, ReadOptions, guess_format, open_input
 from auditkit.text import counted, minute, visible
 
 _FLUSH_AT = 10_000
@@ -85,9 +85,10 @@ def import_(
     stopped says how far it came.
     """
     from_stdin = str(file) == "-"
-    kind = kind or ("jsonl" if from_stdin else guess_format(file))
+    kind = kind or ("json" if from_stdin else guess_format(file))
     if kind is None:
         raise click.UsageError(f"What is {file.name}?  Say --format {', '.join(FORMATS)}.")
+    options = ReadOptions(delimiter=delimiter)
     source: Path | IO[bytes] = sys.stdin.buffer if from_stdin else file
     with opened(trail_path, maintain=True) as trail:
         mapping = plan_mapping(
@@ -98,14 +99,14 @@ def import_(
             ts_format=ts_format,
         )
         if dry_run:
-            with open_input(source, kind, delimiter=delimiter) as records:
+            with open_input(source, kind, options) as records:
                 _show_preview(trail, records, mapping)
             return
-        if not _look_ahead(trail, source, kind, delimiter, mapping, yes=yes):
+        if not _look_ahead(trail, source, kind, options, mapping, yes=yes):
             click.echo("Nothing was imported.")
             raise click.exceptions.Exit(1)
         started = perf_counter()
-        with open_input(source, kind, delimiter=delimiter) as records:
+        with open_input(source, kind, options) as records:
             summary = _import(trail, records, mapping)
         if summary.events >= _FLUSH_AT:
             trail.flush()
@@ -132,7 +133,7 @@ def _look_ahead(
     trail: Trail,
     source: Path | IO[bytes],
     kind: Format,
-    delimiter: str | None,
+    options: ReadOptions,
     mapping: EventMap,
     *,
     yes: bool,
@@ -144,7 +145,7 @@ def _look_ahead(
         warn(f"the policy is to {trail.retention}; what that expires cannot be foreseen in standard input")
         return True
     with (
-        open_input(source, kind, delimiter=delimiter) as records,
+        open_input(source, kind, options) as records,
         _progress("looking ahead", records) as tick,
     ):
         forecast = foresee(trail, records, mapping, on_progress=lambda at: tick(at, None))

@@ -1,114 +1,251 @@
-"""Records out of CSV: rows under one header, quoted fields over several lines included.
+"""Records out of CSV, and of the logs of columns that name them in a line of their own (W3C's, Zeek's).
 
-A row that does not fit the header, or is no CSV, becomes an `Unreadable` with the line it begins on and its text
-as it stands in the file; reading goes on behind it.  A record never grows beyond what an event can hold.
+Rows are read by Python's `csv`, which knows nothing of lines.  Where a row is none (a quote that never closes, text
+behind a closing quote, too many cells over several lines), its first line is an `Unreadable` as it stands in the file,
+and reading goes on at the next line: a stray quote costs one line.  (DuckDB's, Polars' and Arrow's readers tell no line
+of a good row, and at a stray quote they stop, or take the rest of the file for one cell.)  A record never grows beyond
+what an event can hold.
 """
 
+import codecs
 import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 import msgspec
 
-from auditkit.errors import shorten
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.json_records import Item, Line, Record, Unreadable, first_sentence, physical_lines
+from auditkit.sources.json_records import first_sentence
+from auditkit.sources.records import LONGEST, OVERLONG, Item, Line, Record, Unreadable, physical_lines
+from auditkit.text import counted
+
+_DELIMITERS = ",;\t|"
+_SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_SEPARATOR = re.compile(r"#separator (\S+)")
+_COMMENT = re.compile(r"#( |$|[A-Za-z][\w-]*([:\t ]|$))")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_LEAST_LOOK = 64 * 1024
 
 
-class _OverlongError(Exception):
-    """A record that grows beyond what an event can hold."""
+class _NoRowError(Exception):
+    """Lines that are no row; says why."""
 
 
 @dataclass(slots=True)
-class _Remembering:
-    """Physical lines as text for the csv module; remembers those of the record that is being read."""
+class _Lines:
+    """Physical lines as text for the csv module, those of the row that is being read, and those to be read again."""
 
-    lines: Iterator[Line]
-    number: int = 0
-    record: list[str] = field(default_factory=list)
+    source: Iterator[Line]
+    again: deque[Line] = field(default_factory=deque)
+    row: list[Line] = field(default_factory=list)
     size: int = 0
+    most: int = MAX_ATTRS_BYTES
+    """How far a closing quote is looked for."""
 
     def __iter__(self) -> Iterator[str]:
-        for line in self.lines:
-            self.number = line.number
-            text = line.content.decode(errors="surrogateescape") + "\n"
-            self.record.append(text)
+        while (line := self.take()) is not None:
+            self.row.append(line)
             self.size += line.length
-            if self.size > MAX_ATTRS_BYTES:
-                raise _OverlongError
-            yield text
+            if self.size > self.most and len(self.row) > 1:
+                self.most = max(
+                    self.most // 2, _LEAST_LOOK
+                )  # so that many such lines are not read again and again
+                raise _NoRowError("a quote is not closed")
+            yield _text(line) + "\n"
 
-    def forget(self) -> None:
-        """Begin a new record."""
-        self.record.clear()
+    def take(self) -> Line | None:
+        """Return the next line, `None` at the end."""
+        return self.again.popleft() if self.again else next(self.source, None)
+
+    def peek(self) -> Line | None:
+        """Return the next line that does not begin with #, and take none."""
+        seen: list[Line] = []
+        while (line := self.take()) is not None:
+            seen.append(line)
+            if not line.content.startswith(b"#"):
+                break
+        self.again.extendleft(reversed(seen))
+        return line
+
+    def begin(self) -> None:
+        """Begin a new row."""
+        self.row.clear()
         self.size = 0
 
-    @property
-    def text(self) -> str:
-        """The record as it stands in the file, bytes that are not UTF-8 as escapes."""
-        joined = "".join(self.record).rstrip("\n")
-        return joined.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    def give_up(self, reason: str) -> Unreadable:
+        """Return the first line of what is no row, and read the others again."""
+        first, *others = self.row
+        self.again.extendleft(reversed(others))
+        return first.unreadable(OVERLONG.format(first.length) if first.overlong else reason)
 
 
-def csv_records(stream: IO[bytes], delimiter: str) -> Iterator[Item]:
+@dataclass(slots=True)
+class _Header:
+    """The names of the columns, and how their rows are written."""
+
+    names: list[str]
+    delimiter: str
+    quoting: int = csv.QUOTE_MINIMAL
+    missing: tuple[str, ...] = ("",)
+    """Cells that say that there is no value."""
+    declared: bool = False
+    """Whether a line that begins with # named the columns; such lines may come again."""
+
+    def reader(self, lines: _Lines) -> Iterator[list[str]]:
+        """Return the rows of some lines."""
+        return csv.reader(iter(lines), delimiter=self.delimiter, quoting=self.quoting, strict=True)  # type: ignore[arg-type]
+
+
+def csv_records(stream: IO[bytes], delimiter: str | None, notes: list[str]) -> Iterator[Item]:
     """Yield each row as a record of text; an empty cell is null among the fields and stays `""` in the text.
 
-    Raises `ValueError` for a header that cannot be read or names a column twice.
+    The delimiter is the one given, or that of a line `sep=`, or the one the header has most of.  A column without a name
+    is called after its place, one whose name repeats after its number; empty cells beyond the header are left out.
+    What was found out is added to `notes`.  Raises `ValueError` for a header that cannot be read.
     """
-    lines = _Remembering(physical_lines(stream))
-    header: list[str] | None = None
-    while True:
-        for start, row in _rows(lines, csv.reader(iter(lines), delimiter=delimiter, strict=True)):
-            if header is None:
-                header = _checked_header(row)
-            elif isinstance(row, str):
-                yield Unreadable(start, row, lines.text)
-            else:
-                yield _record(start, header, row, lines.text)
-        if not lines.record:
+    csv.field_size_limit(
+        max(csv.field_size_limit(), LONGEST)
+    )  # of the whole process, and far below what an event holds
+    lines = _Lines(physical_lines(stream))
+    header = _read_header(lines, delimiter, notes)
+    while header is not None:
+        again = yield from _rows(lines, header, notes)
+        if again is None:
             return
+        header = again
 
 
-def _rows(lines: _Remembering, rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield the line a row begins on, and the row; or, and then stop, why there is none."""
+def _rows(lines: _Lines, header: _Header, notes: list[str]) -> Generator[Item, None, _Header | None]:
+    """Yield the rows under a header; return the one for what follows, `None` at the end."""
+    rows = header.reader(lines)
     while True:
-        lines.forget()
-        start = lines.number + 1
+        lines.begin()
         try:
-            row = next(rows)
+            cells = next(rows)
         except StopIteration:
-            lines.forget()
-            return
-        except _OverlongError:
-            yield start, "longer than an event may be; only its beginning is kept"
-            return
-        except csv.Error as exc:
-            yield start, f"not CSV: {first_sentence(exc)}"
-            return
-        if row:
-            yield start, row
+            return None
+        except (csv.Error, _NoRowError) as exc:
+            yield lines.give_up(f"not CSV: {first_sentence(exc)}")
+            return header
+        if not cells:
+            continue
+        if header.declared and cells[0].startswith("#"):
+            renewed = _declared(_text(lines.row[0]), lines, header.delimiter)
+            if renewed is not None:
+                return renewed
+            continue
+        item = _record(lines, header, cells)
+        if isinstance(item, Unreadable) and len(lines.row) > 1:
+            yield lines.give_up(item.reason)
+            return header
+        if len(lines.row) > 2:
+            _doubt(lines.row, header, notes)
+        yield item
 
 
-def _checked_header(names: list[str] | str) -> list[str]:
-    if isinstance(names, str):
-        raise ValueError(f"csv header: {names}")
-    seen = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"csv header: column named twice (found {shorten(name)})")
-        seen.add(name)
-    return names
-
-
-def _record(line: int, header: Sequence[str], cells: Sequence[str], raw: str) -> Item:
-    if len(cells) != len(header):
-        return Unreadable(
-            line, f"row does not fit the header (expected {len(header)} cells, found {len(cells)})", raw
+def _record(lines: _Lines, header: _Header, cells: list[str]) -> Item:
+    first, last, names = lines.row[0], lines.row[-1], header.names
+    while len(cells) > len(names) and not cells[-1]:
+        cells.pop()
+    if len(cells) != len(names):
+        return first.unreadable(
+            f"row does not fit the header (expected {len(names)} cells, found {len(cells)})"
         )
-    whole = dict(zip(header, cells, strict=True))
+    whole = dict(zip(names, cells, strict=True))
     try:
         text = msgspec.json.encode(whole).decode()
     except UnicodeEncodeError:
-        return Unreadable(line, "not UTF-8", raw)
-    return Record(line, {name: cell or None for name, cell in whole.items()}, text)
+        return first.unreadable("not UTF-8; --encoding says what else it is")
+    fields = {name: None if cell in header.missing else cell for name, cell in whole.items()}
+    return Record(first.number, fields, text, last.end, len(lines.row))
+
+
+def _doubt(row: Sequence[Line], header: _Header, notes: list[str]) -> None:
+    """Note a row over several lines whose inner lines look like rows themselves."""
+    commas = len(header.names) - 1
+    if commas and all(_text(line).count(header.delimiter) == commas for line in row[1:-1]):
+        notes.append(
+            f"the row in line {row[0].number:,} spans {len(row)} lines that each look like a row of their own: "
+            "is a quote missing, or one too many?"
+        )
+
+
+def _read_header(lines: _Lines, delimiter: str | None, notes: list[str]) -> _Header | None:
+    """Read up to the names of the columns; `None` where there are none."""
+    passed, separator = 0, delimiter
+    while (line := lines.take()) is not None:
+        text = _text(line)
+        if found := _SEP.fullmatch(text):
+            separator = delimiter or found[1]
+        elif found := _SEPARATOR.fullmatch(text):
+            separator = delimiter or codecs.decode(found[1], "unicode_escape")
+        elif header := _declared(text, lines, separator):
+            notes.append(f"line {line.number:,} names the columns: {', '.join(header.names[:20])}")
+            return header
+        elif _COMMENT.match(text):
+            passed += 1
+        elif text.strip():
+            break
+    if line is None:
+        return None
+    lines.again.appendleft(line)
+    if passed:
+        notes.append(f"{counted(passed, 'comment line')} before the header passed over")
+    return _plain_header(lines, line, separator, notes)
+
+
+def _plain_header(lines: _Lines, first: Line, delimiter: str | None, notes: list[str]) -> _Header:
+    text = _QUOTED.sub("", _text(first))
+    chosen = delimiter or max(_DELIMITERS, key=text.count)
+    lines.begin()
+    try:
+        names = next(_Header([], chosen).reader(lines))
+    except (csv.Error, _NoRowError) as exc:
+        raise ValueError(f"csv header: not CSV: {first_sentence(exc)} (in line {first.number:,})") from exc
+    if any(map(_is_broken, names)):
+        error = ValueError(f"csv header: not UTF-8 (in line {first.number:,})")
+        error.add_note("--encoding says what it is, such as cp1252 or latin-1")
+        raise error
+    if delimiter is None and chosen != _DELIMITERS[0]:
+        notes.append(f"the delimiter is {chosen!r}, by the header")
+    return _Header(_distinct(names, notes), chosen)
+
+
+def _declared(text: str, lines: _Lines, separator: str | None) -> _Header | None:
+    """Return the header that a line `#Fields:` (of W3C's extended log format) or `#fields` (of Zeek) is."""
+    if text.startswith("#Fields:"):
+        if separator is None:
+            after = lines.peek()
+            separator = "\t" if after is not None and b"\t" in after.content else " "
+        return _Header(_distinct(text[8:].split(), []), separator, missing=("", "-"), declared=True)
+    if text.startswith("#fields"):
+        separator = separator or "\t"
+        names = text.split(separator)[1:]
+        return _Header(_distinct(names, []), separator, csv.QUOTE_NONE, ("", "-", "(empty)"), declared=True)
+    return None
+
+
+def _distinct(names: Sequence[str], notes: list[str]) -> list[str]:
+    """Return names that are there, and different."""
+    found: dict[str, None] = {}
+    for place, given in enumerate(names, 1):
+        name = wanted = given or f"column_{place}"
+        number = 1
+        while name in found:
+            number += 1
+            name = f"{wanted}_{number}"
+        if number > 1:
+            notes.append(f"a second column {wanted!r} is called {name!r}")
+        found[name] = None
+    return list(found)
+
+
+def _text(line: Line) -> str:
+    return line.content.decode(errors="surrogateescape")
+
+
+def _is_broken(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)

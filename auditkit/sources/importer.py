@@ -20,9 +20,9 @@ from auditkit.errors import AuditError, InvalidEventError
 from auditkit.event import Rules
 from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
 from auditkit.queue.receipts import Receipt
-from auditkit.sources.json_records import Item, Unreadable
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
+from auditkit.sources.records import Item, Unreadable
 from auditkit.text import minute
 from auditkit.timerange import US_PER_DAY, from_us, to_us
 from auditkit.write.flush import keep_dead_letters
@@ -156,6 +156,7 @@ def import_records(
     count = tally if tally is not None else Tally()
     items = iter(source)
     while batch := list(islice(items, chunk_records)):
+        source.digest(batch[-1].end)
         chunk = _mapped(batch, mapping, trail)
         count.keys = count.keys or _keys(batch)
         if not chunk.events and not count.events and len(batch) >= HOPELESS:
@@ -329,8 +330,10 @@ def _times(
     newest: int | None = None
     days: Counter[int] = Counter()
     for number, item in enumerate(source):
-        if on_progress is not None and number % _TICK_RECORDS == 0:
-            on_progress(source)
+        if number % _TICK_RECORDS == 0:
+            source.digest(item.end)
+            if on_progress is not None:
+                on_progress(source)
         moment = None if isinstance(item, Unreadable) else mapping.instant(item.fields)
         if moment is None or moment > latest_us:
             continue

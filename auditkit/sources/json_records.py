@@ -1,69 +1,28 @@
-"""Lines of a file, and the records that JSON lines are.
+"""Records out of JSON: one object per line, or documents whose arrays hold them.
 
-A line that is no record becomes an `Unreadable` in its place, with line number and reason; reading goes on.  No
-line is held beyond what an event can hold, however long it is.
+A line that is no record becomes an `Unreadable` in its place, with line number and reason; reading goes on.  A document
+is read record by record too, however large it is; behind something that is no JSON there is nothing to go on with, and
+the rest of it is one `Unreadable`.  Neither is held beyond what an event can hold.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import codecs
+import json
+import re
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import msgspec
 
 from auditkit.event import MAX_ATTRS_BYTES
+from auditkit.sources.records import BYTE_ORDER_MARK, OVERLONG, Item, Record, Unreadable, physical_lines
 
-_LONGEST = MAX_ATTRS_BYTES + 2  # the longest attrs and a line end
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record: its line (or row, from 1), its fields, and the whole of it as JSON text."""
-
-    line: int
-    fields: Mapping[str, Any]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Something that is no record: the line it begins on, why, and what stands there."""
-
-    line: int
-    reason: str
-    input: str
-
-
-Item = Record | Unreadable
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One physical line without its end.  `length` counts all its bytes; `content` is cut where that is too many."""
-
-    number: int
-    content: bytes
-    length: int
-
-    @property
-    def overlong(self) -> bool:
-        """Whether the line is longer than an event may be, and cut."""
-        return self.length > _LONGEST
-
-
-def physical_lines(stream: IO[bytes]) -> Iterator[Line]:
-    """Yield the lines of a stream, numbered from 1; a byte order mark at its beginning is left out."""
-    number = 0
-    while content := stream.readline(_LONGEST):
-        number += 1
-        length = len(content)
-        ended = content.endswith(b"\n")
-        while not ended and (more := stream.readline(MAX_ATTRS_BYTES)):
-            length += len(more)
-            ended = more.endswith(b"\n")
-        if number == 1:
-            content = content.removeprefix(_BYTE_ORDER_MARK)
-        yield Line(number, content.rstrip(b"\r\n"), length)
+_BLOCK = 256 * 1024
+_SPACE = re.compile(r"[ \t\r\n]*")
+_INSIGNIFICANT = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
+_OPEN = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*"\s*:.*[,\[{])?\s*')
+"""The first line of an object that goes on in the next one."""
+_LONGEST_VALUE = 64 * MAX_ATTRS_BYTES
+"""How long a value beside the records may be."""
 
 
 def json_lines(stream: IO[bytes]) -> Iterator[Item]:
@@ -71,26 +30,203 @@ def json_lines(stream: IO[bytes]) -> Iterator[Item]:
     decode = msgspec.json.Decoder().decode
     for line in physical_lines(stream):
         if line.overlong:
-            reason = f"longer than an event may be ({line.length} bytes); only its beginning is kept"
-            yield Unreadable(line.number, reason, line.content.decode(errors="backslashreplace"))
-            continue
-        if not line.content.strip():
+            yield line.unreadable(OVERLONG.format(line.length))
             continue
         try:
-            text = line.content.decode()
+            text = line.content.decode().strip()
+            if not text:
+                continue
             fields = decode(text)
         except UnicodeDecodeError as exc:
-            shown = line.content.decode(errors="backslashreplace")
-            yield Unreadable(line.number, f"not UTF-8 at byte {exc.start}", shown)
+            yield line.unreadable(f"not UTF-8 at byte {exc.start}")
         except (msgspec.DecodeError, RecursionError, ValueError) as exc:
-            yield Unreadable(line.number, f"not JSON: {first_sentence(exc)}", text)
+            yield line.unreadable(f"not JSON: {first_sentence(exc)}")
         else:
             if isinstance(fields, dict):
-                yield Record(line.number, fields, text.strip())
+                yield Record(line.number, fields, text, line.end)
             else:
-                yield Unreadable(line.number, "JSON, but not an object", text)
+                yield line.unreadable("JSON, but not an object")
+
+
+def json_documents(stream: IO[bytes], path: Sequence[str] = ()) -> Iterator[Item]:
+    """Yield the objects that lie at `path` in each document of a stream, arrays on the way gone through.
+
+    Without a path a document is a record, or an array of records.  The text of a record is as it stands, but for spaces
+    and line ends between its values.
+    """
+    text = _Text(stream)
+    try:
+        while text.skip_space():
+            yield from _found(text, path)
+    except (ValueError, RecursionError) as exc:
+        yield text.rest(f"not JSON: {first_sentence(exc)}")
+
+
+def looks_like_document(head: bytes) -> bool:
+    """Return whether a file that begins so holds JSON that goes over several lines, rather than an object per line."""
+    begin = head.removeprefix(BYTE_ORDER_MARK).lstrip()
+    if begin.startswith(b"["):
+        return True
+    first, newline, rest = begin.partition(b"\n")
+    if not newline or not _OPEN.fullmatch(first):
+        return False
+    return first.rstrip().endswith(b"[") or not rest.lstrip().startswith(b"{")
+
+
+def compact(text: str) -> str:
+    r"""Return JSON without what stands between its values, each of which stays as it is written.
+
+    >>> compact('{ "a" : 1.50,\n  "b c": "\\" d" }')
+    '{"a":1.50,"b c":"\\" d"}'
+    """
+    return _INSIGNIFICANT.sub(r"\1", text)
 
 
 def first_sentence(exc: BaseException) -> str:
     """Return the first line of an error's message, without full stop."""
     return (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(".")
+
+
+class _Text:
+    """The text of a stream, of which so much is held as a value needs; knows line and byte of where it stands."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
+        self._scan = json.JSONDecoder(strict=True).raw_decode
+        self._held = ""
+        self._at = 0
+        self._more = True
+        self.line = 1
+        self.end = 0
+
+    def skip_space(self) -> bool:
+        """Go on to what is no space, and return whether there is anything."""
+        while True:
+            self._go(_SPACE.match(self._held, self._at).end())  # type: ignore[union-attr]  # it always matches
+            if self._at < len(self._held):
+                return True
+            if not self._read():
+                return False
+
+    def next(self) -> str:
+        """Return the character that comes next behind spaces, `""` at the end."""
+        return self._held[self._at] if self.skip_space() else ""
+
+    def take(self, wanted: str) -> bool:
+        """Go past a character if it comes next."""
+        if self.next() != wanted:
+            return False
+        self._go(self._at + 1)
+        return True
+
+    def expect(self, wanted: str) -> None:
+        """Go past a character; raises `ValueError` where another one comes next."""
+        if not self.take(wanted):
+            found = self.next()
+            raise ValueError(f"expected {wanted}, found {found or 'the end'} in line {self.line:,}")
+
+    def value(self) -> tuple[Any, str]:
+        """Go past a value, and return it decoded and as it stands."""
+        self.skip_space()
+        while True:
+            try:
+                decoded, end = self._scan(self._held, self._at)
+            except json.JSONDecodeError as exc:
+                # What is wrong may only be that the value goes on in what is not read yet.
+                if self._is_early(exc) and self._read():
+                    continue
+                raise ValueError(f"{exc.msg} in line {self._line_of(exc.pos):,}") from None
+            if end == len(self._held) and self._held[-1] not in '}]"' and self._read():
+                continue  # a number may go on
+            text = self._held[self._at : end]
+            self._go(end)
+            return decoded, text
+
+    def rest(self, reason: str) -> Unreadable:
+        """Go to the end, and return what was there as something unreadable."""
+        line, kept = self.line, self._held[self._at :][:MAX_ATTRS_BYTES]
+        self._go(len(self._held))
+        while self._read():
+            self._go(len(self._held))
+        return Unreadable(line, reason, _shown(kept), self.end, self.line - line + 1)
+
+    def _is_early(self, mistake: json.JSONDecodeError) -> bool:
+        """Return whether a mistake may be one only because the text breaks off."""
+        if len(self._held) - self._at > _LONGEST_VALUE:
+            return False
+        return mistake.pos + 16 >= len(self._held) or mistake.msg.startswith("Unterminated string")
+
+    def _line_of(self, position: int) -> int:
+        return self.line + self._held.count("\n", self._at, position)
+
+    def _go(self, to: int) -> None:
+        passed = self._held[self._at : to]
+        self.line += passed.count("\n")
+        self.end += len(passed) if passed.isascii() else len(passed.encode(errors="surrogateescape"))
+        self._at = to
+
+    def _read(self) -> bool:
+        """Read on, letting go of what lies behind; false at the end of the stream."""
+        if not self._more:
+            return False
+        # Twice as much each time, so that a long value is not begun too often.
+        block = self._stream.read(max(_BLOCK, len(self._held) - self._at))
+        self._more = bool(block)
+        self._held = self._held[self._at :] + self._decoder.decode(block, final=not block)
+        self._at = 0
+        return self._more
+
+
+def _found(text: _Text, path: Sequence[str]) -> Iterator[Item]:
+    """Yield the records at a path of the value that comes next."""
+    if text.take("["):
+        if not text.take("]"):
+            yield from _found(text, path)
+            while text.take(","):
+                yield from _found(text, path)
+            text.expect("]")
+    elif path and text.take("{"):
+        if not text.take("}"):
+            yield from _member(text, path)
+            while text.take(","):
+                yield from _member(text, path)
+            text.expect("}")
+    else:
+        line = text.line
+        decoded, raw = text.value()
+        yield _record(line, decoded, raw, text)
+
+
+def _member(text: _Text, path: Sequence[str]) -> Iterator[Item]:
+    if text.next() != '"':
+        text.expect('"')
+    key, _ = text.value()
+    text.expect(":")
+    text.skip_space()
+    if key == path[0]:
+        yield from _found(text, path[1:])
+    else:
+        text.value()
+
+
+def _record(line: int, decoded: Any, raw: str, text: _Text) -> Item:
+    lines = text.line - line + 1
+    if not isinstance(decoded, dict):
+        return Unreadable(line, "JSON, but not an object", _shown(raw), text.end, lines)
+    written = compact(raw) if lines > 1 or "  " in raw else raw
+    if len(written) > MAX_ATTRS_BYTES:
+        return Unreadable(
+            line, OVERLONG.format(len(written)), _shown(written[:MAX_ATTRS_BYTES]), text.end, lines
+        )
+    if not written.isascii():
+        try:
+            written.encode()
+        except UnicodeEncodeError:
+            return Unreadable(line, "not UTF-8", _shown(raw), text.end, lines)
+    return Record(line, decoded, written, text.end, lines)
+
+
+def _shown(raw: str) -> str:
+    """Return text with the bytes in it that are not UTF-8 as escapes."""
+    return raw.encode(errors="surrogateescape").decode(errors="backslashreplace")

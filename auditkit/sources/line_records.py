@@ -12,7 +12,7 @@ from typing import IO
 
 import msgspec
 
-from auditkit.sources.json_records import Item, Line, Record, Unreadable, physical_lines
+from auditkit.sources.records import OVERLONG, Item, Line, Record, physical_lines
 
 _MONTHS = {
     name: number
@@ -56,10 +56,9 @@ def line_records(stream: IO[bytes], form: LineFormat, *, year: int | None = None
     derived = [(rule, re.compile(rule.pattern)) for rule in form.derived]
     calendar = _Calendar(year)
     for line in physical_lines(stream):
-        text = line.content.decode(errors="backslashreplace")
+        text = line.shown
         if line.overlong:
-            reason = f"longer than an event may be ({line.length} bytes); only its beginning is kept"
-            yield Unreadable(line.number, reason, text)
+            yield line.unreadable(OVERLONG.format(line.length))
         elif text.strip():
             yield _record(line, text, patterns, derived, calendar)
 
@@ -73,18 +72,18 @@ def _record(
 ) -> Item:
     match = next((match for pattern in patterns if (match := pattern.fullmatch(text))), None)
     if match is None:
-        return Unreadable(line.number, "not a line of this format", text)
+        return line.unreadable("not a line of this format")
     parts: dict[str, str] = {name: part for name, part in match.groupdict().items() if part is not None}
     fields = dict(parts)
     if "stamp" in parts:
         moment = calendar.moment(parts["stamp"])
         if moment is None:
-            return Unreadable(line.number, "its time names no year; state that of the first line", text)
+            return line.unreadable("its time names no year; state that of the first line")
         fields["time"] = moment
     for rule, pattern in derived:
         if rule.name not in fields and (found := pattern.search(parts.get(rule.part, ""))):
             fields[rule.name] = found[1] if rule.word is None else rule.word
-    return Record(line.number, fields, msgspec.json.encode(parts).decode())
+    return Record(line.number, fields, msgspec.json.encode(parts).decode(), line.end)
 
 
 @dataclass(slots=True)

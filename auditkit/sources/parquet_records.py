@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from auditkit.errors import CorruptionError
-from auditkit.sources.json_records import Record, first_sentence
+from auditkit.sources.json_records import first_sentence
+from auditkit.sources.records import Record
 
 ROWS_PER_BATCH = 10_000
 
@@ -38,7 +39,7 @@ def parquet_records(path: Path, file: pq.ParquetFile) -> Iterator[Record]:
         for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
             for fields in pa.Table.from_batches([batch]).cast(schema, safe=False).to_pylist():
                 number += 1
-                yield Record(number, fields, msgspec.json.encode(_expressible(fields)).decode())
+                yield Record(number, fields, msgspec.json.encode(_expressible(fields)).decode(), number)
     except pa.ArrowException as exc:
         raise _unreadable(path, exc) from exc
 

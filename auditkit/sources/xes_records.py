@@ -17,7 +17,7 @@ import msgspec
 
 from auditkit.errors import CorruptionError
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.json_records import Record
+from auditkit.sources.records import Record
 
 _BLOCK = 1 << 16
 _LONGEST = 2 * MAX_ATTRS_BYTES
@@ -112,7 +112,9 @@ class _Log:
         fields = _attributes(event)
         if len(self._open) == _TRACE:
             fields |= {f"case:{key}": value for key, value in _attributes(self._open[-1]).items()}
-        return Record(self._line, fields, msgspec.json.encode(fields).decode())
+        text = msgspec.json.encode(fields).decode()
+        lines = self.parser.CurrentLineNumber - self._line + 1
+        return Record(self._line, fields, text, self.parser.CurrentByteIndex, lines)
 
 
 def _attributes(holder: Iterable[Element]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_import_asks_what_a_file_is(started: Run, tmp_path: Path) -> None:
     """A name that says nothing needs --format."""
     path = tmp_path / "app.log"
     path.write_text(LINES)
-    assert "--format jsonl, csv, parquet" in started("import", str(path), code=2).stderr
+    assert "--format json, jsonl, csv, parquet, xes" in started("import", str(path), code=2).stderr
     started("import", str(path), *MAPS, "--format", "jsonl")
 
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.json_records import Item, Record, Unreadable
 from auditkit.sources.line_records import Derived, LineFormat, line_records
+from auditkit.sources.records import Item, Record, Unreadable
 
 DAEMON = LineFormat(
     patterns=(
@@ -57,7 +57,9 @@ def test_a_line_that_fits_no_pattern_is_reported_in_its_place() -> None:
         "2026-11-24T07:00:00Z a: x\n\nsomething else\n2026-11-24T07:00:01Z a: y", year=None
     )
     assert [item.line for item in (before, bad, after)] == [1, 3, 4]
-    assert bad == Unreadable(3, "not a line of this format", "something else")
+    assert bad == Unreadable(
+        3, "not a line of this format", "something else", before.end + len("\nsomething else\n")
+    )
 
 
 def test_a_time_without_a_year_is_read_in_the_stated_one() -> None:

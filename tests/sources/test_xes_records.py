@@ -9,7 +9,7 @@ from typing import IO, cast
 import pytest
 
 from auditkit.errors import CorruptionError
-from auditkit.sources.json_records import Record
+from auditkit.sources.records import Record
 from auditkit.sources.xes_records import xes_records
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<log xes.version="1849-2016" xmlns="http://www.xes-standard.org/">\n'

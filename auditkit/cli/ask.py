@@ -41,7 +41,7 @@ from auditkit.display.tables import cell, heading, moment
 from auditkit.event import OWN_SOURCE
 from auditkit.query import UNFILLED, Fill
 from auditkit.query.spreadsheet import csv_line
-from auditkit.where import from_spelling
+from auditkit.where import read_value
 
 _ALWAYS = ("seq", "ts", "actor", "action", "resource", "outcome")
 _FIRM = {"seq": 7, "ts": 23}
@@ -303,7 +303,7 @@ def sql(
     Days, and times without a zone, are those of the trail's zone.
     """
     text = sys.stdin.read() if query == "-" else query
-    values = {name: from_spelling(value) for name, value in read_pairs("--param", params)}
+    values = {name: read_value(value) for name, value in read_pairs("--param", params)}
     with opened(trail_path, at=at) as trail, _polars_errors():
         answer = trail.sql(text, params=values or None, own=own, timeout_s=timeout_s)
         _show_rows(answer, form, limit, trail.tz)

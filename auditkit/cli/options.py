@@ -62,7 +62,8 @@ def window_options(function: _F) -> _F:
             multiple=True,
             metavar="KEY=VALUE",
             help="Only events with this value; repeat for more conditions.  KEY is a column or attrs.PATH; VALUE is "
-            "text (* stands for any), or JSON: a list means one of these, null means missing.",
+            "text (* stands for any), or JSON: a list means one of these, null means missing.  404 finds the number and "
+            'the text 404, "404" in quotes the text only.',
         ),
         click.option(
             "--tz", metavar="ZONE", help="Zone of days, buckets and times shown [default: the trail's]."

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from auditkit.cli.failing import FAILED_REPORT, complain
 from auditkit.cli.options import Command, opened, read_conditions, read_pairs, trail_option, window_options
 from auditkit.cli.output import progress_bar
-from auditkit.where import compile_where
+from auditkit.where import compile_where, read_value
 
 _NAMED_FAILURES = 20
 
@@ -121,7 +120,7 @@ def report(
         "end": end,
         "where": where,
         "tz": tz,
-        "parameters": {name: _json_or_text(text) for name, text in read_pairs("--param", params)},
+        "parameters": {name: read_value(text) for name, text in read_pairs("--param", params)},
         "timeout_s": timeout_s,
         "record": record,
         "static": static,
@@ -195,10 +194,3 @@ def reviewed(file: Path, trail_path: Path | None, by: str) -> None:
         from auditkit.reporting.attest import record_reviewed
 
         click.echo(f"report.reviewed, seq {record_reviewed(trail, file, by=by)}")
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return text

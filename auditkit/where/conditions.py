@@ -9,25 +9,29 @@ null, so that what it keeps and what it leaves out add up.
 import json
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
+import numpy as np
 import polars as pl
 from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
-from auditkit.timerange import parse_instant
+from auditkit.timerange import TimeReader
 from auditkit.where.paths import ATTRS, PREFIX, parse_path
 
-Where = Mapping[str, Any] | pl.Expr | None
-"""What a question may be limited by."""
+Where = Mapping[str, Any] | str | pl.Expr | None
+"""What a question may be limited by: conditions by column or path, as a mapping or its JSON text, or an expression."""
 
 _STAR = re.compile(r"(\\*)\*")
 _REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
-_LIKE_JSON = tuple("-0123456789tfn[{")  # how the JSON text of anything but a string begins
+_LIKE_NUMBERS = tuple("-0123456789")
+_LIKE_JSON = (*_LIKE_NUMBERS, *"tfn[{")  # how the JSON text of anything but a string begins
 LISTS = (list, tuple, set, frozenset)
 _EXACT_IN_FLOAT = 2**53
+_LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # beyond them Polars reads JSON's numbers as floats
 MOST_VALUES = 100_000
 """How many values a list may have."""
 MOST_DEEP = 200
@@ -72,16 +76,17 @@ class Condition(Struct, frozen=True, kw_only=True):
     """The only values of the column for which it can be true, where that is known."""
 
 
-def conditions(where: Mapping[str, Any], columns: Collection[str]) -> list[Condition]:
+def conditions(where: Mapping[str, Any] | str, columns: Collection[str]) -> list[Condition]:
     """Return the conditions of a mapping, all of which must hold; arguments and errors are `compile_where`'s."""
     return [_condition(key, value, columns) for key, value in checked_mapping(where).items()]
 
 
 def checked_mapping(where: object) -> Mapping[str, Any]:
-    """Return `where`, or raise `InvalidQueryError` where it is no mapping."""
-    if not isinstance(where, Mapping):
+    """Return `where`, which may be the JSON text of a mapping; raise `InvalidQueryError` where it is none."""
+    found = from_json(where) if isinstance(where, str) else where
+    if not isinstance(found, Mapping):
         raise InvalidQueryError("where", where, "is neither a mapping nor a Polars expression")
-    return where
+    return found
 
 
 def _check_depth(where: pl.Expr) -> None:
@@ -107,7 +112,7 @@ def _condition(key: object, value: object, columns: Collection[str]) -> Conditio
         raise InvalidQueryError(f"where {key}", f"{len(value):,} values", reason)
     if isinstance(key, str) and key in columns:
         dtype = columns[key] if isinstance(columns, Mapping) else None
-        column, term, texts = key, _column_term(key, value, dtype), _only_texts(value, dtype)
+        column, term, texts = key, _column_term(key, value, dtype), _only_texts(key, value, dtype)
     elif isinstance(key, str) and key.startswith(PREFIX) and ATTRS in columns:
         column, term, texts = ATTRS, _attrs_term(key, value), None
     else:
@@ -115,17 +120,16 @@ def _condition(key: object, value: object, columns: Collection[str]) -> Conditio
     return Condition(column=column, expression=term.fill_null(value=False), texts=texts)
 
 
-def _only_texts(value: object, dtype: pl.DataType | None) -> list[str] | None:
+def _only_texts(key: str, value: object, dtype: pl.DataType | None) -> list[str] | None:
     """Return the texts of which a column must hold one, where a condition says so."""
     if not _is_text(dtype):
         return None
     if isinstance(value, LISTS):
-        texts = [item for item in value if isinstance(item, str)]
-        return texts if len(texts) == len(value) else None
-    if isinstance(value, str):
-        pattern, literal = read_glob(value)
-        return [literal] if pattern is None else None
-    return None
+        return None if None in value else [text for item in value for text in _literals(key, item, dtype)]
+    if value is None:
+        return None
+    pattern, literal = read_glob(value) if isinstance(value, str) else (None, value)
+    return _literals(key, literal, dtype) if pattern is None else None
 
 
 def _column_term(key: str, value: object, dtype: pl.DataType | None) -> pl.Expr:
@@ -165,15 +169,16 @@ def _literals(key: str, value: object, dtype: pl.DataType | None) -> list[Any]:
     if dtype is None:
         return [_scalar(name, value)]
     if _is_text(dtype):
-        if isinstance(value, str):
-            return [value]
-        raise InvalidQueryError(name, value, "is not text, as the column is")
+        scalar = _scalar(name, value)
+        if isinstance(scalar, datetime):
+            raise InvalidQueryError(name, value, "is a time, and the column is text")
+        return [scalar] if isinstance(scalar, str) else _spellings(scalar)
     if isinstance(dtype, pl.Datetime):
-        if isinstance(value, datetime) or (isinstance(value, str) and value[:1] not in "+-"):
-            us = parse_instant(value, name=name, tz="UTC", now_us=0)
+        if isinstance(value, (datetime, str)):
+            us = TimeReader(tz="UTC" if isinstance(value, str) else None).read(name, value)
             return pl.Series([us]).cast(pl.Datetime("us", "UTC")).cast(dtype).to_list()
         raise InvalidQueryError(name, value, "is not a time, as the column is")
-    scalar = _scalar(name, from_spelling(value) if isinstance(value, str) else value)
+    scalar = _scalar(name, from_json(value) if isinstance(value, str) else value)
     if isinstance(dtype, pl.Boolean) and isinstance(scalar, bool):
         return [scalar]
     if dtype.is_numeric() and isinstance(scalar, (int, float)) and not isinstance(scalar, bool):
@@ -191,15 +196,51 @@ def _number_literals(number: float, dtype: pl.DataType) -> list[Any]:
 
 
 def _scalar(name: str, value: object) -> Any:
-    """Refuse what is neither text, number, boolean nor time."""
+    """Refuse what is neither text, number, boolean nor time; NumPy's scalars become Python's."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidQueryError(name, value, "is not finite, as every value of an event is")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise InvalidQueryError(name, f"{value.bit_length():,} bits", "is larger than any number of an event")
     if isinstance(value, (str, int, float, datetime)):
         return value
     raise InvalidQueryError(name, value, "is not a text, number, boolean or time")
 
 
-def from_spelling(text: str) -> object:
+def _spellings(scalar: float) -> list[str]:
+    """Return how text spells a number or a boolean.
+
+    >>> _spellings(404), _spellings(404.0), _spellings(True)
+    (['404'], ['404.0', '404'], ['true'])
+    """
+    whole = [str(int(scalar))] if isinstance(scalar, float) and scalar.is_integer() else []
+    return [json.dumps(scalar), *whole]
+
+
+def read_value(text: str) -> object:
+    """Return what a word on a command line means: JSON, and what is no JSON is text.
+
+    A number written otherwise than JSON writes it is text too, so that it keeps its spelling.
+
+    >>> [read_value(text) for text in ("404", '"404"', "1.10", "ann", "null")]
+    [404, '404', '1.10', 'ann', None]
+    """
+    return text if _is_respelled(text) else from_json(text)
+
+
+def _is_respelled(text: str) -> bool:
+    """Whether text is a number in JSON that JSON would write otherwise."""
+    if not text.startswith(_LIKE_NUMBERS):
+        return False
+    value = from_json(text)
+    return _is_number(value) and json.dumps(value) != text
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def from_json(text: str) -> object:
     """Return the value that JSON text means; what is no JSON is the text itself."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
@@ -233,7 +274,7 @@ def _escape(text: str) -> str:
 
 
 def _attrs_term(key: str, value: object) -> pl.Expr:
-    """Return a condition on a value inside attrs, which equals values of its own JSON type only."""
+    """Return a condition on a value inside attrs: text equals text, a number the number and its spelling."""
     path = parse_path(key.removeprefix(PREFIX))
     found, strings = path.expression(), path.string()
     if isinstance(value, LISTS):
@@ -251,32 +292,42 @@ def _attrs_among(key: str, values: Collection[object], found: pl.Expr, strings: 
     """Compare the text `found` with values; `strings` is the same text where the value was a JSON string."""
     texts: list[str] = []
     ambiguous: list[str] = []  # which a number, say, could have as its text
-    others: list[str] = []
+    spelled: list[str] = []
     numbers: list[float] = []
+    huge: list[int] = []
     for value in values:
         scalar = None if value is None else _scalar(f"where {key}", value)
+        if isinstance(scalar, datetime):
+            raise InvalidQueryError(f"where {key}", value, "is a time, which JSON does not have")
         if isinstance(scalar, str):
             (ambiguous if scalar.startswith(_LIKE_JSON) else texts).append(scalar)
-        elif isinstance(scalar, bool):
-            others.append(str(scalar).lower())
-        elif isinstance(scalar, datetime):
-            raise InvalidQueryError(f"where {key}", value, "is a time, which JSON does not have")
-        elif isinstance(scalar, int) and abs(scalar) >= _EXACT_IN_FLOAT:
-            others.append(str(scalar))
+            scalar = from_json(scalar) if _is_respelled(scalar) else None
         elif scalar is not None:
+            spelled += _spellings(scalar)
+        if not _is_number(scalar):
+            continue
+        if isinstance(scalar, int) and not _LEAST_INTEGER <= scalar <= _LARGEST_INTEGER:
+            huge.append(scalar)
+        elif isinstance(scalar, float) or abs(scalar) < _EXACT_IN_FLOAT:
             numbers.append(float(scalar))
-    terms = []
-    if None in values:
-        terms.append(found.is_null())
+    terms = [found.is_null()] if None in values else []
     if texts:
         terms.append(_is_one_of(found, texts))
     if ambiguous:
         terms.append(_is_one_of(found, ambiguous) & (strings == found))
-    if others:
-        terms.append(_is_one_of(found, others) & strings.is_null())
+    if spelled:
+        terms.append(_is_one_of(found, spelled))
     if numbers:
-        terms.append(_is_one_of(found.cast(pl.Float64, strict=False), numbers) & strings.is_null())
+        terms.append(_is_one_of(_as_number(found, strings), numbers))
+    if huge:  # Polars has no more than their first digits
+        near = _is_one_of(_as_number(found, strings), [float(number) for number in huge])
+        terms.append(near & pl.col(ATTRS).str.contains_any([str(number) for number in huge]))
     return pl.any_horizontal(term.fill_null(value=False) for term in terms) if terms else pl.lit(value=False)
+
+
+def _as_number(found: pl.Expr, strings: pl.Expr) -> pl.Expr:
+    """Return the number that a value inside attrs is; text is none."""
+    return pl.when(strings.is_null()).then(found.cast(pl.Float64, strict=False))
 
 
 def _is_one_of(column: pl.Expr, values: Sequence[Any]) -> pl.Expr:

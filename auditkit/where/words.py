@@ -7,8 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from auditkit.errors import InvalidQueryError
-from auditkit.where.conditions import LISTS, Where, checked_mapping, from_spelling, read_glob
-from auditkit.where.paths import PREFIX
+from auditkit.where.conditions import LISTS, Where, checked_mapping, read_glob, read_value
 
 
 def describe_where(where: Where) -> str:
@@ -19,27 +18,22 @@ def describe_where(where: Where) -> str:
     """
     if isinstance(where, pl.Expr):
         return f"the expression {where}"
-    if where is None or not checked_mapping(where):
-        return "all events"
-    return " and ".join(f"{_shown_key(key)} {_in_words(value)}" for key, value in where.items())
+    asked = {} if where is None else checked_mapping(where)
+    return (
+        " and ".join(f"{_shown_key(key)} {_in_words(value)}" for key, value in asked.items()) or "all events"
+    )
 
 
 def parse_where_option(option: str) -> tuple[str, object]:
-    """Split a command line's `key=value` into key and value: JSON where it is JSON, text otherwise.
-
-    A bare number or boolean keeps its spelling unless the key is a path in attrs: the type of a column decides how
-    it is read, and `outcome=200` means the text.
+    """Split a command line's `key=value` into key and value, which `read_value` reads.
 
     >>> parse_where_option("attrs.port=22"), parse_where_option('actor=["ann", null]')
     (('attrs.port', 22), ('actor', ['ann', None]))
-    >>> parse_where_option("outcome=200")
-    ('outcome', '200')
     """
     key, equals, text = option.partition("=")
     if not equals or not key:
         raise InvalidQueryError("where", option, "is not of the form key=value")
-    value = from_spelling(text)
-    return key, text if isinstance(value, (int, float)) and not key.startswith(PREFIX) else value
+    return key, read_value(text)
 
 
 def _shown_key(key: object) -> str:

@@ -154,6 +154,64 @@ def test_privileges_of_ones_choice() -> None:
     assert page.cover.where == {"action": ["customer.export", "role.grant"]}
 
 
+@pytest.fixture
+def cloud(tmp_path: Path) -> Path:
+    """A trail of two producers that have neither our outcomes nor our names for actions."""
+    calls = {
+        "AttachUserPolicy": "success", "PutRolePolicy": "AccessDenied", "CreateRole": "AccessDenied",
+        "DeleteTrail": "AccessDenied", "GetObject": "success", "AssumeRole": "success",
+    }  # fmt: skip
+    with ak.create(tmp_path / "cloud", maintain=False) as trail:
+        trail.extend(
+            [
+                {"action": name, "actor": "ann", "origin": "192.0.2.7", "outcome": outcome, "source": "cloud"}
+                for name, outcome in calls.items()
+            ]
+            + [
+                {"action": "user.session.start", "actor": "bob", "outcome": outcome, "source": "idp"}
+                for outcome in ("SUCCESS", "FAILURE", "DENY")
+            ]
+        ).wait()
+    return tmp_path / "cloud"
+
+
+def tables_of(page: Any) -> dict[str, Any]:
+    """Return the tables of a page by their title."""
+    return {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
+
+
+def test_failures_in_other_words_are_failures(cloud: Path) -> None:
+    """Five of nine failed in the words of their producers, and every report says so: answer, list, tables, colours."""
+    page = page_of("overview", cloud)
+    assert "5 (55.6 %) failed" in page.cover.answer
+    assert page.cover.outcomes.failures == (("AccessDenied", 3), ("DENY", 1), ("FAILURE", 1))
+    failed = tables_of(page)["Failures by actor, action and origin"]
+    assert {row[:2] for row in failed.rows} == {
+        ("ann", "PutRolePolicy"), ("ann", "CreateRole"), ("ann", "DeleteTrail"), ("bob", "user.session.start"),
+    }  # fmt: skip
+    story = tables_of(page_of("actor", cloud, actor="bob"))["Failures, last first"]
+    assert len(story.rows) == 2
+    chosen = page_of("overview", cloud, failures=["deny"])
+    assert chosen.cover.outcomes.failures == (("DENY", 1),)
+    assert len(tables_of(chosen)["Failures by actor, action and origin"].rows) == 1
+
+
+def test_privileged_actions_of_any_producer(cloud: Path) -> None:
+    """An access review finds the calls of a cloud by the same patterns, and which of them failed."""
+    rows = tables_of(page_of("access_review", cloud))[
+        "Who did what, how often, and from how many origins"
+    ].rows
+    assert {(row[1], row[3]) for row in rows} == {
+        ("AttachUserPolicy", "0"), ("PutRolePolicy", "1"), ("CreateRole", "1"), ("DeleteTrail", "1"), ("AssumeRole", "0"),
+    }  # fmt: skip
+
+
+def test_patterns_that_match_nothing_are_doubted(cloud: Path) -> None:
+    """An empty access review says that no action was matched, not that there are no events."""
+    page = page_of("access_review", cloud, privileged=["root.*"])
+    assert page.cover.answer.startswith("None of the 7 actions that occurred is matched")
+
+
 def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
     """Removals with their policy, refused inputs with their reason, and the trail's own records are in its tables."""
     clock = ManualClock()

@@ -4,7 +4,7 @@ Vega knows two zones, UTC and the one of the machine that draws.  Only the first
 `utc`, moved by the offset of the frame's zone, and names that zone, so that every reader sees the same hours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from auditkit.charts.figure import BLUE, GREY, MUTED, PALETTE, REST, VERMILLION, Clock, Figure, Spec
+from auditkit.charts.figure import BLUE, FAILED, GREY, MUTED, PALETTE, REST, Clock, Figure, Spec
 from auditkit.errors import InvalidQueryError
 from auditkit.text import MISSING, label, others, short_label, visible
 from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
+from auditkit.where.vocabulary import failing
 
 ROW_HEIGHT = 24
 """Height in pixels of one row of a chart with rows."""
@@ -28,7 +29,8 @@ _BOTH_ENDS = (
     "slice(datum.label, width < 300 ? -10 : -19) : datum.label"
 )
 
-_FIXED_COLOURS = {"success": BLUE, "failure": VERMILLION, MISSING: GREY}
+_OUTCOME = "outcome"
+"""The column in which success and failures have colours of their own."""
 _JAVASCRIPT_NAMES = frozenset(
     [
         "__proto__",
@@ -94,14 +96,24 @@ def counted(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col("count") > 0)
 
 
-def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
+def fold(
+    frame: pl.DataFrame, column: str | None, *, most: int, failures: Sequence[str] | None = None
+) -> Groups:
     """Group the rows of a frame by a column's visible text; what is beyond the `most` with the largest `count`,
     taken together, is the rest.  Without a column there is one group.
+
+    Outcomes that are among `failures` have the colours of failures; None is by auditkit's own rule.
     """
+    outcomes = column == _OUTCOME
     if column is None:
         frame, column = frame.select("count", group=pl.lit(ALL)), "group"
     sums = frame.group_by(column).agg(pl.col("count").sum())
-    labels = row_labels(sums[column].to_list())
+    values = sums[column].to_list()
+    labels = row_labels(values)
+    failed = None
+    if outcomes:
+        counted_as = set(failing(values) if failures is None else failures)
+        failed = {name for name, value in zip(labels, values, strict=True) if value in counted_as}
     totals: dict[str, int] = {}
     for name, count in zip(labels, sums["count"].to_list(), strict=True):
         totals[name] = totals.get(name, 0) + count
@@ -120,7 +132,7 @@ def fold(frame: pl.DataFrame, column: str | None, *, most: int) -> Groups:
     return Groups(
         row=row,
         names=tuple(shown),
-        colours=tuple(_colours(shown, rest)),
+        colours=tuple(_colours(shown, rest, failed)),
         rest=rest,
     )
 
@@ -150,8 +162,13 @@ def group_name(text: str) -> str:
     return f'"{text}"' if text in _JAVASCRIPT_NAMES else text
 
 
-def _colours(names: Sequence[str], rest: str | None) -> Iterator[str]:
-    meaning = _FIXED_COLOURS if rest is None else {**_FIXED_COLOURS, rest: REST}
+def _colours(names: Sequence[str], rest: str | None, failed: Collection[str] | None) -> Iterator[str]:
+    """Return a colour for each name; `failed` are those of failures, None where these are no outcomes."""
+    meaning = {MISSING: GREY} if rest is None else {MISSING: GREY, rest: REST}
+    if failed is not None:
+        succeeded = [name for name in names if name.casefold() == "success"]
+        meaning |= dict.fromkeys(succeeded[:1], BLUE)
+        meaning |= dict(zip([name for name in names if name in failed], cycle(FAILED), strict=False))
     taken = {meaning.get(name) for name in names}
     free = cycle([colour for colour in PALETTE if colour not in taken])
     return (meaning.get(name) or next(free) for name in names)

@@ -1,6 +1,6 @@
 """Who, what and how much: the most frequent values of a column, and shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -19,6 +19,7 @@ from auditkit.charts.axes import (
     tooltip,
 )
 from auditkit.charts.figure import MUTED, Figure, Spec
+from auditkit.text import counted as number_of
 from auditkit.text import visible
 
 _LONGER = 1.18
@@ -33,6 +34,7 @@ def top(
     title: str | None = None,
     n: int = 12,
     most: int = 6,
+    failures: Sequence[str] | None = None,
 ) -> Figure:
     """Draw the most frequent values of a column as bars; the subtitle counts what is not drawn.
 
@@ -50,6 +52,8 @@ def top(
         How many values are drawn, the most frequent first.
     most : int, default 6
         So many groups of `split` are drawn by name, the others as one.
+    failures : sequence of str, optional
+        The outcomes that are drawn in the colours of failures; default: those that mean one.
 
     Returns
     -------
@@ -65,11 +69,11 @@ def top(
     frame = counted(frame)
     if frame.is_empty():
         return empty_figure(title, "Number of events", frame)
-    rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
+    rows, parts = fold(frame, by, most=n), fold(frame, split, most=most, failures=failures)
     summed = _sums(frame, rows, parts)
     totals = dict(summed.group_by("row").agg(pl.col("count").sum()).iter_rows())
     drawn, total = sum(totals.values()), int(frame["count"].sum())
-    subtitle = f"{total:,} events"
+    subtitle = number_of(total, "event")
     if rows.rest:
         first = f"The first {len(rows.named):,} have {drawn:,} of"
         subtitle = f"{first} {subtitle}; {not_drawn(rows.rest)}"
@@ -111,6 +115,7 @@ def share(
     title: str | None = None,
     n: int = 12,
     most: int = 6,
+    failures: Sequence[str] | None = None,
 ) -> Figure:
     """Draw how the events divide among the values of a column, in all or for each of the top values of another.
 
@@ -130,6 +135,8 @@ def share(
         How many values of `by` are drawn, the most frequent first.
     most : int, default 6
         So many values of `of` are drawn by name, the others as one.
+    failures : sequence of str, optional
+        The outcomes that are drawn in the colours of failures; default: those that mean one.
 
     Returns
     -------
@@ -144,14 +151,16 @@ def share(
     frame = counted(frame)
     if frame.is_empty():
         return empty_figure(title, "Share of events", frame)
-    rows, parts = fold(frame, by, most=n), fold(frame, of, most=most)
+    rows, parts = fold(frame, by, most=n), fold(frame, of, most=most, failures=failures)
     summed = _sums(frame, rows, parts).with_columns(part=pl.col("count") / pl.col("count").sum().over("row"))
     whole = dict(summed.group_by("group").agg(pl.col("count").sum()).iter_rows())
     total = sum(whole.values())
     words = ", ".join(
         f"{name} {_percent(whole[name], total)} ({whole[name]:,})" for name in parts.names if name in whole
     )
-    subtitle = f"{total:,} events by {visible(by)}" if by else f"Of {total:,} events: {words}"
+    subtitle = (
+        f"{number_of(total, 'event')} by {visible(by)}" if by else f"Of {number_of(total, 'event')}: {words}"
+    )
     if rows.rest:
         subtitle += f"; {not_drawn(rows.rest)}"
     encoding: Spec = {

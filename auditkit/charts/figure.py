@@ -27,8 +27,9 @@ VERMILLION = "#d55e00"
 GREY = "#5f6771"
 REST = "#c3cad1"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7d1fc4", "#6b5b1e")
-"""Colours of series (the first five of Okabe and Ito); vermillion is kept for failures, grey for null, light grey for
-the rest.  Any two can be told apart by every kind of colour vision."""
+"""Colours of series (the first five of Okabe and Ito); grey is kept for null, light grey for the rest."""
+FAILED = (VERMILLION, "#700a1e", "#ffc2a8")
+"""Colours kept for outcomes that count as failures.  Any two of all these can be told apart by every kind of colour vision."""
 LEVELS = ("#eef2f6", "#cfe1f2", "#93c3e6", "#4f9bd0", "#1f6fae", "#0b4678")
 """Colours of the heat map: none, then few to many."""
 DARK = {
@@ -40,6 +41,8 @@ DARK = {
     "#7d1fc4": "#8f6ff0",
     "#6b5b1e": "#a39a52",
     VERMILLION: "#e5562a",
+    "#700a1e": "#9f3a28",
+    "#ffc2a8": "#e5cdc2",
     GREY: "#8791a0",
     REST: "#454f5a",
     "#eef2f6": "#1d252e",

@@ -76,6 +76,7 @@ def timeline(
     title: str = "Timeline",
     n: int = 12,
     most: int = 6,
+    failures: Sequence[str] | None = None,
 ) -> Figure:
     """Draw each event as a tick at its moment, in a lane for each of the most frequent values of a column.
 
@@ -105,6 +106,8 @@ def timeline(
         How many lanes are drawn, the most frequent value first.
     most : int, default 6
         So many groups of `split` are drawn by name, the others as one.
+    failures : sequence of str, optional
+        The outcomes that are drawn in the colours of failures; default: those that mean one.
 
     Returns
     -------
@@ -128,7 +131,7 @@ def timeline(
     frame = frame.with_columns(count=pl.lit(1, dtype=pl.Int64)) if every is None else counted(frame)
     if frame.is_empty():
         return empty_figure(title, subtitle, frame)
-    rows, parts = fold(frame, by, most=n), fold(frame, split, most=most)
+    rows, parts = fold(frame, by, most=n), fold(frame, split, most=most, failures=failures)
     drawn = frame.with_columns(rows.row.alias("_row"), parts.row.alias("_group"))
     drawn = drawn.filter(pl.col("_row").is_in(rows.named)).sort("ts", "_row", "_group")
     dots = every or (_slot(drawn["ts"], start, end) if drawn.height > MOST_MARKS else None)

@@ -45,6 +45,7 @@ def over_time(
     end: datetime | None = None,
     title: str = "Events over time",
     most: int = 6,
+    failures: Sequence[str] | None = None,
 ) -> Figure:
     """Draw the events per bucket as bars, stacked by a column where one is given.
 
@@ -62,6 +63,8 @@ def over_time(
     title : str, default "Events over time"
     most : int, default 6
         So many groups, the most frequent, are drawn by name, the others as one.
+    failures : sequence of str, optional
+        The outcomes that are drawn in the colours of failures; default: those that mean one.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def over_time(
     if frame.is_empty():
         return empty_figure(title, "Number of events", frame)
     axis = time_axis(frame["ts"], every)
-    groups = fold(frame, by, most=most)
+    groups = fold(frame, by, most=most, failures=failures)
     spec: Spec = {
         "data": {"values": _bars(frame, groups, axis)},
         "mark": {"type": "bar", "orient": "vertical", "x2Offset": -0.5},

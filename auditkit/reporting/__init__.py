@@ -1,13 +1,15 @@
 """Reports: a notebook states its scope, is run with parameters, and becomes one HTML file.
 
 For notebooks: `cover` makes the first screen, `table` shows a frame and `listing` a value with fields, `story` draws a
-timeline and `around` finds its window; `dead_letters`, `removals` and `pauses` are frames about keeping.  `ak.report`
+timeline and `around` finds its window; `matching` finds names by
+patterns; `dead_letters`, `removals` and `pauses` are frames about keeping.  `ak.report`
 and `ak.render` make the file.
 """
 
 from auditkit.display.tables import Table, listing, table
 from auditkit.reporting.frames import around, dead_letters, pauses, removals, story
 from auditkit.reporting.scope import Cover, cover
+from auditkit.where.vocabulary import matching
 
 __all__ = [
     "Cover",
@@ -16,6 +18,7 @@ __all__ = [
     "cover",
     "dead_letters",
     "listing",
+    "matching",
     "pauses",
     "removals",
     "story",

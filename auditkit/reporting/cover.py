@@ -45,6 +45,10 @@ FOUND = (
 )
 """What the sentences of the summary are worth."""
 
+MOST_OUTCOMES = 12
+"""So many outcomes are listed as failures, and so many as none."""
+_DEFAULT_RULE = "words that mean a failure, in any case, and HTTP codes from 400 on"
+
 Kind = Literal["sum", "part", "beside"]
 
 _MUTED = "color: var(--jp-ui-font-color2, #5b6573)"
@@ -83,6 +87,21 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     last: str
 
 
+class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """How the events shown ended: `failed` of them count as failures, by `rule` in words.
+
+    `failures` and `others` are pairs of an outcome and its events, the most frequent first; so many more kinds of each
+    (`more_failures`, `more_others`) are left out.
+    """
+
+    rule: str
+    failed: int
+    failures: tuple[tuple[str, int], ...]
+    more_failures: int
+    others: tuple[tuple[str | None, int], ...]
+    more_others: int
+
+
 class Silent(msgspec.Struct, frozen=True, kw_only=True):
     """One producer with no event in the window, and its last moment before it as ISO text in the report's zone."""
 
@@ -119,6 +138,7 @@ class CoverModel(msgspec.Struct, frozen=True, kw_only=True):
     as_of: int
     as_of_time: str | None
     counts: Counts
+    outcomes: Outcomes
     sources: tuple[Source, ...]
     silent: tuple[Silent, ...]
 
@@ -138,6 +158,42 @@ def read_prepared(data: object) -> Prepared | None:
         return msgspec.convert(data, Prepared)
     except msgspec.ValidationError:
         return None
+
+
+def count_outcomes(groups: pl.DataFrame, failures: Sequence[str], patterns: Sequence[str] | None) -> Outcomes:
+    """Return how events ended, of a frame with `outcome` and `count`; `failures` are the outcomes that count as such."""
+    sums = groups.group_by("outcome").agg(pl.col("count").sum())
+    sums = sums.sort("count", "outcome", descending=[True, False], nulls_last=True)
+    failed = pl.col("outcome").is_in(failures).fill_null(value=False)
+    counted_as, rest = sums.filter(failed), sums.filter(~failed)
+    return Outcomes(
+        rule=_DEFAULT_RULE if patterns is None else f"given for this report: {', '.join(patterns) or 'none'}",
+        failed=int(counted_as["count"].sum()),
+        failures=tuple(counted_as.head(MOST_OUTCOMES).iter_rows()),
+        more_failures=max(0, counted_as.height - MOST_OUTCOMES),
+        others=tuple(rest.head(MOST_OUTCOMES).iter_rows()),
+        more_others=max(0, rest.height - MOST_OUTCOMES),
+    )
+
+
+def outcome_rows(model: CoverModel) -> list[tuple[str, str]]:
+    """Return which outcomes were counted as failures and which were not, as pairs of a name and words."""
+    outcomes = model.outcomes
+    return [
+        ("Counted as failures", _listed(outcomes.failures, outcomes.more_failures)),
+        ("Not counted as failures", _listed(outcomes.others, outcomes.more_others)),
+        ("Counted by", visible(outcomes.rule)),
+    ]
+
+
+def _listed(outcomes: Sequence[tuple[str | None, int]], more: int) -> str:
+    """Return outcomes with their events in one line.
+
+    >>> _listed((("denied", 4), (None, 1)), 2)
+    'denied 4, (none) 1, and 2 others'
+    """
+    names = ", ".join(f"{short_label(name)} {count:,}" for name, count in outcomes) or "none"
+    return f"{names}, and {counted(more, 'other')}" if more else names
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -313,6 +369,8 @@ def plain_text(model: CoverModel) -> str:
     lines.append("")
     lines += [f"{row.name:<26} {row.count:>12}  {row.why}".rstrip() for row in population_rows(model)]
     lines.append("")
+    lines += [f"{name + ':':<22} {words}" for name, words in outcome_rows(model)]
+    lines.append("")
     lines += [f"{name + ':':<22} {words}" for name, words in integrity_rows(model)]
     lines += ["", STATED]
     if model.summary:
@@ -334,6 +392,7 @@ def card_html(model: CoverModel) -> str:
         f'<div style="font-size: 1.1em; margin: 0.4em 0 1em">{escape(visible(model.answer))}</div>'
         f"{_pairs(scope_rows(model))}"
         f'<table style="margin: 0 0 1em">{population}</table>'
+        f"{_pairs(outcome_rows(model))}"
         f"{_pairs(integrity_rows(model))}"
         f'<div style="{_MUTED}">{escape(STATED)}</div>'
         f'<ul style="margin: 1em 0 0; padding-left: 1.2em">{sentences}</ul></div>'
@@ -348,10 +407,11 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> str:
     return f'<table style="margin: 0 0 1em">{cells}</table>'
 
 
-def answer_sentence(counts: Counts, sources: int, groups: pl.DataFrame) -> str:
+def answer_sentence(counts: Counts, sources: int, groups: pl.DataFrame, failures: Sequence[str]) -> str:
     """Return in one sentence how many events are shown, by how many, and how much failed.
 
-    `groups` counts the events shown by actor, action and outcome, which come from so many sources.
+    `groups` counts the events shown by actor, action and outcome, which come from so many sources; `failures` are the
+    outcomes that count as such.
     """
     shown = counts.shown
     if not shown:
@@ -364,23 +424,25 @@ def answer_sentence(counts: Counts, sources: int, groups: pl.DataFrame) -> str:
     start = f"{counted(shown, 'event')} by {by} from {counted(sources, 'source')}"
     if groups["outcome"].null_count() == groups.height:
         return f"{start}; their outcome is not stated."
-    failures = groups.filter(pl.col("outcome") == "failure")
-    if failures.is_empty():
+    failed = groups.filter(pl.col("outcome").is_in(failures))
+    if failed.is_empty():
         return f"{start}; {_without_failures(groups)}."
-    failed = int(failures["count"].sum())
-    return f"{start}; {failed:,} ({100 * failed / shown:.1f} %) failed{_most_failed(failures, alone=who is not None)}."
+    count = int(failed["count"].sum())
+    return f"{start}; {count:,} ({100 * count / shown:.1f} %) failed{_most_failed(failed, alone=who is not None)}."
 
 
 def _without_failures(groups: pl.DataFrame) -> str:
     """Return that nothing failed, and where outcomes go by other names, which is the most frequent."""
     outcomes = groups.drop_nulls("outcome").group_by("outcome").agg(pl.col("count").sum())
-    if outcomes["outcome"].to_list() == ["success"]:
+    if {outcome.casefold() for outcome in outcomes["outcome"]} == {"success"}:
         return "none is recorded as a failure"
     name, count = outcomes.sort("count", "outcome", descending=[True, False]).row(0)
     share = f"{count:,} ({100 * count / groups['count'].sum():.1f} %) ended in {short_label(name)}"
     others = outcomes.height - 1
     return share + (
-        f", the others in {counted(others, 'other outcome')}, none of them named failure" if others else ""
+        f", the others in {counted(others, 'other outcome')}, none of them counted as a failure"
+        if others
+        else ""
     )
 
 
@@ -396,6 +458,8 @@ def _most_failed(failures: pl.DataFrame, *, alone: bool) -> str:
             if alone or actor is None
             else f": {short_label(action)} by {short_label(actor)}"
         )
+    if times == 1:
+        return ""
     words = f", most often {short_label(action)} ({counted(times, 'time')}"
     if alone or actor is None or 2 * share <= times:
         return f"{words})"

@@ -8,7 +8,7 @@ import polars as pl
 from auditkit.api import Trail
 from auditkit.charts import Figure, timeline
 from auditkit.charts.swimlanes import MOST_MARKS
-from auditkit.reporting.scope import Cover
+from auditkit.reporting.scope import Cover, failing_outcomes
 from auditkit.text import visible
 from auditkit.timerange import check_zone, from_us, parse_duration, parse_instant, to_us
 from auditkit.write.retry import KeptLetter, kept_letters
@@ -18,7 +18,12 @@ _INPUT_LENGTH = 200
 
 
 def around(
-    trail: Trail, moment: datetime | date | str | None = None, *, before: str = "30m", after: str = "1h"
+    trail: Trail,
+    moment: datetime | date | str | None = None,
+    *,
+    before: str = "30m",
+    after: str = "1h",
+    failures: Sequence[str] | None = None,
 ) -> dict[str, datetime | None]:
     """Return the window around a moment, as keyword arguments of the trail's queries.
 
@@ -30,13 +35,15 @@ def around(
         failures, or without any failure the last event; an empty trail has no window.
     before, after : str
         Durations; default "30m" and "1h".
+    failures : sequence of str, optional
+        Which outcomes count as failures, as in `cover`.
 
     Returns
     -------
     dict
         `start` and `end`, aware datetimes in the trail's zone, or None.
     """
-    found = _worst_hour(trail) if moment is None else moment
+    found = _worst_hour(trail, failures) if moment is None else moment
     if found is None:
         return {"start": None, "end": None}
     us = parse_instant(found, name="moment", tz=trail.tz, now_us=to_us(trail.now()))
@@ -45,8 +52,9 @@ def around(
     return {"start": _local(start_us, trail.tz), "end": _local(end_us, trail.tz)}
 
 
-def _worst_hour(trail: Trail) -> datetime | None:
-    hours = trail.downsample("1h", where={"outcome": "failure"}, aggs="count")
+def _worst_hour(trail: Trail, failures: Sequence[str] | None) -> datetime | None:
+    failed = {"outcome": failing_outcomes(trail, failures)}
+    hours = trail.downsample("1h", where=failed, aggs="count")
     found = hours.sort("count", "ts", descending=[True, False])["ts"]
     if found.is_empty():
         found = trail.range(columns=["ts"], limit=1, descending=True)["ts"]
@@ -103,6 +111,7 @@ def story(
         tz=page.trail.tz,
         title=title,
         n=n,
+        failures=page.failures,
     )
 
 

@@ -7,7 +7,7 @@ trail to a seq, so that every cell sees the same events while others append.
 import getpass
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -28,11 +28,13 @@ from auditkit.reporting.cover import (
     Source,
     answer_sentence,
     card_html,
+    count_outcomes,
     plain_text,
 )
 from auditkit.reporting.summary import summary
 from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
 from auditkit.where import Where, compile_where, describe_where
+from auditkit.where.vocabulary import failing
 
 _MOST_BUCKETS = 200
 _WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}
@@ -57,6 +59,8 @@ class Cover:
         The filter.
     every : str
         A bucket width that gives a readable chart of the window.
+    failures : tuple of str
+        The outcomes, among all that the trail holds, that count as failures.
     """
 
     model: CoverModel
@@ -66,6 +70,7 @@ class Cover:
     end: datetime | None
     where: Where
     every: str
+    failures: tuple[str, ...]
 
     @property
     def shown(self) -> int:
@@ -97,6 +102,11 @@ class Cover:
         both = [compile_where(where, self.trail.schema) for where in (self.where, conditions)]
         return {**self.window, "where": pl.all_horizontal([one for one in both if one is not None])}
 
+    @property
+    def failed(self) -> dict[str, Any]:
+        """The scope narrowed to the events that count as failures."""
+        return self.only({"outcome": self.failures})
+
     def __repr__(self) -> str:
         return plain_text(self.model)
 
@@ -119,6 +129,7 @@ def cover(
     where: Where = None,
     as_of: int | None = None,
     answer: str | None = None,
+    failures: Sequence[str] | None = None,
 ) -> Cover:
     """Return the first screen of a report about the events of a window.
 
@@ -135,6 +146,9 @@ def cover(
         Shows the trail as it was at that seq; left out, as it is now.  Later events stay out of every cell.
     answer : str, optional
         The sentence under the title; left out, one is made from the events.
+    failures : sequence of str, optional
+        Which outcomes count as failures: patterns in any case, `*` stands for any text.  Left out, words that mean one in
+        any spelling (`AccessDenied`, `FAILURE`, `timed_out`) and HTTP codes from 400 on.
 
     Returns
     -------
@@ -152,16 +166,17 @@ def cover(
     asked: dict[str, Any] = {"start": first, "end": last, "where": where}
     found = population(pinned.view, **asked, tz=trail.tz)
     counts = Counts(**{name: getattr(found, name) for name in Counts.__struct_fields__})
+    failed = failing_outcomes(pinned, failures)
+    groups = pinned.group_by(["actor", "action", "outcome"], **asked, aggs="count")
     if answer is None:
-        groups = pinned.group_by(["actor", "action", "outcome"], **asked)
-        answer = answer_sentence(counts, len(found.sources), groups)
+        answer = answer_sentence(counts, len(found.sources), groups, failed)
     zone = check_zone(trail.tz)
     mapping = _json_mapping(where)
     model = CoverModel(
         version=VERSION,
         title=title,
         answer=answer,
-        summary=summary(pinned, **asked, silent=tuple(span.source for span in found.silent)),
+        summary=summary(pinned, **asked, failures=failed, silent=tuple(span.source for span in found.silent)),
         trail=trail.name,
         trail_id=trail.trail_id,
         zone=trail.tz,
@@ -174,6 +189,7 @@ def cover(
         as_of=found.as_of,
         as_of_time=pinned.now().astimezone(zone).isoformat() if found.as_of else None,
         counts=counts,
+        outcomes=count_outcomes(groups, failed, failures),
         sources=tuple(
             Source(
                 name=span.source,
@@ -196,8 +212,20 @@ def cover(
     )
     every = _bucket_width(first, last, found)
     return Cover(
-        model=model, prepared=prepared, trail=pinned, start=first, end=last, where=where, every=every
+        model=model,
+        prepared=prepared,
+        trail=pinned,
+        start=first,
+        end=last,
+        where=where,
+        every=every,
+        failures=failed,
     )
+
+
+def failing_outcomes(trail: Trail, failures: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the outcomes that a trail holds and that count as failures, by patterns or by auditkit's own rule."""
+    return tuple(failing(trail.group_by("outcome", aggs="count")["outcome"], failures))
 
 
 def user() -> str:

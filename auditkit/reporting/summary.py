@@ -24,8 +24,8 @@ FAILED_DAY, FAILED_DAY_TIMES = 20, 3
 """A day stands out with so many failures, if they are so many times the median of at least three other days."""
 ORIGIN_FAILURES, ORIGIN_ACTORS = 10, 5
 """An origin stands out with so many failures in the name of so many actors, if most of its events failed."""
-RHYTHM_HOURS = 12
-"""The busiest hour is named where so many hours have events."""
+RHYTHM_HOURS, RHYTHM_TIMES = 12, 2
+"""The busiest hour is named where so many hours have events, if it has so many times their median."""
 HISTORY = timedelta(days=1)
 """A first use is named only so long after the first event that the trail keeps: before, everything is new."""
 MOST = 5
@@ -37,17 +37,18 @@ _FIRST = pl.col("ts").min()
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """A window in frames; times are UTC but for starts of buckets, which are in `zone`.
+    """A window in frames; times are UTC but for starts of buckets, which are in `zone`.  `failures` are outcomes.
 
     `hours`: ts, action, count of what is shown.  `bursts`: ts, action, count, other of the hours that stand out.  `doers`: action,
     actor, count, within the hour of each of the first bursts.  `days`: ts, outcome, count.  `origins`: origin,
-    outcome, actors (how many), count, first, last.  `uses`: action, actor, origin, first.  About all that the trail
+    count, and of what failed: failed, actors (how many), first, last.  `uses`: action, actor, origin, first.  About all that the trail
     keeps up to the window's end, whatever the filter: `actions`: action, first; `addresses`: origin, first.  `before`:
     outcome, count in the window of equal length before, None where the trail does not reach back so far.  `silent` are
     the sources known from before the window that have no event in it.
     """
 
     zone: str
+    failures: tuple[str, ...]
     hours: pl.DataFrame
     bursts: pl.DataFrame
     doers: pl.DataFrame
@@ -59,38 +60,58 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     before: pl.DataFrame | None
     silent: tuple[str, ...]
 
+    @property
+    def failed(self) -> pl.Expr:
+        """Whether a row of a frame with outcomes is about failures."""
+        return pl.col("outcome").is_in(self.failures)
+
 
 def summary(
-    trail: Trail, start: datetime | None, end: datetime | None, *, where: Where, silent: tuple[str, ...]
+    trail: Trail,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    where: Where,
+    failures: tuple[str, ...],
+    silent: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Return a window in sentences; of one without events only that sources known from before are `silent`."""
-    observed = _observe(trail, start, end, where=where, silent=silent)
+    observed = _observe(trail, start, end, where=where, failures=failures, silent=silent)
     rules = (_change, _rhythm, _failing_days, _failing_origins, _bursts, _first_uses, _silence)
     used = (_silence,) if observed.hours.is_empty() else rules
     return tuple(sentence for rule in used for sentence in rule(observed))
 
 
 def _observe(
-    trail: Trail, start: datetime | None, end: datetime | None, *, where: Where, silent: tuple[str, ...]
+    trail: Trail,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    where: Where,
+    failures: tuple[str, ...],
+    silent: tuple[str, ...],
 ) -> Observed:
     """Ask a trail for what the summary of a window is made from."""
     asked: dict[str, Any] = {"start": start, "end": end, "where": where}
     hours = trail.group_by("action", every="1h", **asked, aggs="count")
     found = _find_bursts(hours)
     actions = trail.group_by("action", end=end, aggs={"first": _FIRST})
+    failed = pl.col("outcome").is_in(failures)
     per_origin = {
-        "actors": pl.col("actor").drop_nulls().n_unique(),
         "count": pl.len().cast(pl.Int64),
-        "first": _FIRST,
-        "last": pl.col("ts").max(),
+        "failed": failed.sum().cast(pl.Int64),
+        "actors": pl.col("actor").filter(failed).drop_nulls().n_unique(),
+        "first": pl.col("ts").filter(failed).min(),
+        "last": pl.col("ts").filter(failed).max(),
     }
     return Observed(
         zone=trail.tz,
+        failures=failures,
         hours=hours,
         bursts=found,
         doers=_doers(trail, found.head(MOST), start, end, where),
         days=trail.group_by("outcome", every="1d", **asked, aggs="count"),
-        origins=trail.group_by(["origin", "outcome"], **asked, aggs=per_origin),
+        origins=trail.group_by("origin", **asked, aggs=per_origin),
         uses=trail.group_by(["action", "actor", "origin"], **asked, aggs={"first": _FIRST}),
         actions=actions,
         addresses=trail.group_by("origin", end=end, aggs={"first": _FIRST}),
@@ -154,10 +175,9 @@ def _change(observed: Observed) -> Iterator[str]:
     """Compare with the window of equal length before."""
     if observed.before is None or observed.before.is_empty():
         return
-    failed = pl.col("outcome") == "failure"
     now, then = int(observed.hours["count"].sum()), int(observed.before["count"].sum())
-    failures = int(observed.days.filter(failed)["count"].sum())
-    failures_then = int(observed.before.filter(failed)["count"].sum())
+    failures = int(observed.days.filter(observed.failed)["count"].sum())
+    failures_then = int(observed.before.filter(observed.failed)["count"].sum())
     yield (
         f"The window of equal length before had {counted(then, 'event')}, this one has {_against(now, then)}; "
         f"failures went from {failures_then:,} to {failures:,}."
@@ -184,6 +204,8 @@ def _rhythm(observed: Observed) -> Iterator[str]:
     if hours.height < RHYTHM_HOURS:
         return
     at, most = hours.row(0)
+    if most < RHYTHM_TIMES * float(str(hours["count"].median())):
+        return
     yield (
         f"The busiest hour, from {_minute(at, observed.zone)}, had {counted(most, 'event')}; "
         f"the median of the {hours.height:,} hours with events is {_number(hours['count'].median())}."
@@ -193,7 +215,7 @@ def _rhythm(observed: Observed) -> Iterator[str]:
 def _failing_days(observed: Observed) -> Iterator[str]:
     """Name days with many more failures than the others."""
     days = observed.days.group_by("ts").agg(
-        failures=pl.col("count").filter(pl.col("outcome") == "failure").sum(), count=pl.col("count").sum()
+        failures=pl.col("count").filter(observed.failed).sum(), count=pl.col("count").sum()
     )
     found = []
     for at, failures, count in days.sort("ts").iter_rows():
@@ -213,20 +235,15 @@ def _failing_days(observed: Observed) -> Iterator[str]:
 
 def _failing_origins(observed: Observed) -> Iterator[str]:
     """Name origins whose events mostly failed, in the name of many."""
-    failed = observed.origins.filter(pl.col("outcome") == "failure")
-    totals = observed.origins.group_by("origin").agg(pl.col("count").sum().alias("all"))
-    chosen = (
-        failed.join(totals, on="origin")
-        .filter(
-            pl.col("count") >= ORIGIN_FAILURES,
-            pl.col("actors") >= ORIGIN_ACTORS,
-            2 * pl.col("count") > pl.col("all"),
-        )
-        .sort("count", "origin", descending=[True, False])
-    )
+    chosen = observed.origins.filter(
+        pl.col("origin").is_not_null(),
+        pl.col("failed") >= ORIGIN_FAILURES,
+        pl.col("actors") >= ORIGIN_ACTORS,
+        2 * pl.col("failed") > pl.col("count"),
+    ).sort("failed", "origin", descending=[True, False])
     yield from _first(
         [
-            f"From {_name(row['origin'])}, {row['count']:,} of {counted(row['all'], 'event')} failed, in the name of "
+            f"From {_name(row['origin'])}, {row['failed']:,} of {counted(row['count'], 'event')} failed, in the name of "
             f"{counted(row['actors'], 'actor')}, {_span(row['first'], row['last'], observed.zone)}."
             for row in chosen.iter_rows(named=True)
         ],

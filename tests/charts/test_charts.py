@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from auditkit import charts
-from auditkit.charts.figure import MIME, VEGA_LITE, read_metadata
+from auditkit.charts.figure import BLUE, FAILED, MIME, PALETTE, VEGA_LITE, read_metadata
 from auditkit.charts.time_series import shade_bounds
 from auditkit.errors import InvalidQueryError
 
@@ -153,15 +153,37 @@ def test_a_column_without_a_zone_is_refused() -> None:
         charts.heat_map(frame)
 
 
+def colours_of(figure: charts.Figure) -> dict[str, str]:
+    """Return the colour of each group of a chart."""
+    scale = figure.spec["encoding"]["color"]["scale"]
+    return dict(zip(scale["domain"], scale["range"], strict=True))
+
+
 def test_outcomes_keep_their_colours() -> None:
     """Success is blue, failure vermillion and null grey, whatever else there is and however often."""
     frame = pl.DataFrame({"outcome": [None, "odd", "failure", "success"], "count": [9, 8, 1, 2]})
-    scale = charts.share(frame, "outcome").spec["encoding"]["color"]["scale"]
-    colours = dict(zip(scale["domain"], scale["range"], strict=True))
+    colours = colours_of(charts.share(frame, "outcome"))
     assert colours["success"] == "#0072b2"
     assert colours["failure"] == "#d55e00"
     assert colours["(none)"] == "#5f6771"
     assert len(set(colours.values())) == 4
+
+
+def test_every_word_for_a_failure_has_a_colour_of_failures() -> None:
+    """They have their own colours, the first vermillion; those that a report counts otherwise have not."""
+    outcomes = ["SUCCESS", "AccessDenied", "DENY", "403", "CHALLENGE"]
+    frame = pl.DataFrame({"outcome": outcomes, "count": [9, 8, 7, 6, 5]})
+    assert colours_of(charts.share(frame, "outcome")) == dict(
+        zip(outcomes, [BLUE, *FAILED, PALETTE[1]], strict=True)
+    )
+    chosen = colours_of(charts.share(frame, "outcome", failures=["CHALLENGE"]))
+    assert [name for name, colour in chosen.items() if colour in FAILED] == ["CHALLENGE"]
+
+
+def test_only_outcomes_are_failures() -> None:
+    """An actor or an action that is called like a failure has a colour like any other."""
+    frame = pl.DataFrame({"actor": ["failure", "bo"], "count": [9, 8]})
+    assert not set(colours_of(charts.share(frame, "actor")).values()) & set(FAILED)
 
 
 def test_what_does_not_fit_is_one_group() -> None:

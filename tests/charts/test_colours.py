@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from auditkit.charts.figure import DARK, GREY, LEVELS, PALETTE, REST, VERMILLION
+from auditkit.charts.figure import DARK, FAILED, GREY, LEVELS, PALETTE, REST
 
 Colour = tuple[float, float, float]
 
@@ -72,7 +72,7 @@ def test_the_measure() -> None:
     assert apart("#d00000", "#6a6a00", "deuteranopia") < apart("#d00000", "#6a6a00", "all cones") / 4
 
 
-SERIES = (*PALETTE, VERMILLION, GREY, REST)
+SERIES = (*PALETTE, *FAILED, GREY, REST)
 
 
 @pytest.mark.parametrize("eye", EYES)

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from auditkit import Trail
+from auditkit.errors import InvalidQueryError
 from auditkit.reporting import Cover, cover
 from auditkit.reporting.cover import (
     MIME,
@@ -20,6 +21,7 @@ from auditkit.reporting.cover import (
     checks,
     integrity_rows,
     moment_words,
+    outcome_rows,
     population_rows,
     read_cover,
     read_prepared,
@@ -170,13 +172,58 @@ def test_the_answer_is_made_from_the_events(busy: Trail) -> None:
     [
         (None, "their outcome is not stated."),
         ("success", "none is recorded as a failure."),
-        ("AccessDenied", "1 (100.0 %) ended in AccessDenied."),
+        ("SUCCESS", "none is recorded as a failure."),
+        ("CHALLENGE", "1 (100.0 %) ended in CHALLENGE."),
+        ("AccessDenied", "1 (100.0 %) failed: a."),
     ],
 )
 def test_the_answer_without_failures(trail: Trail, outcome: str | None, words: str) -> None:
     """No failure and no stated outcome are different answers."""
     trail.append(action="a", outcome=outcome).wait()
     assert cover(trail, title="T").model.answer.endswith(words)
+
+
+@pytest.fixture
+def mixed(make_trail: Callable[..., Trail]) -> Trail:
+    """A trail of several producers, each with its own words for how an event ended."""
+    trail = make_trail()
+    outcomes = ["success", "AccessDenied", "AccessDenied", "FAILURE", "DENY", "403", "CHALLENGE", None]
+    trail.extend([{"action": "call", "actor": "ann", "outcome": outcome} for outcome in outcomes]).wait()
+    return trail
+
+
+def test_failures_are_counted_in_every_vocabulary(mixed: Trail) -> None:
+    """The answer counts them, the first screen lists which outcomes were counted and which were not, cells ask by them."""
+    page = cover(mixed, title="T")
+    assert page.model.answer == (
+        "8 events by ann from 1 source; 5 (62.5 %) failed, most often call (5 times)."
+    )
+    rows = dict(outcome_rows(page.model))
+    assert rows["Counted as failures"] == "AccessDenied 2, 403 1, DENY 1, FAILURE 1"
+    assert rows["Not counted as failures"] == "CHALLENGE 1, success 1, (none) 1"
+    assert "HTTP codes from 400 on" in rows["Counted by"]
+    assert page.trail.range(**page.failed).height == 5
+
+
+def test_what_counts_as_a_failure_can_be_given(mixed: Trail) -> None:
+    """Patterns in any case take the place of the rule, and the first screen names them; none is none."""
+    page = cover(mixed, title="T", failures=["challenge", "access*"])
+    assert page.model.outcomes.failures == (("AccessDenied", 2), ("CHALLENGE", 1))
+    assert dict(outcome_rows(page.model))["Counted by"] == "given for this report: challenge, access*"
+    nothing = cover(mixed, title="T", failures=[])
+    assert (nothing.failures, nothing.model.outcomes.failed) == ((), 0)
+    assert nothing.trail.range(**nothing.failed).is_empty()
+    with pytest.raises(InvalidQueryError, match="failures: is not a list of texts"):
+        cover(mixed, title="T", failures=[403])  # type: ignore[list-item]  # as a parameter of a notebook may be
+
+
+def test_many_outcomes_are_not_all_listed(make_trail: Callable[..., Trail]) -> None:
+    """A producer that writes a message into each outcome does not fill the first screen."""
+    trail = make_trail()
+    trail.extend([{"action": "a", "outcome": f"error {n:03}"} for n in range(300)]).wait()
+    page = cover(trail, title="T")
+    assert page.model.outcomes.failed == 300
+    assert dict(outcome_rows(page.model))["Counted as failures"].endswith("error 011 1, and 288 others")
 
 
 @pytest.mark.parametrize(

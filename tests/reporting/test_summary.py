@@ -8,6 +8,7 @@ import pytest
 
 import auditkit as ak
 from auditkit import Trail
+from auditkit.reporting.scope import failing_outcomes
 from auditkit.reporting.summary import summary
 from tests.reporting.material import PAYLOADS, ROOT
 
@@ -18,7 +19,7 @@ Make = Callable[..., Trail]
 
 def sentences(trail: Trail, start: Any = None, end: Any = None, **options: Any) -> tuple[str, ...]:
     """Return the summary of a window."""
-    options = {"where": None, "silent": (), **options}
+    options = {"where": None, "silent": (), "failures": failing_outcomes(trail, None), **options}
     return summary(trail, start, end, **options)
 
 
@@ -41,7 +42,7 @@ def test_the_simulated_week_gives_its_incidents_away() -> None:
             "The busiest hour, from Tue 20 Oct 2026 13:00 +02:00, had 281 events; the median of the 169 hours with "
             "events is 23."
         ),
-        "Failures rose to 116 of 2,463 events on Tuesday 20 October 2026, 5.8 times the median of the other days (20).",
+        "Failures rose to 145 of 2,463 events on Tuesday 20 October 2026, 3.4 times the median of the other days (43).",
         (
             "From 203.0.113.77, 95 of 103 events failed, in the name of 36 actors, on Tue 20 Oct 2026 from 22:41 to 23:28 "
             "+02:00."
@@ -96,9 +97,24 @@ def test_the_window_is_compared_with_the_one_before(make_trail: Make) -> None:
     assert not [text for text in sentences(trail) if "equal length" in text]
 
 
-def test_a_steady_trail_has_a_busiest_hour_only(make_trail: Make) -> None:
-    """Where nothing stands out, no rule but the rhythm speaks."""
-    assert [text.split(",")[0] for text in sentences(filled(make_trail, steady()))] == ["The busiest hour"]
+def test_a_steady_trail_has_no_summary(make_trail: Make) -> None:
+    """Where nothing stands out nothing is said; an hour with twice the median is named as the busiest."""
+    trail = filled(make_trail, steady())
+    assert sentences(trail) == ()
+    trail.append(action="read", ts=MONDAY + timedelta(hours=30)).wait()
+    assert [text.split(",")[0] for text in sentences(trail)] == ["The busiest hour"]
+
+
+def test_failures_are_known_by_any_word(make_trail: Make) -> None:
+    """An origin whose logins ended in words of several producers stands out as one with `failure` would."""
+    words = ["AccessDenied", "FAILURE", "DENY", "403", "permission_denied"]
+    events = steady() + [
+        {"hour": 30, "actor": f"user{n % 10}", "origin": "192.0.2.7", "outcome": words[n % 5]}
+        for n in range(10)
+    ]
+    trail = filled(make_trail, events)
+    assert "From 192.0.2.7, 10 of 10 events failed, in the name of 10 actors" in "".join(sentences(trail))
+    assert not [text for text in sentences(trail, failures=("DENY",)) if "failed" in text]
 
 
 @pytest.mark.parametrize(("failures", "named"), [(19, False), (20, True)])

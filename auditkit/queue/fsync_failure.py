@@ -86,6 +86,7 @@ class FailureWatch:
         except OSError:
             self._write(note)
             raise
+        self.refresh()  # one that could not be noted before is noted by this alone
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -183,6 +183,19 @@ def test_a_failed_sync_of_a_fresh_file_replaces_it(bench: Bench) -> None:
     assert bench.actions() == ["a", "b"]
 
 
+def test_a_failure_that_could_not_be_noted_is_over_once_the_file_is_replaced(bench: Bench) -> None:
+    """Where nothing at all could be written, the writer that recovers does not take its own note for another's."""
+    disk = FailingDisk()
+    failing = bench.active(disk)
+    disk.fail["write"] = OSError(errno.ENOSPC, "injected")
+    with pytest.raises(OSError, match="injected"):
+        failing.commit([bench.payload("lost")], 1)
+    disk.fail.clear()
+    for seq, name in enumerate("abc"):
+        assert failing.commit([bench.payload(name)], 1).first_seq == seq
+    assert bench.actions() == ["a", "b", "c"]
+
+
 def test_waiting_for_the_lock_ends(bench: Bench) -> None:
     """A lock that stays taken raises instead of hanging."""
     lock = FileLock(PosixDisk(), bench.layout.queue_lock)

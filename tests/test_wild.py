@@ -56,8 +56,9 @@ def test_a_forked_child_gets_a_clean_writer(trail: Trail) -> None:
     assert sorted(trail.range()["action"]) == ["before", "child", "parent"]
 
 
-def test_a_child_forked_after_a_query_says_so_instead_of_hanging(trail: Trail) -> None:
-    """Where Polars' threads were lost in a fork, asking raises, and appending works."""
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_child_forked_after_a_query_says_so_instead_of_hanging(trail: Trail, anew: bool) -> None:
+    """Where Polars' threads were lost in a fork, asking raises, and appending works, also where the child opens anew."""
     trail.append(action="before").wait()
     trail.range()
     trail.scan().group_by("action").len().collect()
@@ -66,9 +67,10 @@ def test_a_child_forked_after_a_query_says_so_instead_of_hanging(trail: Trail) -
         signal.alarm(30)
         status = 1
         try:
-            trail.append(action="child").wait()
+            mine = ak.open(trail.path) if anew else trail
+            mine.append(action="child").wait()
             try:
-                trail.range()
+                mine.range()
             except ak.AuditError as exc:
                 status = 0 if "forked after Polars" in str(exc) else 3
         finally:

@@ -70,7 +70,7 @@ class Handle(Struct, weakref=True, kw_only=True, eq=False):
     """True from the beginning of `close`: what is being maintained ends at its next step."""
     closed: bool = False
     forked: bool = False
-    """Whether this is a child that was forked after the trail had been opened."""
+    """Whether this is a child that was forked after a trail had been opened."""
     due: "Callable[[Handle], None] | None" = None
     """Called by the maintenance thread, to flush, prune and merge what is due."""
     maintainer: threading.Thread | None = None
@@ -253,6 +253,8 @@ class Handle(Struct, weakref=True, kw_only=True, eq=False):
 
 
 _open_handles: "weakref.WeakSet[Handle]" = weakref.WeakSet()
+_in_forked_child = threading.Event()
+"""Set in a process that was forked after a trail had been opened: one that is opened here is not better off."""
 
 
 def queue_id(info: TrailInfo) -> bytes:
@@ -282,6 +284,7 @@ def _polars_answers() -> bool:
 
 
 def _after_fork() -> None:
+    _in_forked_child.set()
     for handle in list(_open_handles):
         handle.after_fork()
 
@@ -346,6 +349,7 @@ def open_handle(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits
         maintains=maintains,
         limits=limits,
         maint_lock=FileLock(disk, layout.maint_lock),
+        forked=_in_forked_child.is_set(),
     )
     _watch_forks()
     _open_handles.add(handle)

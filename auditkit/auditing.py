@@ -2,8 +2,9 @@
 
 (The module does not bear the name of the function: importing it would put itself in the place of `ak.audited`.)
 
-What is wrong with the event itself is found before the call and not behind it.  A failure of the trail stops the
-caller, unless `on_error="continue"` says that it must not: then it is counted, in the trail's `stats()` too.
+What is wrong with the event itself is found before the call and not behind it.  `Recorder` decides what a failure does
+to a running program, here and for what services bring along (`auditkit.sources`): it stops the caller, unless
+`on_error="continue"` says that it must not; then it is counted, in the trail's `stats()` too.
 """
 
 import asyncio
@@ -13,21 +14,104 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from auditkit.api import Trail
 from auditkit.context import bound
+from auditkit.errors import ClosedError
 from auditkit.event import Rules
+from auditkit.opening import open_trail
 from auditkit.timerange import from_us
 
 OnError = Literal["raise", "continue"]
+Destination = Trail | str | Path | Callable[[], Trail] | None
+"""Where a program's events go: a trail, its path, what returns it; None is what AUDITKIT_TRAIL names."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 MAX_MESSAGE_CHARACTERS = 1_000
 _counting = threading.Lock()
+
+
+class Recorder:
+    """Appends the events of a running program, and decides what becomes of it where one cannot be recorded.
+
+    A trail named by its path is opened at the first event, so that each process of a server opens its own, and closed by
+    `close`.
+    """
+
+    def __init__(self, trail: Destination, *, name: str, on_error: OnError, wait: bool) -> None:
+        if on_error not in ("raise", "continue"):
+            raise ValueError(f"on_error: expected 'raise' or 'continue', found {on_error!r}")
+        self._trail = Path(trail).absolute() if isinstance(trail, str | Path) else trail
+        self._name = name
+        self._on_error = on_error
+        self._wait = wait
+        self._opened: Trail | None = None
+        self.closed = False
+        self.unrecorded = 0
+        """How many events could not be recorded, with `on_error="continue"`."""
+        self.last_error: Exception | None = None
+        """Why the last of them could not."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether each event is durable when it has been appended."""
+        return self._wait
+
+    def find(self) -> Trail:
+        """Return the trail."""
+        if isinstance(self._trail, Trail):
+            return self._trail
+        if callable(self._trail):
+            return self._trail()
+        if self.closed:
+            raise ClosedError(f"{self._name}: closed")
+        if self._opened is None:
+            self._opened = open_trail(self._trail)
+        return self._opened
+
+    def append(self, trail: Trail, event: Mapping[str, Any]) -> None:
+        """Append an event and wait for it where that was asked for."""
+        receipt = trail.append(**event)
+        if self._wait:
+            receipt.wait()
+
+    def failed(self, error: Exception, trail: Trail | None = None, *, stacklevel: int | None = None) -> None:
+        """Raise where that was asked for; else count, and the first time warn the caller `stacklevel` calls above."""
+        if self._on_error == "raise":
+            raise error
+        trail = trail or (self._trail if isinstance(self._trail, Trail) else self._opened)
+        with _counting:
+            first = self.unrecorded == 0
+            self.unrecorded += 1
+            self.last_error = error
+            if trail is not None:
+                trail.handle.unrecorded += 1
+        if first and stacklevel is not None:
+            with suppress(RuntimeWarning):  # where warnings are errors the business goes on all the same
+                warnings.warn(
+                    f"{self._name} could not be recorded ({type(error).__name__}: {error}); "
+                    "more of these are only counted",
+                    RuntimeWarning,
+                    stacklevel=stacklevel + 1,
+                )
+
+    def flush(self) -> None:
+        """Make durable what was accepted."""
+        trail = self._trail if isinstance(self._trail, Trail) else self._opened
+        if trail is not None and trail.handle.writer is not None and not trail.handle.closed:
+            trail.handle.writer.commit()
+
+    def close(self) -> None:
+        """Close the trail that was opened here; one that was handed over is its owner's to close."""
+        self.closed = True
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
 
 class Draft:
@@ -58,7 +142,7 @@ class Draft:
         if _is_failure(error):
             if "outcome" not in self._decided:
                 fields["outcome"] = "failure"
-            attrs["exception"] = _type_name(error)
+            attrs["exception"] = type_name(error)
             if with_message:
                 attrs["message"] = _message(error)
         elif fields.get("outcome") is None:
@@ -80,23 +164,25 @@ class Audited:
 
     def __init__(
         self,
-        trail: Trail | Callable[[], Trail],
+        recorder: Recorder,
         fields: Mapping[str, Any],
         *,
-        on_error: OnError,
-        wait: bool,
-        error_message: bool,
+        error_message: bool = False,
     ) -> None:
-        self._trail = trail
+        self._recorder = recorder
         self._fields = fields
-        self._on_error = on_error
-        self._wait = wait
         self._error_message = error_message
         self._block: Draft | None = None
-        self.unrecorded = 0
+
+    @property
+    def unrecorded(self) -> int:
         """How many calls could not be recorded, with `on_error="continue"`."""
-        self.last_error: Exception | None = None
+        return self._recorder.unrecorded
+
+    @property
+    def last_error(self) -> Exception | None:
         """Why the last of them could not."""
+        return self._recorder.last_error
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return the function with its calls recorded; refuses classes and generators with `TypeError`."""
@@ -137,7 +223,7 @@ class Audited:
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Draft:
         """Return the event of a call with these arguments, checked as far as it is known."""
         try:
-            trail = self._trail if isinstance(self._trail, Trail) else self._trail()
+            trail = self._recorder.find()
             fields = {
                 name: value(*args, **kwargs) if callable(value) else value
                 for name, value in self._fields.items()
@@ -149,7 +235,7 @@ class Audited:
             event = {**bound(), **draft.ended(None, with_message=False)}
             handle.schema.row(event, Rules(now_us=now_us, max_ahead_us=handle.info.max_ahead_us))
         except Exception as exc:
-            self._failed(exc, None)
+            self._recorder.failed(exc, None, stacklevel=4)
             return Draft(None, {})
         return draft
 
@@ -158,15 +244,15 @@ class Audited:
         if draft.trail is None:
             return  # counted when it began
         try:
-            receipt = draft.trail.append(**draft.ended(error, with_message=self._error_message))
-            if self._wait:
-                receipt.wait()
+            self._recorder.append(draft.trail, draft.ended(error, with_message=self._error_message))
         except Exception as exc:
-            self._failed(exc, draft.trail)
+            self._recorder.failed(exc, draft.trail, stacklevel=4)
 
     async def finish_async(self, draft: Draft, error: BaseException | None) -> None:
         """Record a call that ended without blocking the event loop while storage is waited for."""
-        if self._wait and not isinstance(error, GeneratorExit):  # a coroutine being closed may not await
+        if self._recorder.waits and not isinstance(
+            error, GeneratorExit
+        ):  # a coroutine being closed may not await
             await asyncio.to_thread(self.finish, draft, error)
         else:
             self.finish(draft, error)
@@ -183,27 +269,6 @@ class Audited:
         draft, self._block = self._block, None
         assert draft is not None  # noqa: S101 -- entered before it is left
         return draft
-
-    def _failed(self, error: Exception, trail: Trail | None) -> None:
-        """Raise where that was asked for; else count, and warn the first time."""
-        if self._on_error == "raise":
-            raise error
-        if trail is None and isinstance(self._trail, Trail):
-            trail = self._trail
-        with _counting:
-            first = self.unrecorded == 0
-            self.unrecorded += 1
-            self.last_error = error
-            if trail is not None:
-                trail.handle.unrecorded += 1
-        if first:
-            with suppress(RuntimeWarning):  # where warnings are errors the business goes on all the same
-                warnings.warn(
-                    f"audited: {self._fields['action']} could not be recorded ({type(error).__name__}: {error}); "
-                    "more of these are only counted",
-                    RuntimeWarning,
-                    stacklevel=5,
-                )
 
 
 class _Call:
@@ -295,11 +360,8 @@ def audited(
     >>> trail.range(columns=["action", "resource", "outcome", "attrs"]).rows()
     [('order.refund', 'order/7', 'success', None), ('doc.read', 'doc/7', 'partial', '{"bytes":512}')]
     """
-    if on_error not in ("raise", "continue"):
-        raise ValueError(f"on_error: expected 'raise' or 'continue', found {on_error!r}")
-    return Audited(
-        trail, {"action": action, **fields}, on_error=on_error, wait=wait, error_message=error_message
-    )
+    recorder = Recorder(trail, name=f"audited: {action}", on_error=on_error, wait=wait)
+    return Audited(recorder, {"action": action, **fields}, error_message=error_message)
 
 
 def _refuse_undecorable(function: object) -> None:
@@ -344,7 +406,8 @@ def _copied(attrs: Any) -> dict[str, Any]:
     return dict(attrs)
 
 
-def _type_name(error: BaseException | None) -> str:
+def type_name(error: BaseException | None) -> str:
+    """Return the name of an exception's type, with its module unless it is Python's own."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -32,6 +32,27 @@ def test_the_ten_lines_run(tmp_path: Path) -> None:
     assert events.rows() == [("ann", "request-17", '{"bytes":512}'), ("bob", None, '{"lines":12}')]
 
 
+SERVICES = re.findall(
+    r"```python\n(.*?)```", README.partition("## Services")[2].partition("\n## ")[0], re.DOTALL
+)
+
+
+@pytest.mark.parametrize("block", SERVICES, ids=["logging", "structlog", "asgi"])
+def test_the_blocks_for_services_run(tmp_path: Path, block: str) -> None:
+    """Each block under "Services" runs as it stands where there is a trail; what it logs is an event."""
+    ak.create(tmp_path / "audit").close()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    events = ak.open(tmp_path / "audit").range(columns=["actor", "action", "resource", "source"])
+    assert events.rows() == ([] if "Starlette" in block else [("ann", "order.refund", "order/7", "shop")])
+
+
 def test_the_table_of_operations_is_whole() -> None:
     """The table names every operation once."""
     assert {name for name, _, _ in OPERATIONS} == NAMES

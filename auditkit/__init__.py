@@ -10,6 +10,7 @@ _HOMES = {
     "QueueFullError": "auditkit.errors:QueueFullError",
     "Receipt": "auditkit.queue.receipts:Receipt",
     "Trail": "auditkit.api:Trail",
+    "Where": "auditkit.where:Where",
     "attr": "auditkit.where:attr",
     "audited": "auditkit.auditing:audited",
     "backup": "auditkit.backups:backup",

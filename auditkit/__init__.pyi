@@ -12,6 +12,7 @@ from auditkit.opening import open_trail as open  # noqa: A004
 from auditkit.queue.receipts import Receipt as Receipt
 from auditkit.reporting.run import render as render
 from auditkit.reporting.run import report as report
+from auditkit.where import Where as Where
 from auditkit.where import attr as attr
 
 __version__: str
@@ -20,6 +21,7 @@ __all__ = [
     "QueueFullError",
     "Receipt",
     "Trail",
+    "Where",
     "attr",
     "audited",
     "backup",

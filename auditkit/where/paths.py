@@ -35,6 +35,7 @@ _WRITTEN_PLAINLY = re.compile(r"[^\x00-\x1f\x7f\"\\/<>&']*")
 """Text that JSON writes as it is, or with escapes that begin with \\u."""
 
 _Way = tuple[str | int, ...]
+Kind = pl.DataType | type[pl.DataType]
 
 
 class Path(Struct, frozen=True, kw_only=True):
@@ -121,36 +122,59 @@ def parse_path(path: str, *, name: str = ATTRS) -> Path:
     return Path(keys=tuple(keys), ways=tuple(way for way in ways if "" not in way))
 
 
-def attr(path: str) -> pl.Expr:
-    r"""Return the expression for the value at a path inside attrs.
-
-    Numbers, booleans, arrays and objects come out as their JSON text; what is missing or JSON null is null.
+def attr(path: str, dtype: Kind | None = None) -> pl.Expr:
+    r"""Return the expression for the value at a path inside attrs, named after its path.
 
     Parameters
     ----------
     path : str
         Keys separated by dots; a key that holds dots itself is found as well.  Digits after a dot are a place in an array (from
-        0), and a backslash takes the next character literally (`a\.b` is one key, `a.\0` a key of an object).
+        0), and a backslash makes a dot or digit behind it a part of a key (`a\.b` is one key, `a.\0` the key 0 of an object).
+    dtype : pl.DataType or None, default None
+        What the value is taken for: an integer, a float, `Boolean`, `Datetime` (from text such as `2026-11-24T07:30:00Z`) or
+        `String`; a number as text counts as a number.  None: `String`.
 
     Returns
     -------
     pl.Expr
-        Of a frame with the column `attrs`; `String`.
+        Of a frame with the column `attrs`; of `dtype`, null where the value is missing, JSON null, or none of `dtype`.  As
+        `String`, numbers, booleans, arrays and objects are their JSON text.
 
     Raises
     ------
     InvalidQueryError
-        A key is missing between the dots, or cannot be reached because it holds a backslash or quotes of both kinds; the path has
-        more than 64 keys or 10,000 characters.
+        The path is empty, has more than 64 keys or 10,000 characters, or a key cannot be reached because it holds a backslash or
+        quotes of both kinds; `dtype` is of another kind.
 
     Examples
     --------
     >>> import polars as pl
     >>> frame = pl.DataFrame({"attrs": ['{"user": {"name": "ann", "ips": ["10.0.0.7"]}, "http.status": 404}']})
-    >>> frame.select(name=attr("user.name"), ip=attr("user.ips.0"), status=attr("http.status")).row(0)
-    ('ann', '10.0.0.7', '404')
+    >>> frame.select(attr("user.name"), attr("user.ips.0"), attr("http.status", dtype=pl.Int64)).row(0, named=True)
+    {'user.name': 'ann', 'user.ips.0': '10.0.0.7', 'http.status': 404}
     """
-    return parse_path(path).expression()
+    found = parse_path(path).expression()
+    kind = pl.String() if dtype is None else dtype() if isinstance(dtype, type) else dtype
+    return _of_kind(found, kind).alias(path)
+
+
+def _of_kind(found: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Return text as values of a kind, null where it is none."""
+    if kind == pl.String:
+        return found
+    if kind == pl.Boolean:
+        return pl.when(found == "true").then(True).when(found == "false").then(False)  # noqa: FBT003 -- literals
+    if isinstance(kind, pl.Datetime):
+        zoned = found.str.strptime(pl.Datetime(kind.time_unit, "UTC"), "%+", strict=False)
+        return zoned.dt.convert_time_zone(kind.time_zone or "UTC")
+    number = found.cast(pl.Float64, strict=False)
+    number = pl.when(number.is_finite()).then(number)  # JSON has no other ones
+    if kind.is_float():
+        return number.cast(kind)
+    if kind.is_integer():
+        whole = pl.when(number == number.floor()).then(number).cast(kind, strict=False)
+        return pl.coalesce(found.cast(kind, strict=False), whole)
+    raise InvalidQueryError("dtype", kind, "is not a kind of value that attrs have")
 
 
 def _json_step(step: str | int) -> str:

@@ -112,3 +112,59 @@ def test_a_key_with_a_backslash_is_found_in_a_record() -> None:
     assert path.find({"DOMAIN\\user": "ann"}) == "ann"
     with pytest.raises(InvalidQueryError, match="backslash"):
         path.expression()
+
+
+VALUES = [
+    "404",
+    '"404"',
+    "404.0",
+    "1e3",
+    "1.5",
+    "true",
+    '"true"',
+    '"ann"',
+    "null",
+    '"inf"',
+    "[1]",
+    "18446744073709551616",
+]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (None, ["404", "404", "404.0", "1000.0", "1.5", "true", "true", "ann", None, "inf", "[1]", "1.8446744073709552e+19"]),
+        (pl.Int64, [404, 404, 404, 1000, None, None, None, None, None, None, None, None]),
+        (pl.UInt8(), [None] * 12),
+        (pl.Float64, [404.0, 404.0, 404.0, 1000.0, 1.5, None, None, None, None, None, None, 1.8446744073709552e19]),
+        (pl.Boolean, [None, None, None, None, None, True, True, None, None, None, None, None]),
+    ],
+)  # fmt: skip
+def test_values_are_typed(dtype: Any, expected: list[object]) -> None:
+    """A value is taken for a kind where it is one, as text too, and is null where it is not."""
+    frame = pl.DataFrame({"attrs": [f'{{"x": {value}}}' for value in VALUES]})
+    found = frame.select(attr("x", dtype=dtype))
+    assert found.columns == ["x"]
+    assert found["x"].to_list() == expected
+    assert found["x"].dtype == (pl.String if dtype is None else dtype)
+
+
+def test_times_are_typed() -> None:
+    """Text with date, time and zone is a time, in the zone that is asked for; nothing is guessed."""
+    texts = ["2026-11-24T07:00:00Z", "2026-11-24T08:00:00.5+01:00", "2026-11-24", "20261124T070000Z", "07:00"]
+    frame = pl.DataFrame({"attrs": [json.dumps({"at": text}) for text in texts]})
+    found = frame.select(attr("at", dtype=pl.Datetime("us", "Europe/Berlin")))["at"]
+    assert [None if at is None else at.isoformat() for at in found] == [
+        "2026-11-24T08:00:00+01:00",
+        "2026-11-24T08:00:00.500000+01:00",
+        None,
+        None,
+        None,
+    ]
+    assert frame.select(attr("at", pl.Datetime))["at"].dtype == pl.Datetime("us", "UTC")
+
+
+def test_a_kind_that_attrs_do_not_have_is_refused() -> None:
+    """Lists and structs are asked for with Polars itself."""
+    with pytest.raises(InvalidQueryError, match="dtype: is not a kind of value"):
+        attr("x", dtype=pl.List(pl.Int64))

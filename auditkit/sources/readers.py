@@ -20,11 +20,12 @@ from auditkit.errors import CorruptionError
 from auditkit.sources.csv_records import csv_records
 from auditkit.sources.json_records import json_documents, json_lines, looks_like_document
 from auditkit.sources.line_records import LineFormat, line_records
+from auditkit.sources.otlp_records import otlp_records
 from auditkit.sources.records import BUFFER_BYTES, Digested, Item, Transcoded
 from auditkit.sources.xes_records import xes_records
 
-Format = Literal["json", "jsonl", "csv", "parquet", "text", "xes"]
-FORMATS: tuple[Format, ...] = ("json", "jsonl", "csv", "parquet", "xes")
+Format = Literal["json", "jsonl", "csv", "parquet", "text", "xes", "otlp"]
+FORMATS: tuple[Format, ...] = ("json", "jsonl", "csv", "parquet", "xes", "otlp")
 """`json` is an object per line, an array, or a document over several lines, whichever it looks like; `jsonl` is
 an object per line.  `text` is for presets, which say what its lines look like."""
 
@@ -113,6 +114,8 @@ def items_of(
         return line_records(stream, options.lines, year=options.year)
     if kind == "xes":
         return xes_records(stream, name)
+    if kind == "otlp":
+        return otlp_records(stream)
     if kind == "csv":
         return csv_records(stream, options.delimiter, notes)
     if options.records or (kind == "json" and looks_like_document(cast("Any", stream).peek(BUFFER_BYTES))):

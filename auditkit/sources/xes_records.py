@@ -43,15 +43,17 @@ def xes_records(stream: IO[bytes], name: str) -> Iterator[Record]:
     log = _Log()
     parser = log.parser
     fed = 0
+    block = None
     try:
-        while block := stream.read(_BLOCK):
-            parser.Parse(block, False)  # noqa: FBT003 -- expat takes it by position
+        while block != b"":
+            block = stream.read(_BLOCK)
             fed += len(block)
+            try:
+                parser.Parse(block, not block)
+            finally:
+                yield from log.taken()  # also those before what is wrong
             if fed - max(parser.CurrentByteIndex, 0) > _LONGEST:
                 raise _RefusedError("a tag longer than an event may be")
-            yield from log.taken()
-        parser.Parse(b"", True)  # noqa: FBT003
-        yield from log.taken()
     except expat.ExpatError as exc:
         raise CorruptionError(Path(name), offset=None, reason=f"not XML: {exc}") from exc
     except _RefusedError as exc:

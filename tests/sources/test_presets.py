@@ -1,20 +1,110 @@
-"""Presets: each reads its own example, and is recognised by it."""
+"""Presets: each reads its own kind of file, is recognised by it, and reads it in time whatever stands in it."""
+
+import io
+from dataclasses import replace
+from time import process_time
 
 import pytest
 
-from auditkit.sources.presets import PRESETS, Preset, recognise
+from auditkit.sources.line_records import line_records
+from auditkit.sources.presets import PRESETS, Preset, read_options, recognise
+from auditkit.sources.readers import Source, open_source
+from auditkit.sources.records import Record
+from tests.sources.preset_samples import SAMPLES, Sample
 
 
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=str)
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_each_preset_is_recognised_by_its_example(preset: Preset) -> None:
     """The example of a preset is read by that preset and by none before it."""
     assert recognise(preset.example.encode() + b"\n") is preset
     assert recognise(preset.example.encode()) is preset
 
 
+@pytest.mark.parametrize(("name", "sample"), SAMPLES.items(), ids=SAMPLES)
+def test_each_kind_of_file_is_recognised(name: str, sample: Sample) -> None:
+    """A file is of one kind only, so the order in which presets are tried does not matter."""
+    head = sample.text.encode()
+    assert recognise(head) is PRESETS[name]
+    with open_source(io.BytesIO(head)) as source:
+        assert len(_records(source, PRESETS[name])) == len(sample.events)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_long_file_is_recognised_though_the_look_at_it_ends_within_a_record(name: str) -> None:
+    """Where the last record of what is looked at is cut, the others decide."""
+    preset = PRESETS[name]
+    first, newline, rest = preset.example.partition("\n")
+    head, tail = (first + newline, rest) if preset.format == "csv" else ("", preset.example)
+    if preset.format == "xes":
+        assert recognise(tail.removesuffix("</trace></log>").encode()) is preset
+    elif preset.format != "otlp":
+        many = f"{head}{tail}\n{tail}\n{tail[: len(tail) // 2]}"
+        assert recognise(many.encode()) is preset
+
+
 @pytest.mark.parametrize(
-    "head", [b"", b"\n", b"oops\n", b'{"ts":"2026-11-24T07:00:00Z","action":"a"}\n', b"\x00\xff"]
+    "head",
+    [
+        b"",
+        b"\n",
+        b"oops\n",
+        b'{"ts":"2026-11-24T07:00:00Z","action":"a"}\n',
+        b"\x00\xff",
+        b"<html></html>",
+        b'<log xes.version="1.0"></log>',
+        b"a,b\n1,2\n",
+        b'{"Records":[]}',
+        b'{"resourceLogs":[]}',
+        b"PAR1\x15\x04",
+    ],
 )
 def test_other_files_are_of_no_preset(head: bytes) -> None:
     """What is no record of a known kind is not taken for one."""
     assert recognise(head) is None
+
+
+@pytest.mark.parametrize("name", ["cloudtrail", "kubernetes"])
+def test_records_may_be_wrapped_or_stand_by_themselves(name: str) -> None:
+    """The same preset reads both, and says how."""
+    preset = PRESETS[name]
+    wrapped = f'{{"kind": "List", "{preset.options.records[0]}": [{preset.example},\n {preset.example}]}}'
+    for text, records in ((wrapped, preset.options.records), (preset.example, ())):
+        assert recognise(text.encode()) is preset
+        assert read_options(preset, text.encode()).records == records
+    assert read_options(preset, b"oops") == preset.options
+
+
+HOSTILE = (
+    "{} from {} port ",
+    "Failed password for {} from ",
+    "Invalid user {} from ",
+    " user={}",
+    '{} - {} [{}] "{}" 200 1 "{}" ',
+    '"\\{}" 200 1 ',
+    "{}: [{}]: ",
+    "session opened for user {} of user {}.",
+    "1.1.1.1 from 1.1.1.1 {}",
+    "::{}::",
+    "{}\t",
+    "TTY={} : ",
+)
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.format == "text"])
+def test_hostile_lines_take_no_longer_than_others(name: str) -> None:
+    """A line of 200 kB that repeats what the patterns look for is read at once."""
+    preset = PRESETS[name]
+    for piece in HOSTILE:
+        filled = piece.replace("{}", "a")
+        repeated = filled * (200_000 // len(filled))
+        for start in range(0, len(preset.example), 7):
+            content = f"{preset.example[:start]}{repeated}\n".encode()
+            began = process_time()
+            list(line_records(io.BytesIO(content), preset.options.lines, year=2026))
+            assert process_time() - began < 1, (piece, start)
+
+
+def _records(source: Source, preset: Preset) -> list[Record]:
+    options = read_options(preset, source.head)
+    items = list(source.read(preset.format, replace(options, year=2026)))
+    return [item for item in items if isinstance(item, Record)]

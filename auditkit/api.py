@@ -1,7 +1,7 @@
 """`class Trail`: the public methods, each of which imports the room that does its work when it is called."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +13,11 @@ from auditkit.follow.follower import Follower
 from auditkit.keep.plan import PrunePlan
 from auditkit.keep.summaries import MaintainSummary, PruneSummary
 from auditkit.query import UNFILLED, Aggregations, Fill
+from auditkit.query.frames import zoned_type
 from auditkit.queue.receipts import Receipt
 from auditkit.retention.policy import Policy
 from auditkit.store.files import retrying
-from auditkit.timerange import Moment
+from auditkit.timerange import Moment, check_zone
 from auditkit.trail.handle import Handle
 from auditkit.trail.summaries import FlushSummary, Stats
 from auditkit.trail.view import View
@@ -77,7 +78,7 @@ class Trail:
         Returns
         -------
         dict of str to pl.DataType
-            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds and the zone `tz`), `actor`, `action`, `resource`, `outcome`,
             `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
             fields.
 
@@ -89,7 +90,7 @@ class Trail:
         >>> list(trail.schema)[:4]
         ['seq', 'ts', 'recorded', 'actor']
         """
-        return dict(self._handle.schema.columns)
+        return {name: zoned_type(dtype, self.tz) for name, dtype in self._handle.schema.columns.items()}
 
     @property
     def fields(self) -> dict[str, pl.DataType]:
@@ -135,7 +136,7 @@ class Trail:
         Returns
         -------
         datetime
-            The clock's now in UTC, to the microsecond; in a view `at(seq)`, when the last event of the view was accepted.
+            The clock's now in the trail's zone, to the microsecond; in a view `at(seq)`, when the last event of the view was accepted.
 
         Examples
         --------
@@ -145,7 +146,7 @@ class Trail:
         >>> trail.now().tzname()
         'UTC'
         """
-        return self._view.now()
+        return self._view.now().astimezone(check_zone(self.tz))
 
     @property
     def view(self) -> View:
@@ -555,7 +556,7 @@ class Trail:
         Returns
         -------
         pl.LazyFrame
-            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds and the zone `tz`), `actor`, `action`, `resource`, `outcome`,
             `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
             fields.
 
@@ -633,7 +634,7 @@ class Trail:
         Returns
         -------
         pl.DataFrame
-            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds and the zone `tz`), `actor`, `action`, `resource`, `outcome`,
             `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
             fields; or the `columns` asked for.
 
@@ -674,7 +675,7 @@ class Trail:
         self,
         by: str | Sequence[str],
         *,
-        every: str | None = None,
+        every: str | timedelta | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
         where: Where = None,
@@ -688,7 +689,7 @@ class Trail:
         ----------
         by : str or sequence of str
             Keys: columns or `"attrs.path"`; an empty list for totals.  A null key is a key like any other.
-        every : str, optional
+        every : str or timedelta, optional
             Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`.  None: no buckets.
         start : str, datetime, date or None, default None
             First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
@@ -753,7 +754,7 @@ class Trail:
 
     def downsample(
         self,
-        every: str,
+        every: str | timedelta,
         *,
         by: str | Sequence[str] | None = None,
         start: Moment | None = None,
@@ -768,7 +769,7 @@ class Trail:
 
         Parameters
         ----------
-        every : str
+        every : str or timedelta
             Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`; from a day up they follow the calendar of `tz`.
         by : str, sequence of str or None, default None
             Keys, as in `group_by`: one series per combination of their values.
@@ -909,7 +910,7 @@ class Trail:
         Returns
         -------
         pl.DataFrame
-            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds, UTC), `actor`, `action`, `resource`, `outcome`,
+            `seq` (UInt64), `ts` and `recorded` (Datetime in microseconds and the zone `tz`), `actor`, `action`, `resource`, `outcome`,
             `source`, `origin`, `correlation`, `id` (String), `value` (Float64), `attrs` (String, a JSON object), then the declared
             fields; ordered by `seq`, ascending.
 

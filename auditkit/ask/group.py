@@ -6,6 +6,7 @@ borders of buckets, times are not read.  Everything else is `auditkit.query` on 
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from itertools import accumulate, groupby, pairwise
 from math import prod
@@ -57,7 +58,7 @@ def group_by(
     view: View,
     by: By,
     *,
-    every: str | None,
+    every: str | timedelta | None,
     start: object,
     end: object,
     where: Where,
@@ -71,7 +72,7 @@ def group_by(
 
 def downsample(
     view: View,
-    every: str,
+    every: str | timedelta,
     *,
     by: By,
     start: object,
@@ -92,7 +93,7 @@ def downsample(
 def _grouped(
     view: View,
     by: By,
-    every: str | None,
+    every: str | timedelta | None,
     start: object,
     end: object,
     where: Where,
@@ -124,7 +125,7 @@ def _grouped(
                     return found
         bounds = (None if us is None else from_us(us) for us in (window.start_us, window.end_us))
         return group_by_frame(
-            scanned(view, window, own=own),
+            scanned(view, window, own=own, tz=zone),
             by,
             every=every,
             **dict(zip(("start", "end"), bounds, strict=True)),

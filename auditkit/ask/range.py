@@ -6,7 +6,7 @@ import polars as pl
 
 from auditkit import query as questions
 from auditkit.ask.scan import scanned
-from auditkit.query.frames import range_columns
+from auditkit.query.frames import in_zone, range_columns
 from auditkit.store.files import retrying
 from auditkit.timerange import EVERYTHING
 from auditkit.trail.events import in_order, plan_events
@@ -29,8 +29,9 @@ def range_(
     """See `Trail.range`."""
 
     window, _ = window_and_now(view, start, end, tz)
+    zone = tz or view.tz
     if isinstance(where, pl.Expr):
-        events = scanned(view, window, own=own)
+        events = scanned(view, window, own=own, tz=zone)
         return questions.range(events, where=where, columns=columns, limit=limit, descending=descending)
     schema = pl.Schema(view.handle.schema.columns)
     chosen = range_columns(schema, columns, limit)
@@ -42,7 +43,7 @@ def range_(
         snapshot.refuse_pruned(window)
         plan = plan_events(snapshot, window, snapshot.visibility(own=own), needed, asked)
         events = in_order(view.handle.reader.files, snapshot, plan, limit=limit, descending=descending)
-        return events.select(chosen)
+        return in_zone(events.select(chosen), zone)
 
     return retrying(attempt)
 
@@ -56,8 +57,7 @@ def tail(view: View, n: int) -> pl.DataFrame:
         snapshot = view.snapshot()
         snapshot.refuse_pruned(EVERYTHING)
         plan = plan_events(snapshot, EVERYTHING, snapshot.visibility(own=True), view.handle.schema.columns)
-        return in_order(
-            view.handle.reader.files, snapshot, plan, by=("seq",), limit=n, descending=True
-        ).reverse()
+        last = in_order(view.handle.reader.files, snapshot, plan, by=("seq",), limit=n, descending=True)
+        return in_zone(last.reverse(), view.tz)
 
     return retrying(attempt)

@@ -13,11 +13,11 @@ from auditkit.where import Where
 def scan(view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None) -> pl.LazyFrame:
     """See `Trail.scan`."""
     window, _ = window_and_now(view, start, end, tz)
-    return kept(scanned(view, window, own=own), where)
+    return kept(scanned(view, window, own=own, tz=tz or view.tz), where)
 
 
-def scanned(view: View, window: TimeRange, *, own: bool, guard: Guard | None = None) -> pl.LazyFrame:
-    """Return the events that a view shows of a window, as of now however often they are collected.
+def scanned(view: View, window: TimeRange, *, own: bool, tz: str, guard: Guard | None = None) -> pl.LazyFrame:
+    """Return the events that a view shows of a window, in the zone `tz`, as of now however often they are collected.
 
     `guard` is `lazy`'s.  Collecting raises `PrunedError` where events that it would show were pruned since, and `CorruptionError`.
     """
@@ -35,5 +35,6 @@ def scanned(view: View, window: TimeRange, *, own: bool, guard: Guard | None = N
         window,
         take,
         lambda snapshot: snapshot.visibility(own=own),
+        tz=tz,
         guard=guard,
     )

@@ -91,7 +91,7 @@ def sql(view: View, query: str, params: Params, *, own: bool, timeout_s: float |
         reason = f"is longer than {MOST_CHARACTERS:,} characters ({len(query):,}); hand lists over as params"
         raise InvalidQueryError("sql", query, reason)
     guard = Guard(name="sql")
-    events = scanned(view, EVERYTHING, own=own, guard=guard)
+    events = scanned(view, EVERYTHING, own=own, tz=view.tz, guard=guard)
     try:
         connection = _connected(events, view.tz)
         answer = _started(lambda: _answer(connection, query, params))

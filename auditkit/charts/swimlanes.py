@@ -1,7 +1,7 @@
 """One story over time: a lane for each of a few values, and in it every event at its moment."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -23,7 +23,7 @@ from auditkit.charts.axes import (
 )
 from auditkit.charts.figure import Figure, Spec
 from auditkit.text import label, visible
-from auditkit.timerange import to_us
+from auditkit.timerange import parse_duration, to_us
 
 MOST_MARKS = 1500
 """Beyond so many events in a chart, those of one slot are drawn as one dot."""
@@ -69,7 +69,7 @@ def timeline(
     *,
     split: str | None = "outcome",
     detail: Sequence[str] = (),
-    every: str | None = None,
+    every: str | timedelta | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
     tz: str | None = None,
@@ -95,7 +95,7 @@ def timeline(
         The column that colours, default "outcome"; None for one colour.
     detail : sequence of str, default ()
         Columns that the tooltips of single events show.
-    every : str, optional
+    every : str or timedelta, optional
         Width of the buckets that the frame counts; left out, its rows are events.
     start, end : datetime, optional
         Aware bounds of the window; the axis spans it where both are given, else the events.
@@ -134,7 +134,8 @@ def timeline(
     rows, parts = fold(frame, by, most=n), fold(frame, split, most=most, failures=failures)
     drawn = frame.with_columns(rows.row.alias("_row"), parts.row.alias("_group"))
     drawn = drawn.filter(pl.col("_row").is_in(rows.named)).sort("ts", "_row", "_group")
-    dots = every or (_slot(drawn["ts"], start, end) if drawn.height > MOST_MARKS else None)
+    width = None if every is None else parse_duration(every, name="every").text
+    dots = width or (_slot(drawn["ts"], start, end) if drawn.height > MOST_MARKS else None)
     axis = instant_axis(frame["ts"])
     if every is None and dots is not None:
         drawn = _slotted(drawn, dots)

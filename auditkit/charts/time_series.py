@@ -1,7 +1,7 @@
 """When: events over time, and the hours of the week."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -22,6 +22,7 @@ from auditkit.charts.axes import (
 )
 from auditkit.charts.figure import LEVELS, Figure, Spec
 from auditkit.text import visible
+from auditkit.timerange import parse_duration
 
 _UNITS = {
     "1s": "second",
@@ -39,7 +40,7 @@ _NO_EVENT = "0"
 def over_time(
     frame: pl.DataFrame,
     *,
-    every: str,
+    every: str | timedelta,
     by: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
@@ -54,7 +55,7 @@ def over_time(
     frame : polars.DataFrame
         `ts` (starts of buckets, Datetime with a zone, which the axis names), `count` (integer) and `by`, as
         `trail.group_by(by, every=every)` returns it.
-    every : str
+    every : str or timedelta
         Width of the buckets, such as "1h".
     by : str, optional
         The column that divides and colours the bars.
@@ -81,6 +82,7 @@ def over_time(
     >>> over_time(pl.DataFrame([ts, pl.Series("count", [3])]), every="1h").alt
     'Events over time: 3 per hour in all; most in one hour: 3, from 2026-11-24 09:00 (UTC).'
     """
+    every = parse_duration(every, name="every").text
     unit = _UNITS.get(every, every)
     zone = zone_of(frame["ts"])
     subtitle = f"Events per {unit}" + (f" by {visible(by)}" if by else "")

@@ -199,7 +199,10 @@ def _instant(name: str, value: Any, rules: Rules) -> int:
     try:
         us = TimeReader(tz=rules.tz).read(name, value)
     except InvalidTimeError as exc:
-        raise InvalidEventError(name, value, exc.reason) from None
+        error = InvalidEventError(name, value, exc.reason)
+        if rules.tz is None and exc.reason.startswith("has no time zone"):
+            error.add_note("or name the zone of all such times: tz='Europe/Stockholm', --tz Europe/Stockholm")
+        raise error from None
     if not FIRST_US <= us < LAST_US:
         raise InvalidEventError(name, value, "outside the years 1900 to 2200")
     return us

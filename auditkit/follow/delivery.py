@@ -70,7 +70,7 @@ class Delivery:
     Attributes
     ----------
     event : dict of str to value
-        The event's columns by name, in the order of the schema: `ts` and `recorded` as aware `datetime` in UTC,
+        The event's columns by name, in the order of the schema: `ts` and `recorded` as aware `datetime` in the trail's zone,
         `attrs` as JSON text, `None` where there is no value.
     seq : int
         The event's seq.

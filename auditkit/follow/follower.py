@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from auditkit.errors import ClosedError, CorruptionError
 from auditkit.event import OWN_SOURCE
 from auditkit.follow.delivery import Delivery, DeliveryPolicy, PendingEvent, RedeliveryState, close_released
+from auditkit.query.frames import in_zone
 from auditkit.queue.consumers import ConsumerFile, Position, check_name, read_positions
 from auditkit.store.files import retrying
 from auditkit.timerange import EVERYTHING, from_us, parse_instant, to_us
@@ -92,7 +93,7 @@ class _EventStream:
         # Where events lie far apart, more seqs are looked at in one go, never more events.
         self._span = self._span * 2 if events.height < CHUNK_EVENTS // 2 else CHUNK_EVENTS
         missed = seq.cast(pl.Int64) - pl.int_range(pl.len()) - self._read_to + self._read_missed
-        shown = events.with_columns(missed.alias(_MISSED)).filter(*self._filters())
+        shown = in_zone(events, self._view.tz).with_columns(missed.alias(_MISSED)).filter(*self._filters())
         self._rows = shown.iter_rows(named=True)
         self._read_missed += end - self._read_to - events.height
         self._read_to = end

@@ -5,7 +5,7 @@ calls give equal frames.  Intervals are half-open everywhere.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -22,6 +22,7 @@ from auditkit.query.frames import (
     text_out,
     time_order,
     window_of,
+    zone_of,
 )
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
 from auditkit.timerange import Duration, Moment, TimeRange
@@ -39,7 +40,7 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
     columns: str | Sequence[str] | None = None,
     limit: int | None = None,
     descending: bool = False,
-    tz: str = "UTC",
+    tz: str | None = None,
     now: datetime | None = None,
 ) -> pl.DataFrame:
     """Return the events with start <= ts < end for which `where` holds, ordered by (ts, seq).
@@ -63,8 +64,8 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
         At most so many events, the first ones in the order of the answer.
     descending : bool, default False
         Whether the last events come first.
-    tz : str, default "UTC"
-        IANA zone in which dates and text without a zone are read.
+    tz : str or None, default None
+        IANA zone in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None
         Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
@@ -90,7 +91,7 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
     events = events_of(frame)
     schema = events.collect_schema()
     chosen = range_columns(schema, columns, limit)
-    events = limited(events, window_of(start, end, tz=tz, now=now), where)
+    events = limited(events, window_of(start, end, tz=zone_of(events, tz), now=now), where)
     events = events.sort(time_order(schema), descending=descending, nulls_last=True, maintain_order=True)
     return text_out((events if limit is None else events.head(limit)).select(chosen)).collect()
 
@@ -99,12 +100,12 @@ def group_by(
     frame: Frame,
     by: By,
     *,
-    every: str | None = None,
+    every: str | timedelta | None = None,
     start: Moment | None = None,
     end: Moment | None = None,
     where: Where = None,
     aggs: Aggregations = None,
-    tz: str = "UTC",
+    tz: str | None = None,
     now: datetime | None = None,
     within: TimeRange | None = None,
 ) -> pl.DataFrame:
@@ -119,7 +120,7 @@ def group_by(
     by : str, sequence of str or None
         Keys: columns or `"attrs.path"`.  A null key is a key like any other.  Without keys there is one row per bucket, or
         one row of totals.
-    every : str or None, default None
+    every : str, timedelta or None, default None
         Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`.  None: no buckets.
     start : str, datetime, date or None, default None
         First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
@@ -134,8 +135,8 @@ def group_by(
         Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
         `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
         mapping of column names to them.  None: `count` to `max`.
-    tz : str, default "UTC"
-        IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read.
+    tz : str or None, default None
+        IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None
         Aware moment that durations in `start` and `end` count from; None: the clock's now.
     within : TimeRange or None, default None
@@ -163,14 +164,16 @@ def group_by(
     >>> group_by(events, "actor", aggs=["count", "mean"]).rows()
     [('ann', 2, 3.0), ('bob', 1, 1.0)]
     """
-    window = window_of(start, end, tz=tz, now=now)
+    events = events_of(frame)
+    zone = zone_of(events, tz)
+    window = window_of(start, end, tz=zone, now=now)
     length = None if every is None else parse_every(every)
-    return _grouped(frame, by, length, window, where, aggs, tz, within)
+    return _grouped(events, by, length, window, where, aggs, zone, within)
 
 
 def downsample(
     frame: Frame,
-    every: str,
+    every: str | timedelta,
     *,
     by: By = None,
     start: Moment | None = None,
@@ -178,7 +181,7 @@ def downsample(
     where: Where = None,
     aggs: Aggregations = None,
     fill: Fill = UNFILLED,
-    tz: str = "UTC",
+    tz: str | None = None,
     now: datetime | None = None,
     within: TimeRange | None = None,
 ) -> pl.DataFrame:
@@ -188,7 +191,7 @@ def downsample(
     ----------
     frame : pl.DataFrame or pl.LazyFrame
         Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
-    every : str
+    every : str or timedelta
         Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`; from a day up they follow the calendar of `tz`.
     by : str, sequence of str or None, default None
         Keys, as in `group_by`: one series per combination of their values.
@@ -210,8 +213,8 @@ def downsample(
         what the bucket before it shows (null where there is none).  There is a row then for every bucket from `start` to
         before `end`, or from the first to the last bucket with events where a bound is left out, for each group found.
         Left out, only buckets with events are shown.
-    tz : str, default "UTC"
-        IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read.
+    tz : str or None, default None
+        IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None
         Aware moment that durations in `start` and `end` count from; None: the clock's now.
     within : TimeRange or None, default None
@@ -237,10 +240,12 @@ def downsample(
     >>> downsample(events, "1h", aggs=["count", "mean"], fill=0).rows()[1][1:]
     (0, 0.0)
     """
-    window = window_of(start, end, tz=tz, now=now)
+    events = events_of(frame)
+    zone = zone_of(events, tz)
+    window = window_of(start, end, tz=zone, now=now)
     length, fill = parse_every(every), check_fill(fill)
-    found = _grouped(frame, by, length, window, where, aggs, tz, within)
-    return filled(found, list(parse_keys(by, frame.collect_schema())), length, window, fill, tz)
+    found = _grouped(events, by, length, window, where, aggs, zone, within)
+    return filled(found, list(parse_keys(by, events.collect_schema())), length, window, fill, zone)
 
 
 def filled(
@@ -256,7 +261,7 @@ def filled(
 
 
 def _grouped(
-    frame: Frame,
+    events: pl.LazyFrame,
     by: By,
     every: Duration | None,
     window: TimeRange,
@@ -265,7 +270,6 @@ def _grouped(
     tz: str,
     within: TimeRange | None,
 ) -> pl.DataFrame:
-    events = events_of(frame)
     schema = events.collect_schema()
     times = [] if every is None else ["ts"]
     keys = parse_keys(by, schema, taken=times)

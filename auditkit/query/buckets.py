@@ -14,7 +14,7 @@ truncation is not used: the offsets come from the standard library's zones only,
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 
 import polars as pl
@@ -39,7 +39,7 @@ _MARGIN = 3 * US_PER_DAY  # more than any clock differs from UTC
 _EPOCH = date(1970, 1, 1)
 
 
-def parse_every(every: str) -> Duration:
+def parse_every(every: str | timedelta) -> Duration:
     """Return the length of a bucket, positive and of one kind; anything else is an `InvalidTimeError`.
 
     >>> parse_every("1q").months

@@ -25,7 +25,7 @@ def compare(
     start: Moment | None = None,
     end: Moment | None = None,
     where: Where = None,
-    tz: str = "UTC",
+    tz: str | None = None,
     now: datetime | None = None,
 ) -> pl.DataFrame:
     """Return one row per group of events in either of two frames, with what was counted in each.
@@ -51,8 +51,8 @@ def compare(
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
         or None (missing); or one Polars expression.
-    tz : str, default "UTC"
-        IANA zone in which dates and text without a zone are read.
+    tz : str or None, default None
+        IANA zone in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None
         Aware moment that durations in `start` and `end` count from; None: the clock's now.
 

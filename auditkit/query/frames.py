@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import polars as pl
+from polars import selectors
 
 from auditkit.errors import InvalidQueryError
 from auditkit.timerange import Moment, SystemClock, TimeRange, from_us, resolve, to_us
@@ -25,6 +26,11 @@ def window_of(start: Moment | None, end: Moment | None, *, tz: str, now: datetim
     """Return the window that a caller asks about; durations count from `now`, or from the clock's now."""
     now_us = SystemClock().now_us() if now is None else to_us(now)
     return resolve(start, end, now_us=now_us, tz=tz)
+
+
+def zone_of(events: pl.LazyFrame, tz: str | None) -> str:
+    """Return the zone that a caller names, or else the one of the events' `ts`."""
+    return tz or str(events.collect_schema()["ts"].time_zone)  # type: ignore[attr-defined]
 
 
 def in_range(window: TimeRange, dtype: pl.DataType = UTC) -> pl.Expr | None:
@@ -54,6 +60,21 @@ def text_out(frame: _Frame) -> _Frame:
     return frame.with_columns(
         pl.col(name).cast(dtype) for name, dtype in outside.items() if dtype != schema[name]
     )
+
+
+def in_zone(frame: _Frame, tz: str) -> _Frame:
+    """Return the frame, eager or lazy as it came, with its instants shown in a zone.
+
+    >>> in_zone(pl.DataFrame({"ts": pl.Series([0]).cast(UTC)}), "Asia/Kolkata")["ts"].dt.hour().item()
+    5
+    """
+    return frame.with_columns(selectors.datetime(time_zone="*").dt.convert_time_zone(tz))
+
+
+def zoned_type(dtype: pl.DataType, tz: str) -> pl.DataType:
+    """Return the type that a column has after `in_zone`."""
+    has_zone = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return pl.Datetime(dtype.time_unit, tz) if has_zone else dtype  # type: ignore[attr-defined]
 
 
 def plain_type(dtype: pl.DataType) -> pl.DataType:

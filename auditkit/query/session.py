@@ -1,12 +1,12 @@
 """Sessions: the events of one actor or other key, cut where nothing happened for longer than a gap."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from auditkit.errors import InvalidTimeError
 from auditkit.query.aggregates import Aggregations, parse_measures
-from auditkit.query.frames import Frame, events_of, limited, text_out, time_order, window_of
+from auditkit.query.frames import Frame, events_of, limited, text_out, time_order, window_of, zone_of
 from auditkit.query.keys import By, as_callers_see, key_columns, parse_keys, renamed, with_keys
 from auditkit.timerange import Moment, parse_duration
 from auditkit.where import Where
@@ -18,14 +18,14 @@ _USUAL: Aggregations = {"count": "count", "actions": pl.col("action").n_unique()
 
 def sessions(
     frame: Frame,
-    gap: str = "30m",
+    gap: str | timedelta = "30m",
     *,
     by: By = "actor",
     start: Moment | None = None,
     end: Moment | None = None,
     where: Where = None,
     aggs: Aggregations = None,
-    tz: str = "UTC",
+    tz: str | None = None,
     now: datetime | None = None,
 ) -> pl.DataFrame:
     """Return one row per session: the events of each key between two pauses longer than `gap`.
@@ -37,7 +37,7 @@ def sessions(
     ----------
     frame : pl.DataFrame or pl.LazyFrame
         Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
-    gap : str, default "30m"
+    gap : str or timedelta, default "30m"
         Longest pause inside a session.  Its length is fixed, so a day in it has 24 hours and months are refused.
     by : str, sequence of str or None, default "actor"
         Keys: columns or `"attrs.path"`.  A null key is a key like any other.
@@ -54,8 +54,8 @@ def sessions(
         Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
         `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
         mapping of column names to them.  None: `count` and `actions`.
-    tz : str, default "UTC"
-        IANA zone in which dates and text without a zone are read.
+    tz : str or None, default None
+        IANA zone in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None
         Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
@@ -87,7 +87,7 @@ def sessions(
     keys = parse_keys(by, schema, taken=_BOUNDS)
     usual = _USUAL if "action" in schema else "count"
     measures = parse_measures(usual if aggs is None else aggs, schema, taken=[*_BOUNDS, *keys])
-    events = limited(events, window_of(start, end, tz=tz, now=now), where)
+    events = limited(events, window_of(start, end, tz=zone_of(events, tz), now=now), where)
     events = with_keys(events.filter(pl.col("ts").is_not_null()), keys)
     if aggs is not None and measures.expressions:
         events = as_callers_see(events, measures.expressions)
@@ -115,7 +115,7 @@ def _begins(keys: dict[str, pl.Expr], gap_us: int) -> pl.Expr:
     return pl.any_horizontal(ts - ts.shift() > gap_us, *others).fill_null(value=True)
 
 
-def _parse_gap(gap: str) -> int:
+def _parse_gap(gap: str | timedelta) -> int:
     length = parse_duration(gap, name="gap")
     if length.months:
         raise InvalidTimeError("gap", gap, "has months, which have no fixed length")

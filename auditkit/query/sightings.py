@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.query.frames import Frame, events_of, limited, text_out, window_of
+from auditkit.query.frames import Frame, events_of, limited, text_out, window_of, zone_of
 from auditkit.query.keys import By, key_columns, parse_keys, renamed, with_keys
 from auditkit.timerange import Moment, TimeRange, from_us
 from auditkit.where import Where
@@ -17,7 +17,7 @@ def first_seen(
     start: Moment | None = None,
     end: Moment | None = None,
     where: Where = None,
-    tz: str = "UTC",
+    tz: str | None = None,
     now: datetime | None = None,
 ) -> pl.DataFrame:
     """Return one row per combination of keys that occurs for the first time with start <= ts < end.
@@ -41,8 +41,8 @@ def first_seen(
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
         or None (missing); or one Polars expression.
-    tz : str, default "UTC"
-        IANA zone in which dates and text without a zone are read.
+    tz : str or None, default None
+        IANA zone in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None
         Aware moment that durations in `start` and `end` count from; None: the clock's now.
 
@@ -70,7 +70,7 @@ def first_seen(
     schema = events.collect_schema()
     order = [name for name in ("ts", "seq") if name in schema]
     keys = parse_keys(by, schema, taken=[*order, "followed"])
-    window = window_of(start, end, tz=tz, now=now)
+    window = window_of(start, end, tz=zone_of(events, tz), now=now)
     events = limited(events, TimeRange(start_us=None, end_us=window.end_us), where)
     events = with_keys(events.filter(pl.col("ts").is_not_null()), keys)
     computed = [pl.col("ts").min().alias("ts"), (pl.len().cast(pl.Int64) - 1).alias("followed")]

@@ -174,6 +174,9 @@ def parse_keep_time(given: str | timedelta, *, name: str) -> Duration:
 def _from_timedelta(given: timedelta) -> Duration:
     length, sign = abs(given), -1 if given < timedelta(0) else 1
     us = length.seconds * US_PER_SECOND + length.microseconds
-    parts = [(length.days, "d"), (length.seconds, "s"), (length.microseconds, "us")]
-    text = "".join(f"{count}{unit}" for count, unit in parts if count) or "0d"
+    minutes, seconds = divmod(length.seconds, 60)
+    counts = (length.days, minutes // 60, minutes % 60, seconds, length.microseconds)
+    text = (
+        "".join(f"{n}{unit}" for n, unit in zip(counts, ("d", "h", "m", "s", "us"), strict=True) if n) or "0d"
+    )
     return Duration(months=0, days=sign * length.days, us=sign * us, text="-" * (sign < 0) + text)

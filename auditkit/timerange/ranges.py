@@ -90,6 +90,15 @@ def resolve(start: object, end: object, *, now_us: int, tz: str = "UTC") -> Time
     return TimeRange(start_us=start_us, end_us=end_us)
 
 
+def counts_from_now(bound: object) -> bool:
+    """Return whether a bound is read by what time it is now.
+
+    >>> [counts_from_now(bound) for bound in ("-7d", "Today", "2026-11-24", None)]
+    [True, True, False, False]
+    """
+    return isinstance(bound, str) and (bound.lower() in _DAYS_BACK or bound[:1] in ("-", "+"))
+
+
 def parse_instant(value: object, *, name: str, tz: str, now_us: int, anchor_us: int | None = None) -> int:
     """Return one instant in microseconds; `anchor_us` is what a duration with a plus sign counts from.
 

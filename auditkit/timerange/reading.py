@@ -104,7 +104,7 @@ class TimeReader:
         """Return the instant at which the reader's zone shows a time, and count one shown twice or never."""
         zone = self._zone
         if zone is None:
-            raise InvalidTimeError(name, value, "has no time zone; give one, or name it with tz=")
+            raise InvalidTimeError(name, value, "has no time zone; give one, such as Z or +01:00")
         first, second = (shown.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
         assert first is not None and second is not None  # noqa: S101, PT018 -- a ZoneInfo always knows
         if first != second:

@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 from auditkit.errors import AuditError, InvalidQueryError
 from auditkit.event import OWN_SOURCE
 from auditkit.memory import available_memory
-from auditkit.query.frames import in_range, plain_type, text_out
+from auditkit.query.frames import in_range, in_zone, plain_type, text_out, zoned_type
 from auditkit.retention.visibility import IS_OWN, Visibility
 from auditkit.store.files import SegmentFiles, held, retrying
 from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of, plan_scan
@@ -195,13 +195,14 @@ def lazy(
     take: Callable[[], Snapshot],
     see: Callable[[Snapshot], Visibility],
     *,
+    tz: str = "UTC",
     retries: bool = True,
     guard: Guard | None = None,
 ) -> pl.LazyFrame:
     """Return what a snapshot shows as a `LazyFrame`, planned when it is collected, for what is asked of it by then.
 
-    `take` takes the snapshot, anew where a file has gone since (with `retries`), and `see` says what of it is shown.  Filters on `ts`
-    and on single values choose record batches.  `guard` watches what they pass.  Text is `String`; the events
+    `take` takes the snapshot, anew where a file has gone since (with `retries`), and `see` says what of it is shown, in the zone `tz`.  Filters
+    on `ts` and on single values choose record batches.  `guard` watches what they pass.  Text is `String`; the events
     are in no particular order.
     """
 
@@ -226,7 +227,8 @@ def lazy(
                 if left is not None:
                     frame = frame.head(left)
                     left -= frame.height
-                yield (frame if predicate is None else frame.filter(predicate)).select(chosen)
+                shown = in_zone(frame, tz)
+                yield (shown if predicate is None else shown.filter(predicate)).select(chosen)
                 if left == 0:
                     return
         except FileNotFoundError as exc:
@@ -238,7 +240,7 @@ def lazy(
 
     return register_io_source(
         batches if guard is None else guard.over(batches),
-        schema=dict(schema),
+        schema={name: zoned_type(dtype, tz) for name, dtype in schema.items()},
         is_pure=True,
         explain_name="auditkit",
     )

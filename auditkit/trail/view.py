@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from auditkit.store.files import retrying
-from auditkit.timerange import TimeRange, from_us, resolve, to_us
+from auditkit.timerange import TimeRange, counts_from_now, from_us, resolve, to_us
 from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import Snapshot
 
@@ -36,6 +36,5 @@ class View(Struct, frozen=True, kw_only=True):
 
 def window_and_now(view: View, start: object, end: object, tz: str | None) -> tuple[TimeRange, datetime]:
     """Return the window and the moment that durations in it count from, asked for only where there are some."""
-    relative = any(isinstance(bound, str) and bound.lstrip()[:1] in ("+", "-") for bound in (start, end))
-    now = view.now() if relative else from_us(0)
+    now = view.now() if counts_from_now(start) or counts_from_now(end) else from_us(0)
     return resolve(start, end, now_us=to_us(now), tz=tz or view.tz), now

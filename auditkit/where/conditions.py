@@ -175,7 +175,7 @@ def _literals(key: str, value: object, dtype: pl.DataType | None) -> list[Any]:
         return [scalar] if isinstance(scalar, str) else _spellings(scalar)
     if isinstance(dtype, pl.Datetime):
         if isinstance(value, (datetime, str)):
-            us = TimeReader(tz="UTC" if isinstance(value, str) else None).read(name, value)
+            us = TimeReader().read(name, value)
             return pl.Series([us]).cast(pl.Datetime("us", "UTC")).cast(dtype).to_list()
         raise InvalidQueryError(name, value, "is not a time, as the column is")
     scalar = _scalar(name, from_json(value) if isinstance(value, str) else value)

@@ -68,7 +68,8 @@ def backup(
 
     On return the copy is durable, and the digest of every segment in it was checked.  If it raises, `target` is no trail.
     The copy is the same trail until something is appended to it; then it becomes a branch with an id of its own that names
-    its parent.
+    its parent.  It is a whole trail, to be opened where it lies; to restore it, copy it back to the trail's place with this
+    same function.
 
     Parameters
     ----------

@@ -225,14 +225,21 @@ def downsample(
     cls=Command,
     examples="""
 auditkit tail
-auditkit tail -n 50 --json
+auditkit tail --limit 50 --json
 auditkit tail -f
 auditkit tail -n 1 -f --json | jq .action
 auditkit tail --at 1000
 """,
 )
 @click.option(
-    "-n", "count", type=click.IntRange(min=1), default=10, show_default=True, help="How many events."
+    "-n",
+    "--limit",
+    "count",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many events.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with events as they are committed, until Ctrl-C.")
 @trail_option

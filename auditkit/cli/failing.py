@@ -17,6 +17,15 @@ MISUSED = 2
 FAILED_REPORT = 3
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+EXIT_CODES = {
+    0: "done",
+    FAILED: "failed, and says why; also where you said no, and where import kept nothing but dead letters",
+    MISUSED: "misused: a command, an option or a value that does not read",
+    FAILED_REPORT: "a report was written, marked FAILED",
+    INTERRUPTED: "interrupted; what was acknowledged is stored",
+    BROKEN_PIPE: "whoever read the output has gone",
+}
+"""What each code means, for the help and the README; `record` ends with the code of what it ran."""
 DEBUG_VARIABLE = "AUDITKIT_DEBUG"
 
 

@@ -89,7 +89,7 @@ def init(
         click.echo(f"  zone       {trail.tz}")
         if trail.fields:
             click.echo(f"  fields     {', '.join(fields)}")
-        shown = quote(str(place))
+        shown = quote(str(trail.path))
         click.echo(f"\nNext: export {TRAIL_VARIABLE}={shown}")
         click.echo("      auditkit append --action hello.world --actor $USER")
         click.echo("      auditkit import events.jsonl --map ts=time")
@@ -113,6 +113,8 @@ def _declared(given: Sequence[str]) -> dict[str, Any]:
     cls=Command,
     examples="""
 auditkit backup /mnt/backup/audit-2026-11-24
+auditkit stats --trail /mnt/backup/audit-2026-11-24
+auditkit backup --trail /mnt/backup/audit-2026-11-24 /srv/audit        (restores it)
 """,
 )
 @click.argument("target", type=click.Path(path_type=Path))
@@ -120,7 +122,9 @@ auditkit backup /mnt/backup/audit-2026-11-24
 def backup(target: Path, trail_path: Path | None) -> None:
     """Copy the trail, which other processes may be writing to, into a new directory, checked and durable.
 
-    The copy is the same trail until something is appended to it; then it becomes a branch with an id of its own.
+    The copy is a whole trail, to be asked where it lies.  To restore, stop what writes, move what is left of the trail away,
+    and back the copy up to its place.  A copy is the same trail until something is appended to it; then it becomes a branch
+    with an id of its own, so that two histories never pass as one.
     """
     with opened(trail_path) as trail:
         total = trail.stats().segments.bytes

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from auditkit import __version__
-from auditkit.cli.failing import debugging, explain
+from auditkit.cli.failing import EXIT_CODES, debugging, explain
 
 
 class _Entry(NamedTuple):
@@ -63,8 +63,8 @@ _EXAMPLES = (
     "auditkit report overview --trail audit --start -7d -o report.html",
 )
 _GENERAL = (
-    "--trail names the trail; the variable AUDITKIT_TRAIL does so for all commands.  Exit codes: 0 good, 1 failed, "
-    "2 misused, 3 a FAILED report was written.  Every command's --help has examples of it."
+    "--trail names the trail; the variable AUDITKIT_TRAIL does so for all commands.  Every command's --help has examples "
+    "of it."
 )
 _ENTRIES = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
 
@@ -105,6 +105,8 @@ class Commands(click.Group):
         """Write what newcomers try first, and what holds for all commands."""
         with formatter.section("Examples"):
             formatter.write("".join(f"  {line}\n" for line in _EXAMPLES))
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
         formatter.write_paragraph()
         formatter.write_text(_GENERAL)
 

@@ -128,6 +128,7 @@ def test_tail_and_views_of_the_past(filled: Run, place: Path) -> None:
     """`tail` shows the last by seq, the trail's own too; --at shows the trail as it was."""
     assert [row["seq"] for row in rows(filled("tail", "-n", "2", "--json"))] == [4, 5]
     assert [row["seq"] for row in rows(filled("tail", "-n", "2", "--at", "3", "--json"))] == [1, 2]
+    assert [row["seq"] for row in rows(filled("tail", "--limit", "2", "--json"))] == [4, 5]
     assert len(rows(filled("range", "--at", "4", "--json"))) == 4
     assert rows(filled("sql", "SELECT count(*) AS n FROM events", "--at", "1", "--json")) == [{"n": 1}]
     with open_trail(place) as trail:

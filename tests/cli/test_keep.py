@@ -8,6 +8,7 @@ The commands policy show and policy set.
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -263,6 +264,22 @@ def test_show_tells_what_is_in_force(aged: Run) -> None:
     shown = aged("policy", "show").stdout
     for part in ("keep 7y", "horizon", "expired before", "to prune"):
         assert part in shown, part
+    assert aged("policy").stdout == shown
+    assert json.loads(aged("policy", "--json").stdout) == json.loads(aged("policy", "show", "--json").stdout)
+
+
+@pytest.mark.parametrize("option", [["--trail", "elsewhere"], ["--json"]])
+def test_options_before_a_command_are_not_lost(aged: Run, option: list[str]) -> None:
+    """What belongs to `set` and stands before it is refused, where it would be without effect."""
+    assert f"{option[0]} goes behind 'set'" in aged("policy", *option, "set", "7y", code=2).stderr
+    assert "keep for ever" in aged("policy").stdout
+
+
+def test_the_crontab_in_the_help_ages_an_idle_trail(aged: Run) -> None:
+    """What is copied from the help enforces a policy though no event comes."""
+    (line,) = re.findall(r"\*/15.*", aged("maintain", "--help").stdout)
+    arguments = line.partition("auditkit ")[2].partition("  ")[0].split()
+    assert arguments == ["maintain", "--trail", "/srv/audit", "--now", "now"]
 
 
 def test_set_is_in_force_at_once_and_recorded(aged: Run) -> None:

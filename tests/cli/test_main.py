@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import auditkit
+from auditkit.cli import failing
 from auditkit.cli.main import _ENTRIES, cli
 from tests.cli.conftest import Run
 
@@ -42,6 +44,17 @@ def test_examples_can_be_parsed(run: Run, name: str) -> None:
     for call in re.findall(rf"auditkit {name} ([^|\n]*)", re.sub(r"\\\n +", " ", examples)):
         used = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", call.partition("-- ")[0]))
         assert used <= known, used - known
+
+
+def test_exit_codes_are_in_one_table(run: Run) -> None:
+    """The help and the README say the same of every exit code there is."""
+    codes = {value for name, value in vars(failing).items() if name.isupper() and isinstance(value, int)}
+    assert failing.EXIT_CODES.keys() == codes | {0}
+    help_text = " ".join(run("--help").stdout.split())
+    readme = (Path(auditkit.__file__).parents[1] / "README.md").read_text()
+    for code, meaning in failing.EXIT_CODES.items():
+        assert f"{code} {meaning}" in help_text
+        assert f"| {code} | {meaning} |" in readme
 
 
 def test_help_loads_nothing_heavy() -> None:

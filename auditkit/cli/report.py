@@ -11,6 +11,7 @@ import click
 from auditkit.cli.failing import FAILED_REPORT, complain
 from auditkit.cli.options import Command, opened, read_conditions, read_pairs, trail_option, window_options
 from auditkit.cli.output import progress_bar
+from auditkit.text import counted
 from auditkit.where import compile_where, read_value
 
 _NAMED_FAILURES = 20
@@ -156,8 +157,9 @@ def _ask_to_run(notebook: str) -> None:
 def _report_each(notebook: str, each: str, folder: Path, **asked: Any) -> None:
     """Make a batch, drawing its progress, and report what failed."""
     from auditkit.reporting.batch import report_each
+    from auditkit.reporting.batch_plan import each_words
 
-    words = f"{Path(notebook).stem} for each {each}"
+    words = f"{Path(notebook).stem} for each {each_words(each)}"
     bar = partial(progress_bar, words, counts_bytes=False)
     batch = report_each(notebook, each, folder, progress=lambda total: bar(total=total), **asked)
     made = len(batch.parts) - batch.kept - len(batch.failures)
@@ -169,7 +171,7 @@ def _report_each(notebook: str, each: str, folder: Path, **asked: Any) -> None:
         lines = [f"{names[file]} ({file}): {why}" for file, why in sorted(batch.failures.items())]
         more = len(lines) - _NAMED_FAILURES
         hints = lines[:_NAMED_FAILURES] + ([f"and {more:,} more"] if more > 0 else [])
-        complain(f"{len(lines):,} of {len(batch.parts):,} reports failed", *hints)
+        complain(f"{len(lines):,} of {counted(len(batch.parts), 'report')} failed", *hints)
         raise click.exceptions.Exit(FAILED_REPORT)
 
 

@@ -25,6 +25,7 @@ from auditkit.queue.dedup import DedupIndex, Keys, Verdict, conflict_error, keys
 from auditkit.queue.payload import ROW_BYTES, Batch, merge_rows, payloads_of, weigh
 from auditkit.queue.receipts import Limits, Receipt
 from auditkit.queue.stored import StoredEvents
+from auditkit.text import counted
 from auditkit.timerange import Clock
 
 COMMIT_WITHIN_S = 0.1
@@ -221,7 +222,9 @@ class Writer:
             if self._unseen is not None:
                 self._raise_unseen()
             if limits.on_full == "raise" and gathered.pending and gathered.reach(limits, count, weight):
-                raise QueueFullError(f"queue: {gathered.events} events are waiting to be committed")
+                raise QueueFullError(
+                    f"queue: {counted(gathered.events, 'event')} waiting to be committed (expected {limits.pending_events:,} at most)"
+                )
             # A caller with many events mostly waits for them: only those that gathered before are overdue.
             due = not self._called or (self._napping and gathered.events >= COMMIT_AT_EVENTS)
             gathered.events += count

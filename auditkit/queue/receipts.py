@@ -3,10 +3,12 @@
 A receipt is a promise that becomes a seq once the events are durable.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
+
+from auditkit.text import counted, visible
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -134,7 +136,7 @@ class Receipt:
         >>> receipt = Receipt(None, 2)
         >>> receipt.resolve(7)
         >>> receipt
-        <Receipt 2 events, first=7>
+        <Receipt: 2 events, from seq 7 on>
         """
         self._first = first
         self.duplicates = duplicates
@@ -153,16 +155,21 @@ class Receipt:
         >>> receipt = Receipt(None, 2)
         >>> receipt.fail(OSError("no space left on device"))
         >>> receipt
-        <Receipt 2 events, failed: no space left on device>
+        <Receipt: 2 events, failed: no space left on device>
         """
         self._error = error
         self.done = True
 
     def __repr__(self) -> str:
+        return f"<Receipt: {', '.join([counted(self.count, 'event'), *self._state()])}>"
+
+    def _state(self) -> Iterator[str]:
         if self._error is not None:
-            state = f"failed: {self._error}"
-        elif self.done:
-            state = f"first={self._first}"
+            yield f"failed: {visible(str(self._error))}"
+        elif not self.done:
+            yield "not durable yet"
         else:
-            state = "pending"
-        return f"<Receipt {self.count} events, {state}>"
+            if self.duplicates:
+                yield "repeated" if self.duplicates == self.count else f"{self.duplicates:,} of them repeated"
+            if self._first is not None:
+                yield f"seq {self._first}" if self.count == 1 else f"from seq {self._first} on"

@@ -3,6 +3,7 @@
 Planning is pure.  The files of the parts are numbered: no value ever becomes a name.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +18,16 @@ from auditkit.api import Trail
 from auditkit.errors import InvalidQueryError, InvalidTimeError, ReportError
 from auditkit.reporting.cover import moment_words
 from auditkit.reporting.exporter import TEMPLATES, content_policy, template_file
-from auditkit.text import short_label, visible
+from auditkit.text import counted, short_label, visible
 from auditkit.timerange import TimeRange, check_zone, from_us, parse_duration, resolve, to_us
 from auditkit.where import describe_where
 
 PLAN_FILE = "batch.json"
 _VERSION = 1
 _DIGITS = 3
+_UNITS = {
+    "s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter", "y": "year",
+}  # fmt: skip
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +150,19 @@ def _local(us: int, zone: str) -> datetime:
     return from_us(us).astimezone(check_zone(zone))
 
 
+def each_words(each: str) -> str:
+    """Return in words what a batch has a report for: a column's name, or a stretch of time.
+
+    >>> each_words("actor"), each_words("1d"), each_words("15m")
+    ('actor', 'day', '15 minutes')
+    """
+    found = re.fullmatch(r"(\d+)(s|m|h|d|w|mo|q|y)", each)
+    if found is None:
+        return visible(each)
+    number, unit = int(found[1]), _UNITS[found[2]]
+    return unit if number == 1 else counted(number, unit)
+
+
 def index_page(plan: Plan, states: Mapping[str, str], trail: str) -> str:
     """Return the page that says which report of a trail is about what; it holds text alone, and runs nothing.
 
@@ -157,16 +174,16 @@ def index_page(plan: Plan, states: Mapping[str, str], trail: str) -> str:
     left_out = f" of {plan.found:,} that there are" if plan.found > len(parts) else ""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     return environment.get_template("batch.html.j2").render(
-        title=f"{visible(Path(question.notebook).stem)}: a report for each {visible(question.each)}",
-        answer=f"{made:,} of {len(parts):,} reports are complete.",
+        title=f"{visible(Path(question.notebook).stem)}: a report for each {each_words(question.each)}",
+        answer=f"{made:,} of {counted(len(parts), 'report')} {'is' if made == 1 else 'are'} complete.",
         trail=short_label(trail),
-        each=visible(question.each),
+        each=each_words(question.each),
         scope=[
             ("From", _bound(parts[0].start, question.tz, "the first event kept") if parts else "(none)"),
             ("Up to", _bound(parts[-1].end, question.tz, "the latest event") if parts else "(none)"),
             ("Time zone", visible(question.tz)),
             ("Filter", visible(describe_where(question.where))),
-            ("As of", f"the first {plan.as_of:,} events of the trail"),
+            ("As of", f"the first {counted(plan.as_of, 'event')} of the trail"),
             ("Reports", f"{len(parts):,}{left_out}"),
         ],
         rows=[(part.name, f"{part.events:,}", part.file, states[part.file]) for part in parts],

@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 
 from auditkit.api import Trail
 from auditkit.queue.dead_letters import DeadLetter
+from auditkit.text import counted
 from auditkit.timerange import check_zone
 from auditkit.write.flush import keep_dead_letters
 
@@ -65,9 +66,9 @@ class AptSummary:
     unreadable: int
 
     def __str__(self) -> str:
-        files = f"{self.files} file{'' if self.files == 1 else 's'}"
-        text = f"{self.events:,} events of {self.transactions:,} package transactions in {files}"
-        return text + (f"; {self.unreadable:,} stanzas not understood" if self.unreadable else "")
+        transactions = counted(self.transactions, "package transaction")
+        text = f"{counted(self.events, 'event')} of {transactions} in {counted(self.files, 'file')}"
+        return text + (f"; {counted(self.unreadable, 'stanza')} not understood" if self.unreadable else "")
 
 
 def import_history(trail: Trail, folder: Path = HISTORY, *, tz: str | None = None) -> AptSummary:

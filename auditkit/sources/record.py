@@ -31,6 +31,7 @@ from auditkit.api import Trail
 from auditkit.context import bound
 from auditkit.errors import AuditError
 from auditkit.sources.python_events import recorded
+from auditkit.text import counted
 from auditkit.timerange import from_us
 
 SOURCE = "auditkit.record"
@@ -61,11 +62,11 @@ class RecordSummary:
     seconds: float
 
     def __str__(self) -> str:
-        text = f"recorded {self.events:,} events of {self.run} in {self.seconds:.1f} s, exit code {self.exit_code}"
+        text = f"recorded {counted(self.events, 'event')} of {self.run} in {self.seconds:.1f} s, exit code {self.exit_code}"
         if self.lost:
-            text += f"; {self.lost:,} events lost"
+            text += f"; {counted(self.lost, 'event')} lost"
         if self.malformed:
-            text += f"; {self.malformed:,} lines not understood"
+            text += f"; {counted(self.malformed, 'line')} not understood"
         return text
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from auditkit.display.cards import Card, Section, make_card
-from auditkit.text import ago, counted, minute, size
+from auditkit.text import ago, counted, minute, number, size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +149,8 @@ def _queue_rows(queue: QueueStats) -> list[tuple[str, str]]:
         ("next seq", f"{queue.committed:,}"),
     ]
     if queue.commits:
-        each = f"{queue.mean_group:,.1f} events and {queue.mean_commit_ms:.2f} ms each on average"
-        rows.append(("commits here", f"{queue.commits:,}; {each}, {queue.slowest_commit_ms:.2f} ms at most"))
+        each = f"on average {number(queue.mean_group or 0)} events and {queue.mean_commit_ms:.2f} ms"
+        rows.append(("commits here", f"{queue.commits:,}: {each}, {queue.slowest_commit_ms:.2f} ms at most"))
         rows.append(("most pending", counted(queue.high_water, "event")))
         rows.append(("callers blocked", f"{queue.blocked_s:.2f} s"))
     if queue.duplicates:

@@ -25,6 +25,7 @@ from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.group_commit import Refused
 from auditkit.queue.payload import Batch, as_arrow, as_rows, without_views
 from auditkit.queue.receipts import Receipt
+from auditkit.text import counted
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Handle
 from auditkit.write.append import ready_writer, rules_of
@@ -64,20 +65,21 @@ def extend(handle: Handle, rows: Rows, *, tz: str | None, on_invalid: OnInvalid)
         firsts = [receipt.wait() for receipt in done if receipt.count]
     except KeyboardInterrupt as exc:
         handle.after_interrupt(exc)
-        exc.add_note(f"auditkit: {_stored(done)} rows of this call are in")
+        exc.add_note(f"auditkit: of this call so far stored: {_stored(done)}")
         raise exc.with_traceback(None) from None
     except Exception as exc:
         if done:
-            exc.add_note(f"{_stored(done)} rows before this chunk are in")
+            exc.add_note(f"stored before this chunk: {_stored(done)}")
         raise
     joined = Receipt(handle.writing(), sum(receipt.count for receipt in done))
     joined.resolve(firsts[0] if firsts else None, duplicates=sum(receipt.duplicates for receipt in done))
     return joined
 
 
-def _stored(done: Sequence[Receipt]) -> int:
+def _stored(done: Sequence[Receipt]) -> str:
     """Return how many rows of the chunks so far are in."""
-    return sum(receipt.count for receipt in done if receipt.done and receipt.first is not None)
+    rows = sum(receipt.count for receipt in done if receipt.done and receipt.first is not None)
+    return counted(rows, "row")
 
 
 class _Valid(Struct, frozen=True, kw_only=True):

@@ -425,7 +425,7 @@ def test_an_interrupted_bulk_is_there_once(
     disk.before[operation] = interrupting()
     with pytest.raises(KeyboardInterrupt) as caught:
         trail.extend(table)
-    assert any("rows of this call are in" in note for note in caught.value.__notes__)
+    assert any("of this call so far stored: " in note for note in caught.value.__notes__)
     assert trail.append(action="b").wait() in (1, 61)
     assert trail.extend(table).wait() in (1, 2)
     assert trail.range(where={"action": "a"}).height == 61

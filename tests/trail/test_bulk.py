@@ -237,13 +237,13 @@ def test_an_error_in_a_later_chunk_says_how_many_rows_are_in(
     actions = ["a"] * 129 + [""] + ["a"] * 20
     with pytest.raises(InvalidEventError, match="row 129: action") as caught:
         trail.extend(frame(150).with_columns(action=pl.Series(actions)))
-    assert caught.value.__notes__ == ["100 rows before this chunk are in"]
+    assert caught.value.__notes__ == ["stored before this chunk: 100 rows"]
     assert trail.end_seq == 100
     keyed = frame(150).with_columns(id=pl.int_range(150).cast(pl.String))
     trail.append(action="taken", id="140").wait()
     with pytest.raises(InvalidEventError, match="row 140: id: seq 100 ") as caught:
         trail.extend(keyed)
-    assert caught.value.__notes__ == ["100 rows before this chunk are in"]
+    assert caught.value.__notes__ == ["stored before this chunk: 100 rows"]
     assert trail.end_seq == 201
     receipt = trail.extend(keyed.filter(pl.col("id") != "140"))  # what is in is found again
     assert (receipt.duplicates, trail.end_seq) == (100, 250)

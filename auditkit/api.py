@@ -11,7 +11,7 @@ import polars as pl
 from auditkit.errors import ClosedError
 from auditkit.follow.follower import Follower
 from auditkit.keep.plan import PrunePlan
-from auditkit.keep.summaries import MaintainSummary, PruneSummary
+from auditkit.keep.summaries import MaintainSummary, PruneSummary, RollupSummary
 from auditkit.query import UNFILLED, Aggregations, Fill
 from auditkit.query.frames import zoned_type
 from auditkit.queue.receipts import Receipt
@@ -423,7 +423,7 @@ class Trail:
         return flush_and_enforce(self._writable())
 
     def maintain(self, *, now: datetime | None = None, compact: bool = False) -> MaintainSummary:
-        """Do what is due: flush what is queued, prune what is expired, and merge small segments.
+        """Do what is due: flush what is queued, roll it up, prune what is expired, and merge small segments.
 
         Small segments are merged in a partition that has eight or more of them, and once the horizon has left a partition
         behind, into as few files as it fills.
@@ -438,7 +438,7 @@ class Trail:
         Returns
         -------
         MaintainSummary
-            `flush`, `prune` and `compact`: what each did, None where it was not due.
+            `flush`, `rollup`, `prune` and `compact`: what each did, None where it was not due.
 
         Raises
         ------
@@ -1047,6 +1047,112 @@ class Trail:
         from auditkit.keep.maintain import set_policy
 
         return set_policy(self._writable(), retention)
+
+    def rollup(
+        self,
+        every: str,
+        *,
+        by: str | Sequence[str] | None = None,
+        keep: str | None = None,
+        tz: str | None = None,
+        name: str | None = None,
+    ) -> RollupSummary:
+        """Declare a tier: counts and measures of `value` per bucket and key, which outlive the events; and fold what there is.
+
+        Each event is folded once, also one that comes late, and no event is pruned before; `maintain` folds what comes.  The trail
+        records the declaration as an event of its own.  A tier that there is can be given another `keep`, or fewer keys.
+
+        Parameters
+        ----------
+        every : str
+            Length of a bucket, from a minute to ten years: `"1h"`, `"1d"`, `"1w"`, `"1mo"`; from a day up they follow the calendar
+            of `tz`.
+        by : str, sequence of str or None, default None
+            Keys, of `actor`, `action`, `resource`, `outcome`, `source`, `origin` and `correlation`: one series per combination
+            of their values, of which a tier has at most 10,000.
+        keep : str or None, default None
+            How long a bucket is kept, counted back from the trail's horizon, such as `"5y"`; None: for ever.
+        tz : str, optional
+            IANA zone whose wall clock the buckets follow; by default the trail's view zone.
+        name : str, optional
+            Name of the tier: a-z, 0-9, `_` and `-`; by default what `every` says.
+
+        Returns
+        -------
+        RollupSummary
+            `events` folded, `stores` written, `bytes` of these.
+
+        Raises
+        ------
+        InvalidQueryError, InvalidTimeError
+            An argument does not read, the keys make too many series, or the name is that of another tier; all are `ValueError`.
+        LockedError
+            Another process maintains the trail for longer than this one waits.
+        StorageError
+            A store could not be written; `maintain` folds what is missing.
+        ClosedError
+            The trail is closed, or a view of the past.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp(), retention="90d")
+        >>> trail.append(action="doc.read", outcome="success").wait()
+        0
+        >>> trail.rollup("1h", by=["action", "outcome"], keep="5y").events
+        1
+        """
+        from auditkit.keep.rollup import declare_rollup
+
+        keys = [] if by is None else [by] if isinstance(by, str) else list(by)
+        zone = self._view.tz if tz is None else tz
+        return declare_rollup(self._writable(), every, keys, name=name, keep=keep, tz=zone)
+
+    def tier(self, name: str, start: Moment | None = None, end: Moment | None = None) -> Any:
+        """Return a tier as one `xarray.Dataset`, which is the extra `xarray`; held in memory.
+
+        Parameters
+        ----------
+        name : str
+            Name of the tier.
+        start : str, datetime, date or None, default None
+            First instant in which a bucket may start; None: the first bucket that is kept.
+        end : str, datetime, date or None, default None
+            First instant in which none may start any more (exclusive); None: the last bucket.
+
+        Returns
+        -------
+        xarray.Dataset
+            Variables `count`, `value_count` (int64), `sum`, `min` and `max` (float64, NaN where no event has a value), of the
+            dimensions `time` (start of the bucket, in UTC) and `series`.  Along `series` each key, and `<key>_is_null`.  Attributes say
+            the length and the zone of the buckets, and `folded_seq`: events from there on are not in it yet.
+
+        Raises
+        ------
+        InvalidQueryError
+            There is no such tier, or it would not fit into memory.
+        CorruptionError
+            A store is not what was written.
+        ClosedError
+            The trail is closed.
+        AuditError
+            xarray is not installed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.append(action="doc.read", outcome="success").wait()
+        0
+        >>> summary = trail.rollup("1h", by="action")
+        >>> int(trail.tier("1h")["count"].sum())
+        1
+        """
+        from auditkit.ask.tier import tier as _tier
+
+        return _tier(self._view, name, start, end)
 
     def plan_prune(self, *, now: datetime | None = None) -> PrunePlan:
         """Return what `prune` would remove, and why; changes nothing.

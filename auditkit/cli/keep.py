@@ -243,7 +243,7 @@ def _maintain_every(trail_path: Path | None, every: str, *, record_now: bool, as
                     raise
                 warn(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}: {exc}; trying again in {every}")
             else:
-                if done != MaintainSummary(flush=None, prune=None, compact=None):
+                if done.did_something:
                     _print_summary(done, as_json=as_json)
             first = False
             ended.wait(max(0.0, seconds - (monotonic() - began)))

@@ -1,4 +1,4 @@
-"""Maintenance: what is flushed, pruned and merged, and when; the policy, and when it is enforced unasked."""
+"""Maintenance: what is flushed, rolled up, pruned and merged, and when; the policy, and when it is enforced unasked."""
 
 from datetime import datetime
 from time import monotonic
@@ -6,7 +6,8 @@ from time import monotonic
 from auditkit.errors import FormatError
 from auditkit.keep.compact import LEAST_FILES, compact
 from auditkit.keep.prune import note_enforced, plan_whole, prune, record_now
-from auditkit.keep.summaries import CompactSummary, MaintainSummary, PruneSummary
+from auditkit.keep.rollup import FOLD_AT_EVENTS, roll_up
+from auditkit.keep.summaries import CompactSummary, MaintainSummary, PruneSummary, RollupSummary
 from auditkit.retention.policy import Policy, declare_policy
 from auditkit.store.catalog import refuse_unknown_features
 from auditkit.timerange import partition_start, to_us
@@ -99,7 +100,7 @@ def flush_and_enforce(handle: Handle) -> FlushSummary:
 
 
 def maintain(handle: Handle, *, now: datetime | None = None, thoroughly: bool = False) -> MaintainSummary:
-    """Do what is due: record `now` where given, flush what is queued, enforce retention, and compact.
+    """Do what is due: record `now` where given, flush what is queued, roll up, enforce retention, and compact.
 
     With `thoroughly`, two small segments of a partition are merged already.
     """
@@ -109,6 +110,7 @@ def maintain(handle: Handle, *, now: datetime | None = None, thoroughly: bool = 
     flushed = flush(handle)
     return MaintainSummary(
         flush=flushed if flushed.events else None,
+        rollup=_rolled_up(handle),
         prune=prune_if_due(handle),
         compact=_compacted(handle, least=2 if thoroughly else LEAST_FILES),
     )
@@ -126,12 +128,18 @@ def maintain_often(handle: Handle, *, now: datetime | None = None) -> MaintainSu
         record_now(handle, now)
     flushed = flush(handle) if flush_is_due(handle) else None
     if handle.closing:
-        return MaintainSummary(flush=flushed, prune=None, compact=None)
+        return MaintainSummary(flush=flushed, rollup=None, prune=None, compact=None)
     return MaintainSummary(
         flush=flushed,
+        rollup=_rolled_up(handle, least=FOLD_AT_EVENTS) if flushed else None,
         prune=prune_if_due(handle) if flushed or moved else None,
         compact=_compacted(handle) if flushed else None,
     )
+
+
+def _rolled_up(handle: Handle, *, least: int = 1) -> RollupSummary | None:
+    done = roll_up(handle, least=least)
+    return done if done.stores or done.expired else None
 
 
 def _compacted(handle: Handle, *, least: int = LEAST_FILES) -> CompactSummary | None:

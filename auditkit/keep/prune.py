@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
+from auditkit.keep.rollup import roll_up
 from auditkit.keep.summaries import PruneSummary
 from auditkit.queue.payload import as_arrow
 from auditkit.retention.visibility import Expiry, Visibility
@@ -92,6 +93,7 @@ def prune(
     handle.writing().commit()
     if by_producers(handle.reader.snapshot().queue.events).any():
         flush(handle)  # what is expired in the queue must leave the disk, too
+    roll_up(handle)
     with handle.maintenance():
         snapshot = handle.reader.snapshot()
         remove_leftovers(handle, snapshot.catalog)
@@ -162,9 +164,10 @@ def _expiry(snapshot: Snapshot, plan: PrunePlan | None) -> Expiry:
 
 
 def _chosen(snapshot: Snapshot, plan: PrunePlan, *, exact: bool) -> list[SegmentRow]:
-    """Return the live segments that a plan names."""
+    """Return the live segments that a plan names; those with events that a tier has not folded wait."""
     names = {segment.path for segment in (*plan.segments, *(plan.boundary if exact else ()))}
-    return [row for row in snapshot.catalog.segments if row.path in names]
+    folded = snapshot.folded_seq
+    return [row for row in snapshot.catalog.segments if row.path in names and row.last_seq < folded]
 
 
 def _rewrite(handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) -> _Rewrite | None:

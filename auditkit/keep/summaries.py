@@ -41,6 +41,43 @@ class PruneSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RollupSummary:
+    """What was folded into the tiers; `print` shows it in a line.
+
+    Attributes
+    ----------
+    tiers : int
+        How many tiers the trail has.
+    events : int
+        How many events were folded, each tier's counted.
+    stores : int
+        How many stores of periods were written.
+    bytes : int
+        The size of these.
+    expired : int
+        How many stores were removed, as their tier no longer keeps any bucket of them.
+    seconds : float
+        How long it took.
+    """
+
+    tiers: int
+    events: int
+    stores: int
+    bytes: int
+    expired: int
+    seconds: float
+
+    def __str__(self) -> str:
+        if not (self.stores or self.expired):
+            return "nothing to roll up"
+        text = (
+            f"rolled up {counted(self.events, 'event')} into {counted(self.stores, 'store')} of "
+            f"{counted(self.tiers, 'tier')}, {self.bytes:,} bytes, {self.seconds:.2f} s"
+        )
+        return f"{text}; {counted(self.expired, 'store')} expired" if self.expired else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompactSummary:
     """What compaction made of small segments; `print` shows it in a line.
 
@@ -90,12 +127,20 @@ class MaintainSummary:
         What was removed; None where no prune was due.
     compact : CompactSummary or None
         What was merged; None where nothing was worth it.
+    rollup : RollupSummary or None
+        What was folded into tiers; None where nothing was, or there are none.
     """
 
     flush: FlushSummary | None
+    rollup: RollupSummary | None
     prune: PruneSummary | None
     compact: CompactSummary | None
 
+    @property
+    def did_something(self) -> bool:
+        """Whether anything was due."""
+        return any(part is not None for part in (self.flush, self.rollup, self.prune, self.compact))
+
     def __str__(self) -> str:
-        done = [str(part) for part in (self.flush, self.prune, self.compact) if part is not None]
+        done = [str(part) for part in (self.flush, self.rollup, self.prune, self.compact) if part is not None]
         return "; ".join(done) or "nothing was due"

@@ -294,6 +294,10 @@ class CatalogView(Struct, frozen=True, kw_only=True):
         """Events before this seq are in segments, or were pruned."""
         return self.flushes[-1].end_seq if self.flushes else 0
 
+    def folded_of(self, tier: str) -> int:
+        """Return the exclusive end of the seqs that are in a tier's rollups."""
+        return next((fold.end_seq for fold in self.folds if fold.tier == tier), 0)
+
     @property
     def enforced_horizon_us(self) -> int | None:
         """The horizon at which retention was last enforced, if it ever was."""

@@ -14,6 +14,8 @@ import hashlib
 import json
 import re
 import struct
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,15 +42,25 @@ MEASURES: Mapping[str, str] = {
     "max": "<f8",
 }
 """The variables of a store, and how their numbers are stored."""
-_TIME, _LAST_SEQ, _IS_NULL = "time", "last_seq", "_is_null"
+_TIME, _LAST_SEQ = "time", "last_seq"
+IS_NULL = "_is_null"
 _ALONG_SERIES = ("text", "|b1")
-_UNITS = {"count": "events", "value_count": "events with a value"}
+MEASURE_UNITS: Mapping[str, str] = {
+    "count": "events",
+    "value_count": "events with a value",
+    **dict.fromkeys(("sum", "min", "max"), "as in value"),
+}
 _FILLS: Mapping[str, Any] = {"<i8": 0, "<f8": np.nan, "|b1": False, "text": ""}
+MEASURE_FILLS: Mapping[str, Any] = {name: _FILLS[kind] for name, kind in MEASURES.items()}
+"""What each variable has where there is no event, or none with a value."""
 _ROOT = "zarr.json"
 _ARRAY = re.compile(r"[a-z][a-z_]{0,63}")
 _CHUNK = re.compile(r"c(?:\.[0-9]{1,5}){1,2}")
 _LENGTH = struct.Struct("<I")
 _CHUNK_CELLS = 1 << 20
+_MOST_KEPT_BYTES = 8 * 1024 * 1024
+_MOST_HELD_BYTES = 64 * 1024 * 1024
+"""A decoded measure up to the first bound is kept, and stores as long as all of them together keep to the second."""
 _LEVEL = 3
 
 
@@ -140,13 +152,13 @@ def _data(cube: Cube, name: str, kind: str) -> Numbers:
         return cube.starts if name == _TIME else cube.last_seqs
     if kind == "text":
         return np.array(cube.series[name].fill_null("").to_list(), dtype=object)
-    return cube.series[name.removesuffix(_IS_NULL)].is_null().to_numpy()
+    return cube.series[name.removesuffix(IS_NULL)].is_null().to_numpy()
 
 
 def _attributes(name: str) -> dict[str, Any]:
     if name == _TIME:
         return {"units": "microseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
-    return {"units": _UNITS.get(name, "as in value")} if name in MEASURES else {}
+    return {"units": MEASURE_UNITS[name]} if name in MEASURES else {}
 
 
 def _consolidated(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -178,7 +190,8 @@ def publish_store(disk: Disk, layout: Layout, modes: Modes, path: str, files: Ma
     """
     target = layout.rollup_store(path)
     temporary = target.with_name(f"{target.name}{TEMPORARY_SUFFIX}")
-    remove_store(disk, layout, temporary)
+    for left in (temporary, target):
+        remove_store(disk, layout, left)
     folders = sorted({temporary / Path(name).parent for name in files}, reverse=True)
     for folder in (layout.rollups, target.parent, temporary, *folders[:-1]):
         disk.make_directory(folder, modes.directory)
@@ -224,6 +237,7 @@ class StoredCube:
         self.row = row
         self._path = layout.rollup_store(row.path)
         self._files = read_store(layout, row)
+        self._decoded: dict[str, Numbers] = {}
         with self._explained():
             for name, kind in _arrays(row.keys):
                 self._check(name, kind)
@@ -232,8 +246,21 @@ class StoredCube:
             self.series = pl.DataFrame([self._texts(key) for key in row.keys])
             self._check_bounds()
 
+    @property
+    def held_bytes(self) -> int:
+        """How much memory it takes."""
+        return self.row.size_bytes + sum(int(grid.nbytes) for grid in self._decoded.values())
+
     def measure(self, name: str) -> Numbers:
-        """Return a measure, of shape (buckets, series)."""
+        """Return a measure, of shape (buckets, series); it is kept for the next time unless it is large."""
+        known = self._decoded.get(name)
+        if known is None:
+            known = self._decode(name)
+            if known.nbytes <= _MOST_KEPT_BYTES:
+                self._decoded[name] = known
+        return known
+
+    def _decode(self, name: str) -> Numbers:
         with self._explained():
             found: Numbers = np.full(self._shape(name), _FILLS[MEASURES[name]], dtype=MEASURES[name])
             height, width = _chunks(found.shape)
@@ -276,7 +303,7 @@ class StoredCube:
         (length,) = self._shape(key)
         if _LENGTH.unpack_from(data)[0] != length:
             raise ValueError(f"{key}: expected {length} values")
-        is_null, texts = self._numbers(f"{key}{_IS_NULL}", "|u1"), list[str | None]()
+        is_null, texts = self._numbers(f"{key}{IS_NULL}", "|u1"), list[str | None]()
         for null in is_null.tolist():
             (size,) = _LENGTH.unpack_from(data, at)
             at += 4 + size
@@ -313,6 +340,30 @@ class StoredCube:
             raise CorruptionError(self._path, offset=None, reason=f"rollup does not read: {exc}") from exc
 
 
+class Cubes:
+    """The stores that were read last, for who asks again."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, StoredCube] = OrderedDict()  # guarded by _lock
+
+    def open(self, row: RollupRow) -> StoredCube:
+        """Return a store; raises `FileNotFoundError` where it is gone, and `CorruptionError`."""
+        with self._lock:
+            cube = self._known.pop(row.sha256, None)
+        if cube is None or cube.row != row:
+            cube = StoredCube(self._layout, row)
+        with self._lock:
+            self._known[row.sha256] = cube
+            while (
+                len(self._known) > 1
+                and sum(one.held_bytes for one in self._known.values()) > _MOST_HELD_BYTES
+            ):
+                self._known.popitem(last=False)
+        return cube
+
+
 def read_store(layout: Layout, row: RollupRow) -> dict[str, bytes]:
     """Return the files of a store by name, once it is certain that they are those that were written.
 
@@ -342,7 +393,7 @@ def _arrays(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield _LAST_SEQ, "<i8"
     for key in keys:
         yield key, "text"
-        yield f"{key}{_IS_NULL}", "|b1"
+        yield f"{key}{IS_NULL}", "|b1"
 
 
 def _dimensions(name: str) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class Tier(Struct, frozen=True, kw_only=True):
 
     def starts(self, first_us: int, last_us: int) -> Numbers:
         """Return the starts of the buckets of all instants from `first_us` to `last_us`, both included."""
-        return np.array(bucket_starts(self.every, self.tz, first_us, last_us), dtype="<i8")
+        return np.array(bucket_starts(self.every, self.tz, int(first_us), int(last_us)), dtype="<i8")
 
     def period_of(self, start_us: int) -> str:
         """Return the name of the period of a bucket; names sort like time."""

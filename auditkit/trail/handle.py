@@ -31,6 +31,7 @@ from auditkit.queue.tail import QueueTail
 from auditkit.store.catalog import CurrentCatalog, read_catalog, replace_info
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
+from auditkit.store.rollups import Cubes
 from auditkit.timerange import Clock, Width, check_width
 from auditkit.trail.reader import SnapshotReader
 
@@ -345,6 +346,7 @@ def open_handle(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits
             QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
             catalog,
             SegmentFiles(layout, schema),
+            Cubes(layout),
         ),
         maintains=maintains,
         limits=limits,

@@ -20,8 +20,10 @@ from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles
 from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, TombstoneRow
+from auditkit.store.rollups import Cubes
 from auditkit.store.scan import everything, execute, frame_of
-from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error
+from auditkit.store.tiers import Tier, read_tier
+from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error, tier_rows
 
 _ATTEMPTS = 20
 
@@ -34,6 +36,7 @@ class SnapshotReader(Struct, frozen=True):
     tail: QueueTail
     catalog: CurrentCatalog
     files: SegmentFiles
+    cubes: Cubes
 
     def snapshot(self, at: int | None = None, *, allow_pruned: bool = False) -> Snapshot:
         """Read tail and catalog; with `at`, show only seqs before it.
@@ -61,6 +64,7 @@ class SnapshotReader(Struct, frozen=True):
             newest=newest,
             policy=policy,
             expiry=Expiry(policy.cutoff_us(horizon_us(newest))),
+            tiers=_tiers(catalog, tail, as_of),
             uncertain=_uncertain(catalog, as_of, newest, policy),
             policies=policies,
             moments=moments,
@@ -144,6 +148,11 @@ def _control_events(
         [row for row in (*catalog.policies, *policies) if row.from_seq <= as_of],
         [row for row in (*catalog.moments, *moments) if row.seq < as_of],
     )
+
+
+def _tiers(catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> dict[str, Tier]:
+    declared = [*catalog.tiers, *(tier_rows(tail) if tail.height else ())]
+    return {row.name: read_tier(row) for row in declared if row.seq < as_of}
 
 
 def _newest_pruned(tombstone: TombstoneRow) -> Newest:

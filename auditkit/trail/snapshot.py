@@ -4,7 +4,7 @@ The horizon and the policy in force are part of the view, so that what is expire
 reader's clock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -16,12 +16,15 @@ from auditkit.queue.tail import TailView
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
 from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
-from auditkit.store.records import CatalogView, MomentRow, PolicyRow, TombstoneRow
+from auditkit.store.records import CatalogView, MomentRow, PolicyRow, TierRow, TombstoneRow
+from auditkit.store.tiers import Tier, read_tier
 from auditkit.timerange import TimeRange, from_us
 
 POLICY_SET = "retention.set"
 NOW_RECORDED = "retention.now"
 PRUNED = "retention.pruned"
+TIER_DECLARED = "rollup.declared"
+TIER_PRUNED = "rollup.pruned"
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -40,6 +43,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """Which events the policy no longer keeps at the horizon."""
     policies: Sequence[PolicyRow]
     moments: Sequence[MomentRow]
+    tiers: Mapping[str, Tier]
+    """The tiers declared by then, by name."""
     uncertain: TombstoneRow | None
     """Pruned events because of which it is not known any more what had expired by then."""
     allow_pruned: bool
@@ -58,6 +63,18 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     def committed_seq(self) -> int:
         """The exclusive end of the committed seqs, whatever `as_of` is."""
         return max(self.queue.end_seq, self.catalog.flushed_seq)
+
+    @property
+    def whole_from_us(self) -> int | None:
+        """The moment from which on no event has expired or was pruned, `None` where none ever was."""
+        pruned = [row.max_ts_us + 1 for row in self.catalog.tombstones if row.first_seq < self.as_of]
+        return max([*pruned, *(() if self.cutoff_us is None else (self.cutoff_us,))], default=None)
+
+    @property
+    def folded_seq(self) -> int:
+        """Events before this seq are in the rollups of every tier: others must not be pruned."""
+        ends = [self.catalog.folded_of(name) for name in self.tiers]
+        return min(ends, default=self.committed_seq)
 
     def span(self, window: TimeRange) -> TimeRange:
         """Return where all events lie that `window` may show: a range that the catalog and the tail know of."""
@@ -134,6 +151,18 @@ def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]
             elif action == NOW_RECORDED:
                 moments.append(msgspec.convert({"seq": seq, "now_us": int(str(attrs["now_us"]))}, MomentRow))
     return policies, moments
+
+
+def tier_rows(events: pl.DataFrame) -> list[TierRow]:
+    """Return the tiers that the trail's own events in a frame declare."""
+    rows = []
+    for seq, action, attrs in own_events(events):
+        if action == TIER_DECLARED:
+            with _explained(seq):
+                by = msgspec.json.encode(attrs["by"]).decode()
+                rows.append(msgspec.convert({**attrs, "seq": seq, "by": by}, TierRow))
+                read_tier(rows[-1])
+    return rows
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from auditkit.store.records import (
 )
 from auditkit.store.segment import as_table, encode_segments, store_segments
 from auditkit.trail.handle import Handle
-from auditkit.trail.snapshot import control_rows
+from auditkit.trail.snapshot import control_rows, tier_rows
 from auditkit.trail.summaries import FlushSummary
 
 BACKLOG_EVENTS = 10_000
@@ -231,6 +231,7 @@ def _change(
 ) -> CatalogChange:
     """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
     policies, moments = _declared(events, rows)
+    tiers = tier_rows(_own_columns(events)) if any(row.own_rows for row in rows) else []
     newest = _newest(rows)
     if catalog.flushes:
         last = catalog.flushes[-1]
@@ -240,6 +241,7 @@ def _change(
         add_segments=[*rows, *also.add_segments],
         policies=policies,
         moments=moments,
+        tiers=tiers,
         flush=FlushRow(
             end_seq=end,
             newest_ts_us=newest.ts_us,
@@ -253,7 +255,11 @@ def _declared(events: pa.Table, rows: Sequence[SegmentRow]) -> tuple[list[Policy
     """Return the policies and moments that the trail's own events declare, where there are any."""
     if not any(row.own_rows for row in rows):
         return [], []
-    return control_rows(pl.DataFrame(events.select(["seq", "action", "source", "attrs"])))
+    return control_rows(_own_columns(events))
+
+
+def _own_columns(events: pa.Table) -> pl.DataFrame:
+    return pl.DataFrame(events.select(["seq", "action", "source", "attrs"]))
 
 
 def _newest(rows: Sequence[SegmentRow]) -> Newest:

@@ -17,7 +17,7 @@ from auditkit.query.frames import zoned_type
 from auditkit.queue.receipts import Receipt
 from auditkit.retention.policy import Policy
 from auditkit.store.files import retrying
-from auditkit.timerange import Moment, check_zone
+from auditkit.timerange import Moment, check_zone, in_zone
 from auditkit.trail.handle import Handle
 from auditkit.trail.summaries import FlushSummary, Stats
 from auditkit.trail.view import View
@@ -461,7 +461,7 @@ class Trail:
         """
         from auditkit.keep.maintain import maintain as _maintain
 
-        return _maintain(self._writable(), now=now, thoroughly=compact)
+        return in_zone(_maintain(self._writable(), now=now, thoroughly=compact), self.tz)
 
     def stats(self) -> Stats:
         """Return the state of the queue, the segments, retention and consumers in numbers.
@@ -491,7 +491,7 @@ class Trail:
         """
         from auditkit.ask.stats import stats as _stats
 
-        return _stats(self._handle, self._view.snapshot())
+        return in_zone(_stats(self._handle, self._view.snapshot()), self.tz)
 
     def close(self) -> None:
         """Commit what was accepted and give locks, files and threads back.  Closing twice is harmless.
@@ -1169,6 +1169,8 @@ class Trail:
 
         Raises
         ------
+        InvalidTimeError
+            `now` lies ahead of the machine's clock.
         CorruptionError
             A file that is read is not what was written.
         ClosedError
@@ -1184,7 +1186,7 @@ class Trail:
         """
         from auditkit.keep.prune import plan_prune as _plan_prune
 
-        return retrying(lambda: _plan_prune(self._handle, self._view.snapshot(), now=now))
+        return in_zone(retrying(lambda: _plan_prune(self._handle, self._view.snapshot(), now=now)), self.tz)
 
     def prune(self, plan: PrunePlan | None = None, *, now: datetime | None = None) -> PruneSummary:
         """Remove every expired event, to the microsecond; a tombstone for each segment records what went.
@@ -1207,7 +1209,7 @@ class Trail:
 
         Raises
         ------
-        ValueError
+        InvalidTimeError
             `now` lies ahead of the machine's clock.
         LockedError
             Another process maintains the trail for longer than this one waits.
@@ -1226,7 +1228,7 @@ class Trail:
         """
         from auditkit.keep.prune import prune as _prune
 
-        return _prune(self._writable(), plan, now=now)
+        return in_zone(_prune(self._writable(), plan, now=now), self.tz)
 
     def _writable(self) -> Handle:
         if self._view.at is not None:

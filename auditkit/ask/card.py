@@ -11,7 +11,7 @@ from auditkit.ask import group
 from auditkit.ask.stats import stats
 from auditkit.display.cards import Card, Section, make_card
 from auditkit.text import counted, minute, size
-from auditkit.timerange import check_zone
+from auditkit.timerange import check_zone, in_zone
 from auditkit.trail.summaries import Stats
 from auditkit.trail.view import View
 
@@ -41,7 +41,7 @@ def trail_card(view: View) -> Card:
 
 def _card(view: View, title: str) -> Card:
     snapshot = view.snapshot()
-    numbers = stats(view.handle, snapshot)
+    numbers = in_zone(stats(view.handle, snapshot), view.tz)
     last = [
         ("queue", [("waiting", f"{counted(numbers.queue.depth, 'event')}, {size(numbers.queue.bytes)}")]),
         ("segments", [("hold", _segments(numbers))]),

@@ -8,7 +8,7 @@ from typing import Any
 from auditkit.retention.policy import Policy
 from auditkit.retention.visibility import Expiry
 from auditkit.store.records import SegmentRow
-from auditkit.text import counted, size
+from auditkit.text import counted, minute, size
 from auditkit.timerange import from_us
 
 _ON_CARD = 12
@@ -29,7 +29,7 @@ class PlannedSegment:
     expired : int
         How many events would go; of a boundary segment that was not read, at most so many.
     min_ts, max_ts : datetime
-        The earliest and the latest time of an event in it, inclusive, in UTC.
+        The earliest and the latest time of an event in it, inclusive.
     bytes : int
         Its size.
     """
@@ -102,7 +102,7 @@ class PrunePlan:
         whole = sum(segment.expired for segment in self.segments)
         removed = f"{counted(whole, 'event')} in {counted(len(self.segments), 'segment')}"
         lines = [
-            f"policy: {self.policy}; horizon {_minute(self.horizon)}; expired before {_minute(self.cutoff)}",
+            f"policy: {self.policy}; horizon {minute(self.horizon)}; expired before {minute(self.cutoff)}",
             f"would remove {removed} ({self.bytes:,} bytes)",
             *(_line(segment) for segment in self.segments),
         ]
@@ -127,8 +127,8 @@ class PrunePlan:
         removed = f"{counted(self.rows, 'event')} in {counted(len(planned), 'segment')}, {size(self.bytes)}"
         policy = [
             ("says", self.policy),
-            ("horizon", _minute(self.horizon)),
-            ("expired before", _minute(self.cutoff)),
+            ("horizon", minute(self.horizon)),
+            ("expired before", minute(self.cutoff)),
         ]
         prune = [("would remove", removed)]
         if self.boundary:
@@ -192,8 +192,4 @@ def _held(segment: PlannedSegment) -> str:
 
 
 def _span(segment: PlannedSegment) -> str:
-    return f"{_minute(segment.min_ts)} to {_minute(segment.max_ts)}"
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return f"{minute(segment.min_ts)} to {minute(segment.max_ts)}"

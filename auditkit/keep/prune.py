@@ -14,6 +14,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
+from auditkit.errors import InvalidTimeError
 from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
 from auditkit.keep.rollup import roll_up
 from auditkit.keep.summaries import PruneSummary
@@ -52,12 +53,17 @@ class _Rewrite(Struct, frozen=True, kw_only=True):
 def record_now(handle: Handle, now: datetime) -> None:
     """Record a moment as the trail's "now", which moves the horizon of an idle trail.
 
-    A moment ahead of the machine's clock is refused with `ValueError`.
+    A moment ahead of the machine's clock is refused with `InvalidTimeError`.
     """
+    append_own(handle, NOW_RECORDED, {"now_us": _past(handle, now)})
+
+
+def _past(handle: Handle, now: datetime) -> int:
+    """Return a moment in microseconds; one ahead of the machine's clock is an `InvalidTimeError`."""
     now_us = to_us(now)
     if now_us > handle.clock.now_us():
-        raise ValueError(f"now: ahead of the machine's clock (found {now.isoformat()})")
-    append_own(handle, NOW_RECORDED, {"now_us": now_us})
+        raise InvalidTimeError("now", now.isoformat(), "lies ahead of the machine's clock")
+    return now_us
 
 
 def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
@@ -69,7 +75,12 @@ def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
 
 
 def plan_prune(handle: Handle, snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
-    """Return what `prune` would remove, counting what is expired in segments that do not go whole; writes nothing."""
+    """Return what `prune` would remove, counting what is expired in segments that do not go whole; writes nothing.
+
+    A moment ahead of the machine's clock is refused with `InvalidTimeError`, as `prune` does.
+    """
+    if now is not None:
+        _past(handle, now)
     plan = plan_whole(snapshot, now=now)
     if plan.cutoff is None or not plan.boundary:
         return plan

@@ -4,11 +4,14 @@ All arithmetic is on integers, so nothing is rounded but once, downwards, at the
 """
 
 import time
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from auditkit.errors import InvalidTimeError
+
+T = TypeVar("T")
 
 US_PER_SECOND = 1_000_000
 US_PER_DAY = 86_400 * US_PER_SECOND
@@ -56,6 +59,23 @@ def from_us(us: int) -> datetime:
         return _EPOCH + timedelta(microseconds=us)
     except OverflowError as exc:
         raise InvalidTimeError("instant", us, "lies outside the years 1 to 9999") from exc
+
+
+def in_zone(value: T, tz: str) -> T:
+    """Return a value with every datetime in it shown in a zone, in fields of dataclasses and in tuples too.
+
+    >>> in_zone((from_us(0), "text"), "Asia/Kolkata")[0].isoformat()
+    '1970-01-01T05:30:00+05:30'
+    """
+    shown: Any = value
+    if isinstance(value, datetime):
+        shown = value.astimezone(check_zone(tz))
+    elif isinstance(value, tuple):
+        shown = tuple(in_zone(one, tz) for one in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)]
+        shown = replace(value, **{name: in_zone(getattr(value, name), tz) for name in names})
+    return cast(T, shown)
 
 
 def check_zone(tz: str) -> ZoneInfo:

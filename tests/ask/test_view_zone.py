@@ -136,3 +136,21 @@ def test_days_in_words_are_those_of_the_zone(tmp_path: Path) -> None:
             trail.downsample("1 day", aggs="count")
         )
         assert trail.group_by("action", every=timedelta(hours=1)).equals(trail.group_by("action", every="1h"))
+
+
+def test_cards_show_the_zone(tmp_path: Path) -> None:
+    """Stats, plans, summaries and the trail's card name times in the view's zone, and hold them so."""
+    with ak.create(tmp_path / "audit", tz="Asia/Kolkata", retention="30d") as trail:
+        trail.extend([{"ts": ts, "action": "a"} for ts in (NIGHT[0], "2024-06-01T00:00:00Z")]).wait()
+        trail.flush()
+        stats, plan = trail.stats(), trail.plan_prune()
+        assert stats.segments.first_ts is not None
+        assert stats.segments.first_ts.tzinfo == stats.retention.horizon.tzinfo == KOLKATA  # type: ignore[union-attr]
+        assert plan.cutoff == datetime(2024, 5, 2, 5, 30, tzinfo=KOLKATA)
+        assert plan.segments[0].min_ts.tzinfo == KOLKATA
+        done = trail.prune(plan)
+        assert (done.events, done.plan.cutoff.tzinfo) == (1, KOLKATA)  # type: ignore[union-attr]
+        card = str(trail._repr_mimebundle_()["text/plain"])
+        for shown in (str(stats), str(plan), card):
+            assert "IST" in shown
+            assert "UTC" not in shown

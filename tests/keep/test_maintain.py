@@ -8,6 +8,7 @@ import pytest
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.ask.population import population
+from auditkit.errors import InvalidTimeError
 from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
 from tests.fakes import ManualClock
@@ -160,6 +161,8 @@ def test_an_idle_trail_ages_only_when_told(aged: Trail, clock: ManualClock) -> N
     assert aged.range().height == 2
     with pytest.raises(ValueError, match="ahead of the machine's clock"):
         aged.prune(now=NOW + timedelta(days=26))
+    with pytest.raises(InvalidTimeError, match="now: lies ahead of the machine's clock"):
+        aged.plan_prune(now=NOW + timedelta(days=26))
     assert aged.plan_prune(now=NOW + timedelta(days=25)).rows == 3
     assert aged.prune(now=NOW + timedelta(days=25)).events == 3
     assert aged.range()["actor"].to_list() == ["0"]

@@ -5,6 +5,7 @@ note, positions as attributes.  Nothing here may import another auditkit module.
 """
 
 import copyreg
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class InvalidEventError(AuditError, ValueError):
     position : int, optional
         Row of a batch, from 0, also an attribute; None for a single event.
 
+    Attributes
+    ----------
+    refused : sequence of (int, InvalidEventError)
+        All rows of a batch that are wrong in this way, where that was found of all of them at once.
+
     Examples
     --------
     >>> print(InvalidEventError("action", "", "is empty", position=3))
@@ -47,6 +53,7 @@ class InvalidEventError(AuditError, ValueError):
         self.value = value
         self.reason = reason
         self.position = position
+        self.refused: Sequence[tuple[int, InvalidEventError]] = ()
         where = "" if position is None else f"row {position}: "
         super().__init__(f"{where}{field}: {reason} (found {shorten(value)})")
 

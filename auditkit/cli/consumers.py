@@ -18,6 +18,7 @@ from auditkit.event import UTC_MICROSECONDS
 from auditkit.follow.follower import forget_consumer
 from auditkit.queue.dead_letters import DeadLetter
 from auditkit.sources.mapping import EventMap, plan_mapping
+from auditkit.sources.records import Record
 from auditkit.text import counted, visible
 from auditkit.write.retry import (
     KeptLetter,
@@ -223,7 +224,7 @@ def _mapping(
 
 
 def _as_record(mapping: EventMap, letter: DeadLetter) -> dict[str, Any]:
-    return mapping.event(record_of(letter), letter.input)
+    return mapping.event(Record(letter.line or 0, record_of(letter), letter.input))
 
 
 def _row(kept: KeptLetter) -> tuple[Any, ...]:

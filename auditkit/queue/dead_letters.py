@@ -40,6 +40,9 @@ _CRC = b', "crc": '
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """One refused input: when, why, which field, where in its source (line, from 1), and the input as given.
 
+    One of an import names the file, how many lines it takes, and the digest of what was imported how: an import that is
+    stopped and goes on may keep the same letter, of one digest and line, a second time, which counts for nothing.
+
     One that a consumer gave up on names the consumer and the event's seq instead of an input: the event is in the
     trail, for as long as that is retained.
     """
@@ -49,6 +52,9 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     field: str | None = None
     line: Count | None = None
     input: str = ""
+    lines: Count | None = None
+    file: str | None = None
+    digest: str | None = None
     consumer: str | None = None
     seq: Seq | None = None
     damaged: bool = False
@@ -104,13 +110,20 @@ def read_numbered(layout: Layout) -> Iterator[tuple[str, DeadLetter]]:
     """Yield every dead letter with its name, `<date>:<line>`, oldest first.
 
     A damaged line is yielded as a letter whose reason names file, line and offset.  A last line without its end is
-    left out: it was never acknowledged.
+    left out: it was never acknowledged.  So is what an import kept a second time after it had been stopped.
     """
+    seen: dict[str, set[int | None]] = {}
     for day, path in _days(layout):
         offset = 0
         for number, line in enumerate(_lines(path), 1):
-            yield f"{path.stem}:{number}", _letter(line) or _damaged(day, path, number, offset, line)
+            letter = _letter(line) or _damaged(day, path, number, offset, line)
             offset += len(line)
+            if letter.digest is not None:
+                lines = seen.setdefault(letter.digest, set())
+                if letter.line in lines:
+                    continue
+                lines.add(letter.line)
+            yield f"{path.stem}:{number}", letter
 
 
 def expired_days(layout: Layout, cutoff_us: int) -> list[Path]:
@@ -249,6 +262,8 @@ def _line(letter: DeadLetter) -> bytes:
         "line": letter.line,
         "input": letter.input,
     }
+    if letter.digest is not None:
+        fields |= {"lines": letter.lines, "file": letter.file, "digest": letter.digest}
     if letter.consumer is not None:
         fields |= {"consumer": letter.consumer, "seq": letter.seq}
     body = json.dumps(fields).encode()  # ASCII only: a lone surrogate in the input survives as an escape

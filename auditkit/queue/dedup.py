@@ -402,6 +402,7 @@ def conflict_error(
         reason = f"{reason}; so it is with rows {rows}{more}"
     at = None if first_row is None else first_row + position
     error = InvalidEventError(first.field, first.value, reason, position=at)
+    error.refused = tuple(refused)
     for other, found in others[:_NAMED]:
         error.add_note(f"row {begin + other}: {found}")
     return error

@@ -1,141 +1,309 @@
-"""From a foreign record to an event: which value becomes which field.
+"""From foreign records to events: which value becomes which field.
 
 Pure: reads no clock and no disk.  A value that cannot become what its field needs is an `InvalidEventError` with
-field, value and reason; nothing is guessed.  The record itself is never changed: it travels whole, as attrs.
+field, value and reason; nothing is guessed.  The record itself is never changed: it travels whole, as attrs.  Many
+records are mapped at once, field by field, because calls are what costs.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import ROUND_FLOOR, Decimal
-from types import MappingProxyType
+from datetime import date, datetime
+from decimal import Decimal
+from functools import reduce
 from typing import Any
 
+import msgspec
 import polars as pl
 
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidEventError, InvalidTimeError
 from auditkit.event import TEXT_FIELDS
-from auditkit.timerange import check_zone, from_us, instant_of_naive, to_us
+from auditkit.sources.records import Record
+from auditkit.timerange import OnAmbiguous, TimeReader, from_us
 from auditkit.where import Path, parse_path
-
-EPOCH_UNITS: Mapping[str, Decimal] = MappingProxyType(
-    {"s": Decimal(1_000_000), "ms": Decimal(1000), "us": Decimal(1), "ns": Decimal("0.001")}
-)
-"""Numbers as times: how many microseconds one unit has."""
 
 _UNASKED = ("ts", "actor", "action", "resource", "outcome", "source", "origin", "correlation", "value")
 """Fields that take the record's key of the same name by themselves.  Not `id`: only a producer can promise it."""
 
-_OFFSET = re.compile(r"\s+([Zz]|[+-]\d\d:?\d\d)$")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_JOIN = re.compile(r"(?<!\\)\+")
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 Convert = Callable[[str, Any], Any]
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """What records became: the columns of those that are events, with their positions, and what was wrong with others."""
+
+    columns: dict[str, list[Any]]
+    positions: list[int]
+    refused: dict[int, InvalidEventError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldRule:
-    """How one field gets its value: the first of `paths` that leads to one, else `constant`.
+    """How one field gets its value: the first of `paths` that leads to one that fits, else `constant`.
 
     `asked` is false for a key of the same name that was taken by itself; there, a value of another kind is left
     in attrs instead of refused.
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: tuple[tuple[Path, ...], ...]
+    """Of several in one, what they find is joined by a space."""
     constant: Any
     asked: bool
     convert: Convert
+    words: "Words | None" = None
 
-    def value(self, record: Mapping[str, Any]) -> Any:
-        """Return the field's value, `None` where the record has none."""
+    def column(self, records: Sequence[Fields], refused: dict[int, InvalidEventError]) -> list[Any]:
+        """Return the field's value of each record, `None` where it has none; what is wrong goes into `refused`."""
+        column: list[Any] = [None] * len(records)
+        wrong: dict[int, InvalidEventError] = {}
+        wanted: Iterable[int] = range(len(records))
         for path in self.paths:
-            found = path.find(record)
-            if found is None:
-                continue
-            if self.asked:
-                return self.convert(self.name, found)
-            with suppress(InvalidEventError):
-                return self.convert(self.name, found)
-        return self.constant
+            found = _find(path, records)
+            plain = self._plain(found) if wanted.__class__ is range else None
+            if plain is not None:
+                column = plain
+            else:
+                for position in wanted:
+                    if found[position] is not None:
+                        try:
+                            column[position] = self._converted(found[position])
+                        except InvalidEventError as exc:
+                            wrong.setdefault(position, exc)
+            wanted = [position for position in wanted if column[position] is None]
+            if not wanted:
+                break
+        if self.asked and wrong:
+            refused |= {position: wrong[position] for position in wanted if position in wrong}
+        if self.constant is not None:
+            for position in wanted:
+                column[position] = self.constant
+        return column
+
+    def _plain(self, found: list[Any]) -> list[Any] | None:
+        """Return values that are what the field needs already, as most texts are; else `None`."""
+        if (
+            self.convert is not _text
+            or self.words is not None
+            or not {*map(type, found)} <= {str, type(None)}
+        ):
+            return None
+        return found
+
+    def _converted(self, value: Any) -> Any:
+        if self.words is not None and isinstance(value, str | int | float):
+            value = self.words.written(_text(self.name, value), value)
+        return self.convert(self.name, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How words of the records are written in events: exact ones first, then those with `*` for anything."""
+
+    exact: Mapping[str, str]
+    globs: tuple[tuple[re.Pattern[str], str], ...]
+
+    def written(self, text: str, value: Any) -> Any:
+        """Return what is written for a text, or the value where that is left open."""
+        if text in self.exact:
+            return self.exact[text]
+        return next((word for pattern, word in self.globs if pattern.fullmatch(text)), value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMap:
-    """Turns records into the mappings that `Trail.extend` takes."""
+    """Turns records into events."""
 
     rules: tuple[FieldRule, ...]
+    attrs: str | None
+    """The key of what becomes attrs; `None` for the whole record."""
+    times: "_Times"
+    moments: frozenset[str]
+    """The fields that hold times."""
+    described: str
+    """The same for equal maps."""
 
-    def event(self, record: Mapping[str, Any], text: str) -> dict[str, Any]:
-        """Return the event of a record whose JSON text is `text`; raises `InvalidEventError`.
+    def columns(self, records: Sequence[Record]) -> Mapped:
+        """Return the events of records, their ts in microseconds.
 
         A record without a ts or an action is refused: when something happened is not for an importer to invent.
         """
-        event: dict[str, Any] = {"attrs": text}
-        for rule in self.rules:
-            value = rule.value(record)
-            if value is not None:
-                event[rule.name] = value
-        if "ts" not in event:
-            raise InvalidEventError("ts", None, "missing; an import never makes up when something happened")
-        if not event.get("action"):
-            raise InvalidEventError("action", event.get("action"), "missing; every event names what was done")
-        return event
+        fields = [record.fields for record in records]
+        refused: dict[int, InvalidEventError] = {}
+        columns = {rule.name: rule.column(fields, refused) for rule in self.rules}
+        columns["attrs"] = [self._attrs(record) for record in records]
+        for name, reason in _NEEDED.items():
+            column = columns.get(name) or [None] * len(records)
+            for position, value in enumerate(column):
+                if value is None or value == "":
+                    refused.setdefault(position, InvalidEventError(name, value, reason))
+        positions = list(range(len(records)))
+        if refused:
+            positions = [position for position in positions if position not in refused]
+            columns = {name: [column[at] for at in positions] for name, column in columns.items()}
+        return Mapped(columns=columns, positions=positions, refused=refused)
 
-    def instant(self, record: Mapping[str, Any]) -> int | None:
-        """Return only the record's ts in microseconds, `None` where it has none that can be read."""
-        try:
-            value = self.rules[0].value(record)
-        except InvalidEventError:
-            return None
-        return None if value is None else to_us(value)
+    def event(self, record: Record) -> dict[str, Any]:
+        """Return the event of one record as fields; raises `InvalidEventError`."""
+        mapped = self.columns([record])
+        if mapped.refused:
+            raise mapped.refused[0]
+        event = {name: column[0] for name, column in mapped.columns.items() if column[0] is not None}
+        return event | {name: from_us(event[name]) for name in self.moments & event.keys()}
+
+    def instants(self, records: Sequence[Record]) -> list[int]:
+        """Return only the times that records have and that can be read, in microseconds."""
+        found = self.rules[0].column([record.fields for record in records], {})
+        return [moment for moment in found if moment is not None]
+
+    def _attrs(self, record: Record) -> str | None:
+        if self.attrs is None:
+            return record.text
+        raw = _decode_raw(record.text).get(self.attrs)
+        return None if raw is None or bytes(raw) == b"null" else bytes(raw).decode()
+
+
+_NEEDED = {
+    "ts": "missing; an import never makes up when something happened",
+    "action": "missing; every event names what was done",
+}
+
+
+class _Times:
+    """Reads the times of a file by the first of some forms that fits, and counts what was read into them."""
+
+    def __init__(self, forms: Sequence[str], tz: str | None, on_ambiguous: OnAmbiguous) -> None:
+        self._readers = [TimeReader(tz=tz, form=form, on_ambiguous=on_ambiguous) for form in forms]
+        self._days_count = tz is not None and "iso" in forms
+        self._days = 0
+
+    def taken(self) -> tuple[int, int, int]:
+        """Return how many local times the clock showed twice, how many never, and how many were days only; begin anew."""
+        repeated = sum(reader.repeated for reader in self._readers)
+        counts = repeated, sum(reader.skipped for reader in self._readers), self._days
+        for reader in self._readers:
+            reader.repeated = reader.skipped = 0
+        self._days = 0
+        return counts
+
+    def read(self, name: str, value: Any) -> int:
+        """Return a time in microseconds; raises `InvalidEventError` with what the first form says of it."""
+        is_day = self._days_count and _is_day(value)
+        if is_day:
+            value = f"{value}T00:00:00"
+        first: InvalidTimeError | None = None
+        for reader in self._readers:
+            try:
+                us = reader.read(name, value)
+            except InvalidTimeError as exc:
+                first = first or exc
+            else:
+                self._days += is_day
+                return us
+        assert first is not None  # noqa: S101 -- there is at least one form
+        raise InvalidEventError(name, value, first.reason) from first
 
 
 def plan_mapping(
     paths: Sequence[tuple[str, str]] = (),
     constants: Mapping[str, str] | None = None,
     *,
+    values: Mapping[str, Mapping[str, str]] | None = None,
+    attrs: str | None = None,
     fields: Mapping[str, pl.DataType] | None = None,
     tz: str | None = None,
-    ts_format: str = "iso",
+    ts_format: str | Sequence[str] = "iso",
+    on_ambiguous: OnAmbiguous = "first",
 ) -> EventMap:
     """Return the map that takes `field` from `path`, for each pair; several paths of a field are tried in turn.
 
-    A path is one of attrs: keys separated by dots (`where.parse_path`).  `constants` apply where the paths find nothing.  `fields` are the trail's declared ones.  `tz` is the
-    zone of times that name none.  `ts_format` is `"iso"`, a unit of numbers since 1970 (`"s"`, `"ms"`, `"us"`,
-    `"ns"`), or a pattern of `datetime.strptime`.  Raises `ValueError` for a field that cannot be mapped.
+    A path is one of attrs: keys separated by dots (`where.parse_path`); for `ts`, `date+time` joins what two find.  Where
+    one finds nothing, or what does not fit, the next is tried.  `constants` apply where the paths find nothing.  `values`
+    says of a field how words are written, `*` in a word standing for anything.  `fields` are the trail's declared ones.
+    `tz` is the zone of times that name none, and `on_ambiguous` which pass of a repeated hour they mean.  `ts_format` is
+    what `TimeReader` calls a form, or several to be tried in turn.  Raises `ValueError` for a field that cannot be mapped.
 
     >>> plan = plan_mapping([("ts", "time"), ("actor", "user.name")], {"action": "login"})
     >>> record = {"time": "2026-11-24T07:00:00Z", "user": {"name": "ann"}}
-    >>> sorted(plan.event(record, "{}"))
-    ['action', 'actor', 'attrs', 'ts']
+    >>> event = plan.event(Record(1, record, "{}"))
+    >>> event["actor"], event["action"], f"{event['ts']:%H:%M %Z}"
+    ('ann', 'login', '07:00 UTC')
     """
-    declared = fields or {}
-    constants = constants or {}
-    if tz is not None:
-        check_zone(tz)
+    declared, constants, values = fields or {}, constants or {}, values or {}
+    forms = [ts_format] if isinstance(ts_format, str) else list(ts_format)
+    times = _Times(forms, tz, on_ambiguous)
     asked: dict[str, list[str]] = {}
     for name, path in paths:
         asked.setdefault(_mappable(name, declared), []).append(path)
+    for name in (*constants, *values):
+        _mappable(name, declared)
     for name in constants:
-        asked.setdefault(_mappable(name, declared), [])
-    read_ts = _reader(ts_format, tz)
+        asked.setdefault(name, [])
     rules = []
     for name in ("ts", *TEXT_FIELDS, "value", *declared):
         unasked = [name] if name in _UNASKED or name in declared else []
-        chosen = asked.get(name, unasked)
-        convert = read_ts if name == "ts" else _converter(name, declared, tz)
+        convert = times.read if name == "ts" else _converter(name, declared, tz, on_ambiguous)
         given = constants.get(name)
         rule = FieldRule(
             name=name,
-            paths=tuple(parse_path(path, name=f"path of {name}") for path in chosen),
+            paths=tuple(_parsed(name, path) for path in asked.get(name, unasked)),
             constant=None if given is None else convert(name, given),
             asked=name == "ts" or name in asked,
             convert=convert,
+            words=_words(values.get(name, {})),
         )
         if rule.paths or given is not None:
             rules.append(rule)
-    return EventMap(rules=tuple(rules))
+    plan = [list(paths), sorted(constants.items()), {name: dict(words) for name, words in values.items()}]
+    described = msgspec.json.encode([*plan, attrs, tz, forms, on_ambiguous]).decode()
+    moments = {name for name, kind in declared.items() if kind.is_temporal()}
+    return EventMap(
+        rules=tuple(rules), attrs=attrs, times=times, moments=frozenset({"ts", *moments}), described=described
+    )
+
+
+def _parsed(name: str, path: str) -> tuple[Path, ...]:
+    parts = _JOIN.split(path) if name == "ts" else [path]
+    return tuple(parse_path(part.replace("\\+", "+"), name=f"path of {name}") for part in parts)
+
+
+def _words(given: Mapping[str, str]) -> Words | None:
+    globs = [
+        (re.compile(".*".join(map(re.escape, word.split("*"))), re.DOTALL), written)
+        for word, written in given.items()
+        if "*" in word
+    ]
+    exact = {word: written for word, written in given.items() if "*" not in word}
+    return Words(exact=exact, globs=tuple(globs)) if given else None
+
+
+def _find(path: tuple[Path, ...], records: Sequence[Fields]) -> list[Any]:
+    """Return what a path leads to in each record."""
+    if len(path) > 1:
+        columns = [_find((part,), records) for part in path]
+        return [None if None in parts else " ".join(map(str, parts)) for parts in zip(*columns, strict=True)]
+    [only] = path
+    if len(only.ways) == 1 and len(only.keys) == 1:
+        key = only.keys[0]
+        return [record.get(key) for record in records]
+    if all(isinstance(key, str) for key in only.ways[0]):  # the usual way, without a call for each record
+        found = reduce(_descended, only.ways[0], list(records))
+        return [
+            only.find(record) if value is None else value
+            for value, record in zip(found, records, strict=True)
+        ]
+    return [only.find(record) for record in records]
+
+
+def _descended(values: list[Any], key: str | int) -> list[Any]:
+    return [value.get(key) if value.__class__ is dict else None for value in values]
 
 
 def _mappable(name: str, declared: Mapping[str, pl.DataType]) -> str:
@@ -149,7 +317,9 @@ def _mappable(name: str, declared: Mapping[str, pl.DataType]) -> str:
     raise ValueError(f"{name}: not a field of an event (expected one of {', '.join(allowed)})")
 
 
-def _converter(name: str, declared: Mapping[str, pl.DataType], tz: str | None) -> Convert:
+def _converter(
+    name: str, declared: Mapping[str, pl.DataType], tz: str | None, on_ambiguous: OnAmbiguous
+) -> Convert:
     kind = declared.get(name)
     if name == "value" or kind == pl.Float64():
         return _number
@@ -158,8 +328,14 @@ def _converter(name: str, declared: Mapping[str, pl.DataType], tz: str | None) -
     if kind == pl.Boolean():
         return _boolean
     if kind is not None and kind.is_temporal():
-        return _reader("iso", tz)
+        return _Times(["iso"], tz, on_ambiguous).read
     return _text
+
+
+def _is_day(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) == len("2026-11-24") and _DAY.fullmatch(value) is not None
+    return isinstance(value, date) and not isinstance(value, datetime)
 
 
 def _text(name: str, value: Any) -> str:
@@ -180,20 +356,20 @@ def _text(name: str, value: Any) -> str:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise InvalidEventError(name, value, "not a number")
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):  # Python reads more, such as 1_0
+        raise InvalidEventError(name, value, "not a number")
     try:
         return float(value)
-    except (ValueError, OverflowError) as exc:
-        raise InvalidEventError(name, value, "not a number") from exc
+    except OverflowError as exc:
+        raise InvalidEventError(name, value, "not a number that a float can hold") from exc
 
 
 def _integer(name: str, value: Any) -> int:
-    whole = isinstance(value, float) and value.is_integer()
-    if isinstance(value, bool) or not (whole or isinstance(value, int | str)):
+    is_text = isinstance(value, str) and _INTEGER.fullmatch(value) is not None
+    is_whole = isinstance(value, float) and value.is_integer()
+    if isinstance(value, bool) or not (is_text or is_whole or isinstance(value, int)):
         raise InvalidEventError(name, value, "not an integer")
-    try:
-        return int(value)
-    except ValueError as exc:
-        raise InvalidEventError(name, value, "not an integer") from exc
+    return int(value)
 
 
 def _boolean(name: str, value: Any) -> bool:
@@ -202,61 +378,3 @@ def _boolean(name: str, value: Any) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     raise InvalidEventError(name, value, "not true or false")
-
-
-def _reader(ts_format: str, tz: str | None) -> Convert:
-    """Return what turns a value into an aware UTC datetime."""
-    if ts_format in EPOCH_UNITS:
-        return lambda name, value: _from_number(name, value, ts_format)
-    if ts_format == "iso":
-        return lambda name, value: _from_iso(name, value, tz)
-    if "%" not in ts_format:
-        known = ", ".join(("iso", *EPOCH_UNITS))
-        raise ValueError(f"ts format: unknown (expected {known} or a pattern with %, found {ts_format!r})")
-    return lambda name, value: _from_pattern(name, value, ts_format, tz)
-
-
-def _from_iso(name: str, value: Any, tz: str | None) -> datetime:
-    if isinstance(value, datetime):
-        return _zoned(name, value, value, tz)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise InvalidEventError(name, value, "a number; its unit must be named as the ts format")
-    if not isinstance(value, str):
-        raise InvalidEventError(name, value, "not a moment")
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        try:  # a space before the offset, a small z
-            moment = datetime.fromisoformat(_OFFSET.sub(r"\1", value.strip()).upper())
-        except ValueError as exc:
-            raise InvalidEventError(name, value, "not an ISO 8601 moment") from exc
-    return _zoned(name, value, moment, tz)
-
-
-def _from_number(name: str, value: Any, unit: str) -> datetime:
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise InvalidEventError(name, value, f"not a number of {unit} since 1970")
-    try:
-        us = Decimal(str(value)) * EPOCH_UNITS[unit]  # exact, as a float times a million would not be
-        return from_us(int(us.to_integral_value(rounding=ROUND_FLOOR)))
-    except (ArithmeticError, ValueError) as exc:
-        raise InvalidEventError(name, value, f"not a number of {unit} since 1970") from exc
-
-
-def _from_pattern(name: str, value: Any, pattern: str, tz: str | None) -> datetime:
-    try:
-        moment = datetime.strptime(value, pattern)  # noqa: DTZ007 -- _zoned sees to it
-    except (ValueError, TypeError) as exc:
-        raise InvalidEventError(name, value, f"does not match {pattern}") from exc
-    return _zoned(name, value, moment, tz)
-
-
-def _zoned(name: str, given: Any, moment: datetime, tz: str | None) -> datetime:
-    if moment.tzinfo is None and tz is None:
-        raise InvalidEventError(name, given, "has no time zone; say which one is meant")
-    try:
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-        return from_us(instant_of_naive(moment, check_zone(tz or "UTC")))
-    except (OverflowError, ValueError) as exc:
-        raise InvalidEventError(name, given, "outside the years 1900 to 2200") from exc

@@ -71,6 +71,8 @@ class Input:
     format: Format
     total: int | None
     items: Iterator[Item]
+    described: str
+    """The same for files that are read in the same way."""
     digest: Callable[[int], str]
     """Returns the SHA-256 of what lies before an item's end; asked for rising ends."""
     raw: IO[bytes] | None = None
@@ -131,6 +133,7 @@ class Source:
     stream: io.BufferedReader
     """Its text, whatever it is packed in."""
     digested: Digested
+    encoding: str | None
     total: int | None
     raw: IO[bytes] | None
     path: Path | None
@@ -152,6 +155,7 @@ class Source:
             format=kind,
             total=self.total,
             items=items_of(self.stream, kind, chosen, name=self.name, notes=notes),
+            described=f"{kind} {chosen} {self.encoding}",
             digest=self.digested.digest,
             raw=self.raw,
             notes=notes,
@@ -175,6 +179,7 @@ class Source:
             format="parquet",
             total=file.metadata.num_rows,
             items=parquet_records(self.path, file),
+            described="parquet",
             digest=_RowDigests(self.path).digest,
         )
 
@@ -224,6 +229,7 @@ def open_source(source: Path | IO[bytes], *, encoding: str | None = None) -> Ite
             name="standard input" if path is None else str(path),
             stream=io.BufferedReader(digested, BUFFER_BYTES),
             digested=digested,
+            encoding=encoding,
             total=size,
             raw=None if size is None else raw,
             path=path,

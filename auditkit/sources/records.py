@@ -51,7 +51,9 @@ class Line(Struct, frozen=True):
     content: bytes
     length: int
     end: int
-    """How many bytes of the file have been read with it."""
+    """Where it ends in the file, before its line end: whether it has one is no difference."""
+    begin: int
+    """Where the line before it ends."""
     finished: bool = True
     """Whether it has an end: the last line of a file that is being written may have none."""
 
@@ -68,11 +70,9 @@ class Line(Struct, frozen=True):
     def unreadable(self, reason: str) -> Unreadable:
         """Return the line as something that is no record.
 
-        One without an end may still be being written: it ends where it begins, and the next import looks at it again.
+        One without an end may still be being written: it ends where the line before it does, and the next import looks at it again.
         """
-        return Unreadable(
-            self.number, reason, self.shown, self.end if self.finished else self.end - self.length
-        )
+        return Unreadable(self.number, reason, self.shown, self.end if self.finished else self.begin)
 
 
 OVERLONG = "longer than an event may be ({} bytes); only its beginning is kept"
@@ -80,7 +80,7 @@ OVERLONG = "longer than an event may be ({} bytes); only its beginning is kept"
 
 def physical_lines(stream: IO[bytes]) -> Iterator[Line]:
     """Yield the lines of a stream, numbered from 1; a byte order mark at its beginning is left out."""
-    number = end = 0
+    number = end = begin = 0
     readline = stream.readline
     while content := readline(LONGEST):
         number += 1
@@ -92,7 +92,10 @@ def physical_lines(stream: IO[bytes]) -> Iterator[Line]:
         end += length
         if number == 1:
             content = content.removeprefix(BYTE_ORDER_MARK)
-        yield Line(number, content.rstrip(b"\r\n"), length, end, finished)
+        bare = content.rstrip(b"\r\n")
+        line = Line(number, bare, length, end - (len(content) - len(bare)), begin, finished)
+        begin = line.end
+        yield line
 
 
 @dataclass(slots=True, eq=False)

@@ -40,6 +40,7 @@ CHUNK_BYTES = 64 * 1024 * 1024
 MOST_PARTITIONS = 31
 """A batch that falls into more partitions than this goes through the queue."""
 
+Refuse = Callable[[int, InvalidEventError, object], None]
 OnInvalid = Literal["raise", "dead-letter"]
 Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
 Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
@@ -109,15 +110,32 @@ def _validated(
 ) -> tuple[Batch, int]:
     """Return the valid events of a chunk, and how many rows it had."""
     refusals = _Refusals(handle, rules, begin, raises=on_invalid == "raise")
-    events: Batch | None = None
-    if isinstance(chunk, pl.DataFrame | pa.Table):
-        check_bytes(chunk)
-        events = rows_as_columns(handle.schema, chunk, rules, refusals.refuse)
-        chunk = as_frame(chunk).iter_rows(named=True) if events is None else ()
-    if events is None:
-        events = _rows(handle, chunk, rules, refusals.refuse)
+    events = validated(handle, chunk, rules, refusals.refuse)
     refusals.keep()
     return events, len(events) + refusals.count
+
+
+def validated(handle: Handle, chunk: Chunk, rules: Rules, refuse: Refuse) -> Batch:
+    """Return the valid events of a chunk; `refuse` is called with every other row, and raises or leaves it out."""
+    if isinstance(chunk, pl.DataFrame | pa.Table):
+        check_bytes(chunk)
+        events = rows_as_columns(handle.schema, chunk, rules, refuse)
+        if events is not None:
+            return events
+        chunk = as_frame(chunk).iter_rows(named=True)
+    return _rows(handle, chunk, rules, refuse)
+
+
+def extend_with_record(handle: Handle, events: Batch, record: Row) -> Receipt:
+    """Hand over validated events and an event of the trail's own as one batch: both become durable, or neither.
+
+    An event whose (source, id) another one has fails the whole batch; the error's `refused` names all of these.
+    """
+    if isinstance(events, pa.RecordBatch):
+        events = without_views(events)
+        own = without_views(as_arrow([record], handle.schema)).select(events.schema.names)
+        return ready_writer(handle).submit(pa.concat_batches([events, own.cast(events.schema)]))
+    return ready_writer(handle).submit([*events, record])
 
 
 def _is_bulk(handle: Handle, events: Batch) -> bool:
@@ -187,9 +205,7 @@ class _Refusals:
             keep_dead_letters(self._handle, self._letters)
 
 
-def _rows(
-    handle: Handle, chunk: Iterable[Any], rules: Rules, hear: Callable[[int, InvalidEventError, object], None]
-) -> list[Row]:
+def _rows(handle: Handle, chunk: Iterable[Any], rules: Rules, refuse: Refuse) -> list[Row]:
     rows: list[Row] = []
     for position, given in enumerate(chunk):
         try:
@@ -197,7 +213,7 @@ def _rows(
                 raise InvalidEventError("row", given, "not a mapping")
             rows.append(handle.schema.row(given, rules, spill=True))
         except InvalidEventError as exc:
-            hear(position, exc, given)
+            refuse(position, exc, given)
     return rows
 
 

@@ -136,7 +136,7 @@ def test_retry_with_what_was_missing(refused: Run, place: Path) -> None:
     assert "action: missing" in tried
     assert names(refused) == ["1", "2", "3", "4"]
     reported = refused("dead-letters", "retry", *options).stdout
-    assert "Of 4 dead letters 1 became events, from seq 1 on." in reported
+    assert "Of 4 dead letters 1 became events, from seq 2 on." in reported
     assert "input: not JSON" in reported
     assert names(refused) == ["2", "3", "4"]
     assert names(refused, "--all") == ["1", "2", "3", "4"]

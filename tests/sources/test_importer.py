@@ -1,6 +1,7 @@
 """Importing records into a trail: every one becomes an event or a dead letter."""
 
 import gzip
+import hashlib
 import io
 import json
 import tracemalloc
@@ -14,8 +15,9 @@ import pytest
 from auditkit.api import Trail
 from auditkit.errors import AuditError, CorruptionError
 from auditkit.queue.dead_letters import DeadLetter, read_letters
+from auditkit.sources import importer
 from auditkit.sources.importer import (
-    HOPELESS,
+    IMPORTED,
     Forecast,
     ImportSummary,
     Tally,
@@ -36,6 +38,11 @@ def load(
     stream = io.BytesIO(content.encode() if isinstance(content, str) else content)
     with open_input(stream, "jsonl") as source:
         return import_records(trail, source, mapping or plan_mapping(), **more)  # type: ignore[arg-type]
+
+
+def producers(trail: Trail) -> pl.DataFrame:
+    """The producers' events, in the order of acceptance."""
+    return trail.range().sort("seq")
 
 
 def letters(trail: Trail) -> list[DeadLetter]:
@@ -91,7 +98,7 @@ def test_chunks_keep_order_and_numbers(trail: Trail) -> None:
         chunk_records=8,
         on_progress=lambda _source, tally: seen.append((tally.events, tally.dead_letters)),
     )
-    assert trail.tail(100)["action"].to_list() == [f"a{n}" for n in range(50) if n % 7]
+    assert producers(trail)["action"].to_list() == [f"a{n}" for n in range(50) if n % 7]
     assert [letter.line for letter in letters(trail)] == [n + 1 for n in range(50) if n % 7 == 0]
     assert (summary.events, summary.dead_letters) == (42, 8) == seen[-1]
     assert len(seen) == 7
@@ -160,19 +167,21 @@ def test_repeated_ids(trail: Trail) -> None:
     ]
     again = load(trail, first + third, mapping)
     assert (again.events, again.duplicates, again.first_seq) == (0, 2, None)
-    assert trail.tail(9)["action"].to_list() == ["a", "c"]
+    assert producers(trail)["action"].to_list() == ["a", "c"]
 
 
-def test_a_wrong_mapping_writes_nothing(trail: Trail) -> None:
-    """When a long beginning of the file is refused as a whole, nothing is written and the keys are reported."""
-    content = '{"time":"2026-11-23T10:00:00Z","event":"x"}\n' * HOPELESS
-    with pytest.raises(AuditError, match=f"none of the first {HOPELESS} records") as failed:
+@pytest.mark.parametrize("count", [1, 150])
+def test_an_import_of_nothing_but_bad_records_writes_nothing(trail: Trail, count: int) -> None:
+    """When the beginning of the file is refused as a whole, nothing is written, and what would fit is said."""
+    content = '{"time":"2026-11-23T10:00:00Z","event":"x"}\n' * count
+    with pytest.raises(AuditError, match=f"none of the first {count} record") as failed:
         load(trail, content)
-    assert any("time, event" in note for note in failed.value.__notes__)
+    notes = "\n".join(failed.value.__notes__)
+    assert "line 1: ts: missing" in notes
+    assert "would fit: --map ts=time" in notes
+    assert "time, event" in notes
     assert letters(trail) == []
     assert trail.end_seq == 0
-    few = load(trail, content[: len(content) // 2])
-    assert (few.events, few.dead_letters, few.keys) == (0, HOPELESS // 2, ("time", "event"))
 
 
 def test_what_is_in_when_reading_breaks_off(trail: Trail) -> None:
@@ -181,7 +190,7 @@ def test_what_is_in_when_reading_breaks_off(trail: Trail) -> None:
     tally = Tally()
     with pytest.raises(CorruptionError, match="breaks off"):
         load(trail, packed[:-50], tally=tally, chunk_records=100)
-    assert tally.events == trail.end_seq
+    assert tally.events == producers(trail).height
     assert tally.events % 100 == 0
 
 
@@ -248,3 +257,168 @@ def test_behind_the_horizon_is_foreseen(make_trail: Callable[..., Trail]) -> Non
     forecast = foreseen(trail, "2020-01-01T00:00:00Z", "2020-01-05T00:00:00Z")
     assert forecast is not None
     assert (forecast.arriving, forecast.present) == (2, 0)
+
+
+def stored(trail: Trail) -> list[dict[str, object]]:
+    """What the trail's own events say of imports."""
+    own = trail.range(where={"action": IMPORTED}, own=True).sort("seq")
+    return [json.loads(attrs) for attrs in own["attrs"]]
+
+
+def numbered(*numbers: int) -> str:
+    """Lines of events whose actions are these numbers."""
+    return "".join(GOOD.replace('"a"', f'"{number}"') for number in numbers)
+
+
+def test_the_same_file_adds_nothing(trail: Trail) -> None:
+    """A second import of a file, dead letters included, changes nothing, packed or not, in chunks of any size."""
+    content = numbered(*range(10)) + "bad\n" + numbered(*range(10))
+    load(trail, content, chunk_records=4)
+    before = trail.end_seq
+    for again in (content.encode(), gzip.compress(content.encode())):
+        for chunk_records in (1, 3, 4, 1000):
+            summary = load(trail, again, chunk_records=chunk_records)
+            assert (summary.events, summary.dead_letters, summary.known) == (0, 0, 21)
+    assert trail.end_seq == before
+    assert len(letters(trail)) == 1
+
+
+def test_a_grown_log_adds_what_is_new(trail: Trail) -> None:
+    """Of a file that has grown only the new lines become events, with the line numbers of the file."""
+    content = ""
+    for step in range(5):
+        content += numbered(step) + ("bad\n" if step == 3 else "")
+        summary = load(trail, content, chunk_records=2)
+        assert summary.events == 1
+    assert producers(trail)["action"].to_list() == ["0", "1", "2", "3", "4"]
+    assert [letter.line for letter in letters(trail)] == [5]
+    assert [entry["line"] for entry in stored(trail)] == [1, 2, 3, 5, 6]
+
+
+def test_a_line_that_is_still_being_written(trail: Trail) -> None:
+    """The half of a last line is a dead letter, and the whole line an event of the next import."""
+    whole = numbered(1, 2)
+    load(trail, whole[:-10])
+    load(trail, whole[:-10])
+    assert len(letters(trail)) == 1
+    assert load(trail, whole).events == 1
+    assert producers(trail)["action"].to_list() == ["1", "2"]
+    assert load(trail, whole[:-1]).events == 0
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "json"])
+def test_other_files_that_look_alike_are_not_taken_for_known(trail: Trail, kind: Format) -> None:
+    """Files whose lines are as long as those of an imported one, or that go on otherwise, are imported."""
+
+    def content(*names: str) -> bytes:
+        rows = [{"ts": "2026-11-23T10:00:00Z", "action": name} for name in names]
+        if kind == "jsonl":
+            return "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if kind == "json":
+            return json.dumps(rows, indent=1).encode()
+        return ("ts,action\n" + "".join(f"{row['ts']},{row['action']}\n" for row in rows)).encode()
+
+    def take(*names: str) -> int:
+        with open_input(io.BytesIO(content(*names)), kind) as source:
+            return import_records(trail, source, plan_mapping(), chunk_records=2).events
+
+    assert take("a", "b", "c") == 3
+    assert take("d") == 1
+    assert take("d", "d", "d") == 2
+    assert take("a", "b", "x", "c") == 2
+    assert take("a", "b", "c") == 0
+
+
+def test_another_mapping_of_a_file_that_is_in(trail: Trail) -> None:
+    """Importing a file again with other options is refused, unless that is asked for: its events would be in twice."""
+    load(trail, numbered(1, 2))
+    other = plan_mapping(constants={"actor": "ann"})
+    with pytest.raises(AuditError, match="is in already, imported with other options"):
+        load(trail, numbered(1, 2), other)
+    with pytest.raises(AuditError, match="is in already"):
+        load(trail, numbered(1, 2, 3), other)
+    assert trail.end_seq == 3
+    assert load(trail, numbered(1, 2), other, again=True).events == 2
+    assert load(trail, numbered(1, 2), other, again=True).events == 0
+
+
+@pytest.mark.parametrize("stopped_after", range(1, 9))
+def test_an_import_goes_on_where_it_was_stopped(
+    make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch, stopped_after: int
+) -> None:
+    """Whatever step of keeping letters and events an import is stopped at, running it again gives each line once."""
+    trail = make_trail()
+    content = "".join(numbered(number) + ("bad\n" if number % 3 == 0 else "") for number in range(12))
+    steps = 0
+
+    def counted(step: Callable[..., object]) -> Callable[..., object]:
+        def taken(*args: object, **more: object) -> object:
+            nonlocal steps
+            result = step(*args, **more)
+            steps += 1
+            if steps == stopped_after:
+                raise KeyboardInterrupt
+            return result
+
+        return taken
+
+    with monkeypatch.context() as patched:
+        for name in ("keep_dead_letters", "extend_with_record"):
+            patched.setattr(f"auditkit.sources.importer.{name}", counted(getattr(importer, name)))
+        with pytest.raises(KeyboardInterrupt):
+            load(trail, content, chunk_records=4)
+    load(trail, content, chunk_records=4)
+    assert producers(trail)["action"].to_list() == [str(number) for number in range(12)]
+    assert [letter.line for letter in letters(trail)] == [2, 6, 10, 14]
+    assert trail.stats().dead_letters == 4
+    assert load(trail, content).known == 16
+
+
+def test_parquet_is_imported_once(trail: Trail, tmp_path: Path) -> None:
+    """The rows of a Parquet file are known again by the file's bytes."""
+    path = tmp_path / "t.parquet"
+    frame = pl.DataFrame({"ts": ["2026-11-23T10:00:00Z"] * 5, "action": [str(number) for number in range(5)]})
+    frame.write_parquet(path)
+    for expected in (5, 0):
+        with open_input(path, "parquet") as source:
+            assert import_records(trail, source, plan_mapping(), chunk_records=2).events == expected
+    frame.reverse().write_parquet(path)
+    with open_input(path, "parquet") as source:
+        assert import_records(trail, source, plan_mapping(), chunk_records=2).events == 5
+
+
+def test_the_record_of_an_import_is_bound_to_its_chunk(trail: Trail) -> None:
+    """Each chunk leaves one event of the trail's own, behind its events: where it ends and what it came to."""
+    content = numbered(1, 2) + "bad\n" + numbered(3)
+    load(trail, content, chunk_records=3)
+    first, second = stored(trail)
+    assert (first["events"], first["dead_letters"], first["line"]) == (2, 1, 3)
+    assert (second["events"], second["dead_letters"], second["line"], second["end"]) == (
+        1,
+        0,
+        4,
+        len(content) - 1,
+    )
+    assert second["sha256"] == hashlib.sha256(content.strip().encode()).hexdigest()
+    assert second["before"] == first["sha256"]
+    assert trail.range(own=True).sort("seq")["action"].to_list() == ["1", "2", IMPORTED, "3", IMPORTED]
+
+
+def test_times_of_the_night_the_clocks_change_are_counted(trail: Trail) -> None:
+    """Local times that were shown twice or never are imported as documented, and counted; so are days."""
+    times = [
+        "2024-03-31T02:30:00",
+        "2024-10-27T02:10:00",
+        "2024-10-27T02:50:00",
+        "2024-10-28T02:50:00",
+        "2024-10-28",
+    ]
+    lines = "".join(json.dumps({"ts": ts, "action": "a"}) + "\n" for ts in times)
+    summary = load(trail, lines, plan_mapping(tz="Europe/Berlin"))
+    assert (summary.events, summary.repeated, summary.skipped, summary.days) == (5, 2, 1, 1)
+    strict = load(trail, lines, plan_mapping(tz="Europe/Berlin", on_ambiguous="raise"), again=True)
+    assert (strict.events, strict.dead_letters) == (2, 3)
+    later = load(trail, lines, plan_mapping(tz="Europe/Berlin", on_ambiguous="second"), again=True)
+    assert later.first_seq is not None
+    second = trail.range(where={"action": "a"}).filter(pl.col("seq") == later.first_seq + 1)["ts"][0]
+    assert second == datetime(2024, 10, 27, 1, 10, tzinfo=UTC)

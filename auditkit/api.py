@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from auditkit.errors import ClosedError
+from auditkit.errors import ClosedError, InvalidQueryError
 from auditkit.follow.follower import Follower
 from auditkit.keep.plan import PrunePlan
 from auditkit.keep.summaries import MaintainSummary, PruneSummary, RollupSummary
@@ -276,7 +276,7 @@ class Trail:
         ------
         InvalidEventError
             A row cannot be an event; names position, field, value and reason.  Of its batch nothing is accepted.
-        TypeError
+        InvalidArgumentError
             `rows` is one mapping, a text, or nothing to iterate over.
         QueueFullError
             The queue is at its bound, and the trail was opened with `on_full="raise"`.
@@ -985,7 +985,7 @@ class Trail:
         """
         limit = self._view.at
         if limit is not None and seq > limit:
-            raise ValueError(f"seq: beyond the end of this view (expected 0 to {limit}, found {seq})")
+            raise InvalidQueryError("seq", seq, "beyond the end of this view", expected=f"0 to {limit}")
         view = View(handle=self._handle, at=seq, allow_pruned=allow_pruned, tz=self._view.tz)
         view.snapshot()
         return Trail(self._handle, view)

@@ -21,7 +21,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from auditkit.api import Trail
 from auditkit.context import bound
-from auditkit.errors import ClosedError
+from auditkit.errors import ClosedError, InvalidArgumentError
 from auditkit.event import Rules
 from auditkit.opening import open_trail
 from auditkit.timerange import from_us
@@ -45,7 +45,7 @@ class Recorder:
 
     def __init__(self, trail: Destination, *, name: str, on_error: OnError, wait: bool) -> None:
         if on_error not in ("raise", "continue"):
-            raise ValueError(f"on_error: expected 'raise' or 'continue', found {on_error!r}")
+            raise InvalidArgumentError("on_error", on_error, "unknown", expected="'raise' or 'continue'")
         self._trail = Path(trail).absolute() if isinstance(trail, str | Path) else trail
         self._name = name
         self._on_error = on_error

@@ -4,10 +4,16 @@ Messages are lower case, have no full stop and follow `subject: fact (expected x
 note, positions as attributes.  Nothing here may import another auditkit module.
 """
 
+import copy
 import copyreg
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class AuditError(Exception):
@@ -21,6 +27,14 @@ class AuditError(Exception):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the caller's frames and the error; with AUDITKIT_DEBUG in the environment, all."""
+        shown, frames = self, self.__traceback__
+        if not os.environ.get("AUDITKIT_DEBUG"):
+            shown, frames = copy.copy(self), _outside(frames)  # a copy without what it was raised from
+        show = sys.modules["IPython"].get_ipython().InteractiveTB.structured_traceback
+        return list(show(type(self), shown, frames))
 
 
 class InvalidEventError(AuditError, ValueError):
@@ -58,8 +72,8 @@ class InvalidEventError(AuditError, ValueError):
         super().__init__(f"{where}{field}: {reason} (found {shorten(value)})")
 
 
-class InvalidQueryError(AuditError, ValueError):
-    """A question that cannot be asked of these events.
+class InvalidArgumentError(AuditError, ValueError):
+    """An argument that does not say what to do; nothing was done.
 
     Parameters
     ----------
@@ -69,43 +83,41 @@ class InvalidQueryError(AuditError, ValueError):
         What was given for it, also an attribute.
     reason : str
         What is wrong with the value, also an attribute.
+    expected : str, optional
+        What would have been right.
 
     Examples
     --------
-    >>> print(InvalidQueryError("by", "actr", "is not a column"))
-    by: is not a column (found 'actr')
+    >>> print(InvalidArgumentError("n", -1, "not a number of events", expected="0 or more"))
+    n: not a number of events (expected 0 or more, found -1)
     """
 
-    def __init__(self, name: str, value: object, reason: str) -> None:
+    def __init__(self, name: str, value: object, reason: str, *, expected: str | None = None) -> None:
         self.name = name
         self.value = value
         self.reason = reason
-        super().__init__(f"{name}: {reason} (found {shorten(value)})")
+        wanted = "" if expected is None else f"expected {expected}, "
+        super().__init__(f"{name}: {reason} ({wanted}found {shorten(value)})")
 
 
-class InvalidTimeError(AuditError, ValueError):
+class InvalidQueryError(InvalidArgumentError):
+    """A question that cannot be asked of these events.
+
+    Examples
+    --------
+    >>> print(InvalidQueryError("by", "actr", "is not a column of these events; did you mean 'actor'?"))
+    by: is not a column of these events; did you mean 'actor'? (found 'actr')
+    """
+
+
+class InvalidTimeError(InvalidArgumentError):
     """A time, duration or zone that cannot be read without guessing.
 
-    Parameters
-    ----------
-    name : str
-        Argument that is wrong, also an attribute.
-    value : object
-        What was given for it, also an attribute.
-    reason : str
-        What is wrong with the value, also an attribute.
-
     Examples
     --------
-    >>> print(InvalidTimeError("start", "Monday", "is not ISO 8601; 2026-11-24T07:30:00Z would be read"))
-    start: is not ISO 8601; 2026-11-24T07:30:00Z would be read (found 'Monday')
+    >>> print(InvalidTimeError("start", "soon", "is neither an ISO time nor a duration"))
+    start: is neither an ISO time nor a duration (found 'soon')
     """
-
-    def __init__(self, name: str, value: object, reason: str) -> None:
-        self.name = name
-        self.value = value
-        self.reason = reason
-        super().__init__(f"{name}: {reason} (found {shorten(value)})")
 
 
 class QueueFullError(AuditError):
@@ -211,6 +223,19 @@ class ReportError(AuditError):
     def __init__(self, message: str, *, output: Path | None = None) -> None:
         self.output = output
         super().__init__(message)
+
+
+def _outside(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback up to the line that called auditkit; all of it where auditkit was not called."""
+    outer: list[TracebackType] = []
+    frame = frames
+    while frame is not None and not frame.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        outer.append(frame)
+        frame = frame.tb_next
+    cut: TracebackType | None = None
+    for kept in reversed(outer):
+        cut = TracebackType(cut, kept.tb_frame, kept.tb_lasti, kept.tb_lineno)
+    return cut or frames
 
 
 def shorten(value: object, *, limit: int = 80) -> str:

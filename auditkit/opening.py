@@ -12,7 +12,7 @@ from auditkit.api import Trail
 from auditkit.disk.durable import Disk, PosixDisk, publish, write_temporary
 from auditkit.disk.inside import is_there
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Group, Layout, modes_for
-from auditkit.errors import TrailExistsError, TrailNotFoundError
+from auditkit.errors import InvalidTimeError, TrailExistsError, TrailNotFoundError
 from auditkit.event import check_fields, field_type_name
 from auditkit.keep.maintain import maintain_often, maintenance_is_due
 from auditkit.queue.frames import FileHeader
@@ -102,7 +102,7 @@ def create(
     policy = declare_policy(retention)
     ahead = parse_duration(max_ahead, name="max_ahead")
     if ahead.negative:
-        raise ValueError(f"max_ahead: not a positive duration (found {max_ahead!r})")
+        raise InvalidTimeError("max_ahead", max_ahead, "not a positive duration")
     check_zone(tz)
     declared = {name: field_type_name(kind) for name, kind in check_fields(fields or {}).items()}
     info = TrailInfo(

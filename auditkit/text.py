@@ -6,7 +6,9 @@ replaced by visible names; everything else, markup included, stays as it is.  Es
 terminal remains the caller's job.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 from datetime import datetime
 
 LABEL_CHARACTERS = 80
@@ -129,3 +131,14 @@ def counted(count: int, what: str, plural: str | None = None) -> str:
     ('1 event', '1,200 events', '2 deliveries')
     """
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
+
+
+def did_you_mean(word: object, known: Iterable[object]) -> str:
+    """Return a question for the nearest of the words that are known, in any case; nothing where none is near.
+
+    >>> did_you_mean("actr", ["ts", "actor", "action"]), did_you_mean("Actor", ["actor"]), did_you_mean("x", ["actor"])
+    ("; did you mean 'actor'?", "; did you mean 'actor'?", '')
+    """
+    names = {str(name).casefold(): name for name in known}
+    near = difflib.get_close_matches(str(word).casefold()[:LABEL_CHARACTERS], names, n=1)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""

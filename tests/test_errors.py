@@ -3,8 +3,12 @@
 import errno
 import os
 import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import auditkit as ak
@@ -68,3 +72,61 @@ def test_a_failed_sync_or_rename_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         PosixDisk().rename(tmp_path / "a.tmp", target)
     assert caught.value.path == target
+
+
+def test_a_word_that_is_near_is_named(tmp_path: Path) -> None:
+    """Misspelt columns, measures, fields, zones and notebooks are answered with what may have been meant."""
+    trail = ak.create(tmp_path / "audit")
+    asked: list[tuple[str, Callable[[], object]]] = [
+        ("by: is not a column of these events; did you mean 'actor'? (found 'actr')", lambda: trail.group_by("actr")),
+        ("did you mean 'outcome'?", lambda: trail.range(where={"outcom": "failure"})),
+        ("did you mean 'actor'?", lambda: trail.range(where={"Actor": "ann"})),
+        ("did you mean 'resource'?", lambda: trail.range(columns=["ts", "ressource"])),
+        ("did you mean 'source'?", lambda: trail.downsample("1h", by="sorce")),
+        ("did you mean 'value'?", lambda: trail.group_by("actor", aggs={"n": pl.col("valeu").sum()})),
+        ("did you mean 'action'?", lambda: trail.range(where=pl.col("acton") == "x")),
+        ("did you mean 'count'?", lambda: trail.group_by("actor", aggs="cont")),
+        ("did you mean 'actor'?", lambda: trail.append(action="x", actr="ann")),
+        ("did you mean 'Europe/Stockholm'?", lambda: trail.range(tz="Europe/Stokholm")),
+        ("did you mean 'overview'?", lambda: ak.report("overveiw", trail=trail)),
+    ]  # fmt: skip
+    for words, ask in asked:
+        with pytest.raises(AuditError) as caught:
+            ask()
+        assert words in str(caught.value)
+    trail.close()
+
+
+CELLS = """
+import auditkit as ak, polars as pl, tempfile
+trail = ak.create(tempfile.mkdtemp())
+def mine():
+    return trail.group_by("actr")  # the caller's line
+"""
+
+
+@pytest.mark.parametrize(("debug", "inside"), [("", False), ("1", True)])
+def test_a_traceback_in_ipython_ends_at_the_callers_line(debug: str, *, inside: bool, tmp_path: Path) -> None:
+    """IPython shows the caller's frames, the error and its advice, and none of our own frames unless asked to."""
+    script = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance(colors='nocolor')\n"
+        f"shell.run_cell({CELLS!r})\n"
+        "shell.run_cell('mine()')\n"
+        "shell.run_cell('trail.range(\"soon\")')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "AUDITKIT_DEBUG": debug, "IPYTHONDIR": str(tmp_path)},
+    )
+    shown = done.stdout + done.stderr
+    assert "the caller's line" in shown
+    assert "did you mean 'actor'?" in shown
+    assert "a value inside attrs is 'attrs.KEY'" in shown
+    assert shown.count("InvalidTimeError") >= 1
+    assert ("auditkit/query/keys.py" in shown) == inside
+    assert ("auditkit/timerange" in shown) == inside
+    assert "Unexpected exception formatting" not in shown

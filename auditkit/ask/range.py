@@ -6,6 +6,7 @@ import polars as pl
 
 from auditkit import query as questions
 from auditkit.ask.scan import scanned
+from auditkit.errors import InvalidQueryError
 from auditkit.query.frames import in_zone, range_columns
 from auditkit.store.files import retrying
 from auditkit.timerange import EVERYTHING
@@ -51,7 +52,7 @@ def range_(
 def tail(view: View, n: int) -> pl.DataFrame:
     """See `Trail.tail`."""
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise ValueError(f"n: not a number of events (found {n!r})")
+        raise InvalidQueryError("n", n, "not a number of events")
 
     def attempt() -> pl.DataFrame:
         snapshot = view.snapshot()

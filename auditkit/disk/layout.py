@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from auditkit.disk.inside import is_there, names_in
-from auditkit.errors import CorruptionError, shorten
+from auditkit.errors import CorruptionError, InvalidArgumentError, shorten
 
 Group = Literal["read", "write"]
 
@@ -51,7 +51,7 @@ def modes_for(group: str | None) -> Modes:
         return Modes(directory=0o750, file=0o640)
     if group == "write":
         return Modes(directory=0o2770, file=0o660)
-    raise ValueError(f"group: unknown sharing (expected None, 'read' or 'write', found {group!r})")
+    raise InvalidArgumentError("group", group, "unknown sharing", expected="None, 'read' or 'write'")
 
 
 class Layout(Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from auditkit.errors import InvalidArgumentError
+
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 OWN_SOURCE = "auditkit"
 """The source of the trail's own events; producers cannot use it."""
@@ -63,12 +65,14 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, pl.DataType]:
     allowed = list(FIELD_TYPES.values())
     for name, dtype in fields.items():
         if not (name.isidentifier() and name.islower() and name.isascii()) or name in SCHEMA:
-            raise ValueError(f"fields: bad name (expected a new lower-case identifier, found {name!r})")
+            raise InvalidArgumentError("fields", name, "bad name", expected="a new lower-case identifier")
         kind = dtype() if isinstance(dtype, type) else dtype
         if kind not in allowed:
-            raise ValueError(
-                f"fields: {name}: unsupported type (expected Boolean, Int64, Float64, String or "
-                f"Datetime('us', 'UTC'), found {dtype!r})"
+            raise InvalidArgumentError(
+                f"fields: {name}",
+                dtype,
+                "unsupported type",
+                expected="Boolean, Int64, Float64, String or Datetime('us', 'UTC')",
             )
         checked[name] = kind
     return checked

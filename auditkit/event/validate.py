@@ -27,6 +27,7 @@ from auditkit.event.schema import (
     TEXT_FIELDS,
     field_type_name,
 )
+from auditkit.text import did_you_mean
 from auditkit.timerange import TimeReader, to_us
 
 Row = tuple[Any, ...]
@@ -136,7 +137,10 @@ class EventSchema(Struct, frozen=True, dict=True):
         """Return the row of a suspect event, or raise `InvalidEventError` with what is wrong with it."""
         if extra := given.keys() - self._keys:
             name = min(extra, key=str)
-            raise InvalidEventError(str(name), given[name], "not a field of an event; put it into attrs")
+            near = did_you_mean(name, self._keys)
+            raise InvalidEventError(
+                str(name), given[name], f"not a field of an event{near or '; put it into attrs'}"
+            )
         texts = [_text(name, given.get(name)) for name in TEXT_FIELDS]
         if not texts[1]:
             raise InvalidEventError("action", given.get("action"), "missing; every event names what was done")

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit.errors import ClosedError
+from auditkit.errors import ClosedError, InvalidArgumentError
 from auditkit.queue.consumers import Attempt, ConsumerFile, Position
 from auditkit.queue.dead_letters import DeadLetter, keep_letters, read_numbered, sync_day
 from auditkit.trail.handle import Handle
@@ -32,7 +32,7 @@ class DeliveryPolicy(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         limit = self.max_deliver
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise ValueError(f"max_deliver: not a number of deliveries (found {limit!r})")
+            raise InvalidArgumentError("max_deliver", limit, "not a number of deliveries")
         bounds = {
             "retry_s": (self.retry_s, 0),
             "timeout_s": (self.timeout_s, 0),
@@ -40,7 +40,7 @@ class DeliveryPolicy(Struct, frozen=True, kw_only=True):
         }
         for name, (value, least) in bounds.items():
             if value is not None and not value >= least:
-                raise ValueError(f"{name}: too short (expected at least {least} seconds, found {value!r})")
+                raise InvalidArgumentError(name, value, "too short", expected=f"at least {least} seconds")
 
     def exhausted(self, attempt: Attempt) -> bool:
         """Return whether an event was delivered as often as it may be."""

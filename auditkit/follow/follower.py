@@ -18,7 +18,7 @@ from typing import Any, Self
 import polars as pl
 from msgspec.structs import replace
 
-from auditkit.errors import ClosedError, CorruptionError
+from auditkit.errors import ClosedError, CorruptionError, InvalidQueryError
 from auditkit.event import OWN_SOURCE
 from auditkit.follow.delivery import Delivery, DeliveryPolicy, PendingEvent, RedeliveryState, close_released
 from auditkit.query.frames import in_zone
@@ -324,7 +324,7 @@ def _first_seq(view: View, start: object, tz: str | None) -> int:
     if isinstance(start, int) and not isinstance(start, bool):
         end = view.snapshot().as_of
         if not 0 <= start <= end:
-            raise ValueError(f"start: no seq of this trail (expected 0 to {end}, found {start})")
+            raise InvalidQueryError("start", start, "no seq of this trail", expected=f"0 to {end}")
         return start
     now_us = to_us(view.now())
     start_us = parse_instant(start, name="start", tz=tz or view.tz, now_us=now_us, anchor_us=now_us)

@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
 from auditkit.query.frames import output_name
+from auditkit.text import did_you_mean
+from auditkit.where import unknown_column
 
 Aggregation = str | pl.Expr
 Aggregations = Aggregation | Sequence[Aggregation] | Mapping[str, Aggregation] | None
@@ -127,10 +129,11 @@ def _check(aggregation: object, schema: pl.Schema) -> Aggregation:
     if isinstance(aggregation, pl.Expr):
         for root in aggregation.meta.root_names():
             if root not in schema:
-                raise InvalidQueryError("aggs", root, "is not a column of these events")
+                raise unknown_column("aggs", root, schema)
         return aggregation
     if not isinstance(aggregation, str) or aggregation not in NAMES:
-        error = InvalidQueryError("aggs", aggregation, "is neither a known measure nor a Polars expression")
+        reason = f"is neither a known measure nor a Polars expression{did_you_mean(aggregation, NAMES)}"
+        error = InvalidQueryError("aggs", aggregation, reason)
         error.add_note(f"measures of value: {', '.join(NAMES)}")
         raise error
     if aggregation != "count" and not (dtype := schema.get("value", pl.Null())).is_numeric():

@@ -13,7 +13,7 @@ from polars import selectors
 
 from auditkit.errors import InvalidQueryError
 from auditkit.timerange import Moment, SystemClock, TimeRange, from_us, resolve, to_us
-from auditkit.where import ATTRS, PREFIX, Where, attr, compile_where
+from auditkit.where import ATTRS, PREFIX, Where, attr, compile_where, unknown_column
 
 Frame = pl.DataFrame | pl.LazyFrame
 _Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame)
@@ -164,9 +164,7 @@ def column(name: str, schema: pl.Schema, *, argument: str) -> pl.Expr:
         return pl.col(name)
     if name.startswith(PREFIX) and ATTRS in schema:
         return attr(name.removeprefix(PREFIX)).alias(name)
-    error = InvalidQueryError(argument, name, "is not a column of these events")
-    error.add_note(f"columns: {', '.join(schema)}; a value inside attrs is 'attrs.KEY'")
-    raise error
+    raise unknown_column(argument, name, schema)
 
 
 def range_columns(schema: pl.Schema, columns: str | Sequence[str] | None, limit: int | None) -> list[pl.Expr]:

@@ -23,7 +23,14 @@ from auditkit.disk.durable import Disk, FileLock
 from auditkit.disk.holder import holder_of
 from auditkit.disk.inside import is_there, read_file
 from auditkit.disk.layout import Layout, Modes, is_consumer_name
-from auditkit.errors import ClosedError, CorruptionError, FormatError, LockedError, shorten
+from auditkit.errors import (
+    ClosedError,
+    CorruptionError,
+    FormatError,
+    InvalidArgumentError,
+    LockedError,
+    shorten,
+)
 from auditkit.store.records import Count, Instant, Seq
 
 FORMAT = 1
@@ -69,7 +76,7 @@ def check_name(name: str) -> str:
     'mailer-2'
     """
     if not isinstance(name, str) or not is_consumer_name(name):
-        raise ValueError(f"consumer: bad name (expected 1 to 64 of a-z, 0-9, _ and -, found {shorten(name)})")
+        raise InvalidArgumentError("consumer", name, "bad name", expected="1 to 64 of a-z, 0-9, _ and -")
     return name
 
 

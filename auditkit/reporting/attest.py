@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from auditkit.api import Trail
-from auditkit.errors import ReportError
+from auditkit.errors import InvalidArgumentError, ReportError
 from auditkit.reporting.cover import MIME, CoverModel, read_cover
 from auditkit.reporting.notebooks import code_digest
 from auditkit.reporting.scope import user
@@ -61,7 +61,7 @@ def record_reviewed(trail: Trail, path: Path, *, by: str) -> int:
     changed, or that comes from elsewhere, is no review of a report of this trail.
     """
     if not by.strip():
-        raise ValueError("by: is empty (expected the name of who has reviewed the report)")
+        raise InvalidArgumentError("by", by, "is empty", expected="the name of who has reviewed the report")
     digest = _digest(path)
     where = {"action": RENDERED, "attrs.sha256": digest}
     known = trail.range(where=where, columns=["seq", "resource"], own=True)

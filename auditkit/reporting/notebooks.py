@@ -15,7 +15,7 @@ from typing import Any
 
 from auditkit import __version__
 from auditkit.errors import ReportError
-from auditkit.text import visible
+from auditkit.text import did_you_mean, visible
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _SENTENCE = re.compile(r".*?(?:[.](?=\s|\Z)|\Z)")
@@ -46,8 +46,9 @@ def find_notebook(notebook: str | Path) -> Path:
     ours = shipped()
     if isinstance(notebook, str) and _NAME.fullmatch(notebook) and notebook.replace("-", "_") in ours:
         return ours[notebook.replace("-", "_")]
+    near = did_you_mean(notebook, ours)
     raise ReportError(
-        f"{notebook}: no such notebook (expected a path ending in .ipynb or one of {', '.join(ours)})"
+        f"{notebook}: no such notebook{near} (expected a path ending in .ipynb or one of {', '.join(ours)})"
     )
 
 

@@ -19,7 +19,7 @@ from papermill.parameterize import parameterize_notebook
 
 from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
-from auditkit.errors import ReportError
+from auditkit.errors import InvalidQueryError, ReportError
 from auditkit.opening import open_trail
 from auditkit.reporting.attest import Rendered, describe, record_rendered
 from auditkit.reporting.exporter import AuditReportExporter
@@ -27,7 +27,7 @@ from auditkit.reporting.kernels import run_cells
 from auditkit.reporting.notebooks import declared_parameters, find_notebook, is_shipped
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.reporting.pdf import find_chromium, print_pdf
-from auditkit.text import visible
+from auditkit.text import did_you_mean, visible
 from auditkit.timerange import SystemClock, from_us, resolve
 
 _FILE_MODE = 0o600
@@ -219,9 +219,7 @@ def parameters_of(
         with open_trail(trail, tz=tz, maintain=False) as opened:
             return parameters_of(opened, start, end, where, tz, as_of, others)
     if where is not None and not isinstance(where, Mapping):
-        raise TypeError(
-            f"where: not a mapping, which a report needs to be repeatable (found {type(where).__name__})"
-        )
+        raise InvalidQueryError("where", where, "not a mapping, which a report needs to be repeatable")
     resolve(start, end, now_us=SystemClock().now_us(), tz=tz or trail.tz)
     end_seq = trail.end_seq  # also commits what this process has accepted, as the kernel is another process
     standard = {
@@ -251,7 +249,8 @@ def refuse_unknown(path: Path, document: Any, given: Mapping[str, object]) -> No
     declared = declared_parameters(document.cells)
     if unknown := sorted(given.keys() - declared):
         known = ", ".join(sorted(declared)) or "no cell tagged parameters"
-        raise ReportError(f"{path.name}: takes no parameter {unknown[0]} (expected one of {known})")
+        near = did_you_mean(unknown[0], declared)
+        raise ReportError(f"{path.name}: takes no parameter {unknown[0]}{near} (expected one of {known})")
 
 
 def read_notebook(path: Path) -> Any:

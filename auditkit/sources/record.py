@@ -29,7 +29,7 @@ from pathlib import Path
 
 from auditkit.api import Trail
 from auditkit.context import bound
-from auditkit.errors import AuditError
+from auditkit.errors import AuditError, InvalidArgumentError
 from auditkit.sources.python_events import recorded
 from auditkit.text import counted
 from auditkit.timerange import from_us
@@ -82,7 +82,7 @@ def record(trail: Trail, argv: Sequence[str], *, arguments: bool = False) -> Rec
     events, the program runs on to its end, unrecorded, and then the refusal is raised.
     """
     if not argv:
-        raise ValueError("argv: empty (expected a program and its arguments)")
+        raise InvalidArgumentError("argv", argv, "empty", expected="a program and its arguments")
     run = _Run(trail, argv, arguments=arguments)
     run.begin()
     with (

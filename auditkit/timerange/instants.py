@@ -7,9 +7,10 @@ import time
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar, cast
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from auditkit.errors import InvalidTimeError
+from auditkit.text import did_you_mean
 
 T = TypeVar("T")
 
@@ -87,7 +88,8 @@ def check_zone(tz: str) -> ZoneInfo:
     try:
         return ZoneInfo(tz)
     except (KeyError, ValueError, OSError, TypeError, AttributeError) as exc:
-        error = InvalidTimeError("tz", tz, "is not the name of a time zone on this machine")
+        near = did_you_mean(tz, available_timezones())
+        error = InvalidTimeError("tz", tz, f"is not the name of a time zone on this machine{near}")
         error.add_note("use a name of the IANA data base, such as 'UTC' or 'Europe/Stockholm'")
         raise error from exc
 

@@ -213,4 +213,4 @@ def check_width(text: str) -> Width:
     for width in WIDTHS:
         if text == width:
             return width
-    raise ValueError(f"partition: expected one of {', '.join(WIDTHS)}, found {text!r}")
+    raise InvalidTimeError("partition", text, "unknown width", expected=f"one of {', '.join(WIDTHS)}")

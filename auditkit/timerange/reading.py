@@ -68,8 +68,8 @@ class TimeReader:
         self, *, tz: str | None = None, form: str = "iso", on_ambiguous: OnAmbiguous = "first"
     ) -> None:
         if on_ambiguous not in ("first", "second", "raise"):
-            raise ValueError(
-                f"on_ambiguous: unknown (expected 'first', 'second' or 'raise', found {on_ambiguous!r})"
+            raise InvalidTimeError(
+                "on_ambiguous", on_ambiguous, "unknown", expected="'first', 'second' or 'raise'"
             )
         self._zone = None if tz is None else check_zone(tz)
         self._on_ambiguous = on_ambiguous

@@ -10,7 +10,7 @@ import polars as pl
 from msgspec import Struct
 
 from auditkit.disk.layout import Layout
-from auditkit.errors import CorruptionError
+from auditkit.errors import CorruptionError, InvalidQueryError
 from auditkit.event import EventSchema
 from auditkit.query.frames import text_out
 from auditkit.queue.tail import QueueTail, TailView
@@ -50,7 +50,7 @@ class SnapshotReader(Struct, frozen=True):
         committed = max(queue.end_seq, catalog.flushed_seq)
         as_of = committed if at is None else at
         if not 0 <= as_of <= committed:
-            raise ValueError(f"seq: beyond the committed end (expected 0 to {committed}, found {as_of})")
+            raise InvalidQueryError("seq", as_of, "beyond the committed end", expected=f"0 to {committed}")
         tail = tail if as_of == committed else tail.filter(pl.col("seq") < as_of)
         policies, moments = _control_events(catalog, tail, as_of)
         policy = read_policy(policies[-1].spec)

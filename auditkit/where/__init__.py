@@ -1,6 +1,6 @@
 """Which events a question is about: a mapping of conditions, or an expression."""
 
-from auditkit.where.conditions import Condition, Where, compile_where, conditions, read_value
+from auditkit.where.conditions import Condition, Where, compile_where, conditions, read_value, unknown_column
 from auditkit.where.paths import ATTRS, PREFIX, Path, attr, parse_path
 from auditkit.where.pushdown import Implied, implied
 from auditkit.where.words import describe_where, parse_where_option
@@ -20,4 +20,5 @@ __all__ = [
     "parse_path",
     "parse_where_option",
     "read_value",
+    "unknown_column",
 ]

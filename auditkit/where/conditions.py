@@ -19,6 +19,7 @@ import polars as pl
 from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
+from auditkit.text import did_you_mean
 from auditkit.timerange import TimeReader
 from auditkit.where.paths import ATTRS, PREFIX, parse_path
 
@@ -61,7 +62,7 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
         _check_depth(where)
         for name in where.meta.root_names():
             if name not in columns:
-                raise _unknown(name, columns)
+                raise unknown_column("where", name, columns)
         return where
     terms = [condition.expression for condition in conditions(where, columns)]
     return pl.all_horizontal(terms) if len(terms) > 1 else terms[0] if terms else None
@@ -100,8 +101,10 @@ def _check_depth(where: pl.Expr) -> None:
         level = [inner for one in level for inner in one.meta.pop()]
 
 
-def _unknown(key: object, columns: Collection[str]) -> InvalidQueryError:
-    error = InvalidQueryError("where", key, "is not a column of these events")
+def unknown_column(argument: str, key: object, columns: Collection[str]) -> InvalidQueryError:
+    """Return the error for an argument that names a column which is not there."""
+    reason = f"is not a column of these events{did_you_mean(key, columns)}"
+    error = InvalidQueryError(argument, key, reason)
     error.add_note(f"columns: {', '.join(columns)}; a value inside attrs is 'attrs.KEY'")
     return error
 
@@ -116,7 +119,7 @@ def _condition(key: object, value: object, columns: Collection[str]) -> Conditio
     elif isinstance(key, str) and key.startswith(PREFIX) and ATTRS in columns:
         column, term, texts = ATTRS, _attrs_term(key, value), None
     else:
-        raise _unknown(key, columns)
+        raise unknown_column("where", key, columns)
     return Condition(column=column, expression=term.fill_null(value=False), texts=texts)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from auditkit.arrow import to_numpy
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidArgumentError, InvalidEventError
 from auditkit.event import Row, Rules
 from auditkit.event.columns import (
     Table,
@@ -54,7 +54,7 @@ def extend(handle: Handle, rows: Rows, *, tz: str | None, on_invalid: OnInvalid)
     the whole input, and says in a note how many rows are in.
     """
     if on_invalid not in ("raise", "dead-letter"):
-        raise ValueError(f"on_invalid: expected 'raise' or 'dead-letter', found {on_invalid!r}")
+        raise InvalidArgumentError("on_invalid", on_invalid, "unknown", expected="'raise' or 'dead-letter'")
     done: list[Receipt] = []
     try:
         for batch in _batches(handle, rows, tz, on_invalid):
@@ -251,8 +251,8 @@ def _chunks(rows: Rows) -> Iterator[Chunk]:
         yield from _gathered(rows)
     elif hasattr(rows, "__arrow_c_stream__"):
         yield from _gathered(pa.RecordBatchReader.from_stream(rows))
-    elif isinstance(rows, Mapping | str | bytes):
-        raise TypeError(f"extend: expected rows, found one {type(rows).__name__}")
+    elif isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
+        raise InvalidArgumentError("rows", rows, f"one {type(rows).__name__}", expected="rows, or a table")
     elif isinstance(rows, Sized):
         yield rows
     else:

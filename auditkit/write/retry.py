@@ -15,7 +15,7 @@ import msgspec
 
 from auditkit.disk.durable import FileLock
 from auditkit.disk.holder import holder_of
-from auditkit.errors import InvalidEventError, LockedError
+from auditkit.errors import InvalidArgumentError, InvalidEventError, LockedError
 from auditkit.event import OWN_SOURCE, Row, Rules
 from auditkit.queue.dead_letters import DeadLetter, count_letters, expired_days, read_numbered, remove_day
 from auditkit.queue.receipts import Receipt
@@ -122,7 +122,7 @@ def retry_letters(
         if names is not None and letters is not None:
             unknown = sorted(set(names) - {kept.name for kept in letters})
             if unknown:
-                raise ValueError(f"letter: there is none of this name (found {unknown[0]!r})")
+                raise InvalidArgumentError("letter", unknown[0], "there is none of this name")
         chosen = (
             kept
             for kept in (letters if letters is not None else kept_letters(handle))

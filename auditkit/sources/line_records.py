@@ -78,7 +78,7 @@ def _record(
     if "stamp" in parts:
         moment = calendar.moment(parts["stamp"])
         if moment is None:
-            return line.unreadable("its time names no year; state that of the first line")
+            return line.unreadable("its time names no year; state that of the first line (--year)")
         fields["time"] = moment
     for rule, pattern in derived:
         if rule.name not in fields and (found := pattern.search(parts.get(rule.part, ""))):

@@ -74,7 +74,7 @@ def test_without_a_stated_year_such_a_line_is_no_record() -> None:
     """No year is made up: not the clock's, not 1900."""
     [bad] = read("Nov 24 07:00:00 sshd: x")
     assert isinstance(bad, Unreadable)
-    assert bad.reason == "its time names no year; state that of the first line"
+    assert bad.reason == "its time names no year; state that of the first line (--year)"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """Presets: each reads its own kind of file, is recognised by it, and reads it in time whatever stands in it."""
 
 import io
+import json
 from dataclasses import replace
+from datetime import datetime
 from time import process_time
 
 import pytest
 
+from auditkit.api import Trail
+from auditkit.sources.importer import import_records
 from auditkit.sources.line_records import line_records
+from auditkit.sources.mapping import plan_mapping
 from auditkit.sources.presets import PRESETS, Preset, read_options, recognise
 from auditkit.sources.readers import Source, open_source
 from auditkit.sources.records import Record
@@ -108,3 +113,26 @@ def _records(source: Source, preset: Preset) -> list[Record]:
     options = read_options(preset, source.head)
     items = list(source.read(preset.format, replace(options, year=2026)))
     return [item for item in items if isinstance(item, Record)]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_becomes_the_events_that_its_producer_meant(trail: Trail, name: str) -> None:
+    """Who did what, when, on what and with which outcome stands in the columns, and the whole record in attrs."""
+    sample, preset = SAMPLES[name], PRESETS[name]
+    mapping = plan_mapping(
+        preset.paths,
+        preset.constants,
+        values=preset.values,
+        attrs=preset.attrs,
+        tz=sample.options.get("tz", preset.tz),
+        ts_format=preset.ts_form,
+    )
+    with open_source(io.BytesIO(sample.text.encode())) as source:
+        options = replace(read_options(preset, source.head), year=sample.options.get("year"))
+        summary = import_records(trail, source.read(preset.format, options), mapping)
+    assert (summary.events, summary.dead_letters) == (len(sample.events), 0)
+    rows = trail.scan().sort("seq").drop("seq", "recorded").collect().to_dicts()
+    events = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    attrs = [json.loads(event.pop("attrs")) for event in events]
+    assert events == [event | {"ts": datetime.fromisoformat(event["ts"])} for event in sample.events]
+    assert all(attrs)

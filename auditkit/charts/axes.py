@@ -233,16 +233,16 @@ def _quotable(title: str) -> str:
     return visible(title).replace("\\", "\\\\")
 
 
-def empty_figure(title: str, subtitle: str, frame: pl.DataFrame) -> Figure:
-    """Return the figure of a frame without rows: a sentence in place of marks."""
+def empty_figure(title: str, subtitle: str, frame: pl.DataFrame, *, says: str = _NO_EVENTS) -> Figure:
+    """Return the figure of a frame of which nothing is drawn: a sentence in place of marks."""
     spec = {
-        "data": {"values": [{"text": _NO_EVENTS}]},
+        "data": {"values": [{"text": says}]},
         "mark": {"type": "text", "align": "left", "color": MUTED, "fontSize": 13},
         "encoding": {"text": {"field": "text", "type": "nominal"}, "x": {"value": 0}},
         "height": 32,
     }
     return Figure(
-        title=title, subtitle=subtitle, alt=f"{title}: {_NO_EVENTS.lower()}.", spec=spec, data=frame
+        title=title, subtitle=subtitle, alt=f"{title}: {says[0].lower()}{says[1:]}.", spec=spec, data=frame
     )
 
 

@@ -1,7 +1,7 @@
 """When: events over time, and the hours of the week."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 import polars as pl
 
@@ -134,7 +134,8 @@ def _peak(frame: pl.DataFrame, unit: str, zone: str) -> str:
 def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     """Draw the events in each hour of the week, in the zone of `ts`.
 
-    Cells have up to five shades, which the legend names; an hour without events has a shade of its own.
+    Cells have up to five shades, which the legend names; an hour without events has a shade of its own.  Where all events
+    are at midnight, as dates without hours are, nothing is drawn, and the figure says so.
 
     Parameters
     ----------
@@ -163,6 +164,10 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     frame = counted(frame)
     if frame.is_empty():
         return empty_figure(title, subtitle, frame)
+    if _only_days(frame):
+        return empty_figure(
+            title, subtitle, frame, says="All of these events are dated to a day, without an hour"
+        )
     sums = _hours_of_week(frame)
     bounds = shade_bounds(list(sums.values()))
     names = [_NO_EVENT, *_shade_names(bounds)]
@@ -181,6 +186,16 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     spec = _grid(values, names, zone)
     drawn = pl.DataFrame(values, schema=["day", "hour", "count"]).filter(pl.col("count") > 0)
     return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=drawn)
+
+
+def _only_days(frame: pl.DataFrame) -> bool:
+    """Return whether all buckets of several days begin at midnight, in the zone of the times or in UTC."""
+    local = frame["ts"].dt
+    if local.date().n_unique() == 1:
+        return False
+    return any(
+        at.dt.time().unique().to_list() == [time()] for at in (frame["ts"], local.convert_time_zone("UTC"))
+    )
 
 
 def _hours_of_week(frame: pl.DataFrame) -> Mapping[tuple[int, int], int]:

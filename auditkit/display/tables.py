@@ -43,7 +43,7 @@ class Table:
     """Rows of text; None is null.  `total` is how many there are in all, None where these are one value's fields.
 
     `instants` says when each row is, in microseconds since 1970 UTC, by the first column of times that have a zone;
-    it is empty where there is none.
+    it is empty where there is none.  `empty` is what a table without rows says.
     """
 
     version: int
@@ -52,12 +52,15 @@ class Table:
     rows: tuple[tuple[str | None, ...], ...]
     total: int | None
     instants: tuple[int | None, ...] = ()
+    empty: str = ""
 
     @property
     def extent(self) -> str:
         """How much of the whole is shown, in words; empty for one value's fields."""
         if self.total is None:
             return ""
+        if not self.rows and self.empty:
+            return self.empty
         if len(self.rows) < self.total:
             return f"first {len(self.rows):,} of {self.total:,} rows"
         return f"{self.total:,} row{'' if self.total == 1 else 's'}"
@@ -87,11 +90,18 @@ class Table:
 
 
 def table(
-    frame: pl.DataFrame, title: str, *, limit: int = LIMIT, total: int | None = None, tz: str | None = None
+    frame: pl.DataFrame,
+    title: str,
+    *,
+    limit: int = LIMIT,
+    total: int | None = None,
+    tz: str | None = None,
+    empty: str = "",
 ) -> Table:
     """Return the first `limit` rows of a frame as a table.
 
-    `total` is how many rows there are in all, where the frame was cut before.  Times are shown in `tz`, by default
+    `total` is how many rows there are in all, where the frame was cut before.  `empty` is said of a frame without rows,
+    such as "No failures".  Times are shown in `tz`, by default
     in the zone of their column, and the heading names it; numbers exactly, with thousands apart.
 
     >>> table(pl.DataFrame({"actor": ["ann", None], "count": [1200, 3]}), "Events by actor")
@@ -112,6 +122,7 @@ def table(
         rows=tuple(zip(*cells, strict=True)),
         total=frame.height if total is None else total,
         instants=_instants(first),
+        empty=empty,
     )
 
 

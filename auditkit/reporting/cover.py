@@ -19,6 +19,7 @@ import polars as pl
 
 from auditkit.text import counted, short_label, visible
 from auditkit.timerange import check_zone
+from auditkit.where import describe_where
 
 MIME = "application/vnd.auditkit.cover+json"
 VERSION = 1
@@ -44,6 +45,9 @@ FOUND = (
     "What the rules do not name may matter, and what they name may be harmless."
 )
 """What the sentences of the summary are worth."""
+
+_UNFILTERED = describe_where(None)
+_LENGTHS = ((365.25 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 MOST_OUTCOMES = 12
 """So many outcomes are listed as failures, and so many as none."""
@@ -102,6 +106,14 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     more_others: int
 
 
+class KeyFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of the strip under the answer: what it is, the figure in words, and what is to be known of it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
 class Silent(msgspec.Struct, frozen=True, kw_only=True):
     """One producer with no event in the window, and its last moment before it as ISO text in the report's zone."""
 
@@ -125,6 +137,7 @@ class CoverModel(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     title: str
     answer: str
+    figures: tuple[KeyFigure, ...]
     summary: tuple[str, ...]
     trail: str
     trail_id: str
@@ -158,6 +171,43 @@ def read_prepared(data: object) -> Prepared | None:
         return msgspec.convert(data, Prepared)
     except msgspec.ValidationError:
         return None
+
+
+def key_figures(
+    counts: Counts, groups: pl.DataFrame, outcomes: Outcomes, span: tuple[datetime, datetime] | None
+) -> tuple[KeyFigure, ...]:
+    """Return events, actors, failures and span; `groups` counts the events shown by actor, `span` is in the report's zone."""
+    accepted = "" if counts.shown == counts.accepted else f"of {counts.accepted:,} accepted"
+    share = f"{100 * outcomes.failed / counts.shown:.1f} %" if outcomes.failed else ""
+    actors = groups.drop_nulls("actor").group_by("actor").agg(pl.col("count").sum())
+    most = actors.sort("count", "actor", descending=[True, False]).row(0) if actors.height > 1 else None
+    length, note = ("none", "") if span is None else _span_words(*span)
+    return (
+        KeyFigure(name="Events", value=f"{counts.shown:,}", note=accepted),
+        KeyFigure(
+            name="Actors",
+            value=f"{actors.height:,}",
+            note="" if most is None else f"most: {short_label(most[0])}, {most[1]:,}",
+        ),
+        KeyFigure(name="Failures", value=f"{outcomes.failed:,}", note=share),
+        KeyFigure(name="Span", value=length, note=note),
+    )
+
+
+def _span_words(first: datetime, last: datetime) -> tuple[str, str]:
+    """Return the length of time between two moments, and the moments, both in the same zone.
+
+    >>> from datetime import UTC
+    >>> _span_words(datetime(2026, 10, 19, 8, tzinfo=UTC), datetime(2026, 10, 19, 17, 30, tzinfo=UTC))
+    ('9.5 hours', 'Mon 19 Oct 2026, 08:00 to 17:30')
+    """
+    seconds = (last - first).total_seconds()
+    size, unit = next((size, unit) for size, unit in _LENGTHS if seconds >= size or size == 1)
+    length = f"{seconds / size:,.1f}".removesuffix(".0")
+    words = f"{length} {unit}{'' if length == '1' else 's'}"
+    if first.date() == last.date():
+        return words, f"{first:%a %d %b %Y}, {first:%H:%M} to {last:%H:%M}"
+    return words, f"{first:%d %b %Y} to {last:%d %b %Y}"
 
 
 def count_outcomes(groups: pl.DataFrame, failures: Sequence[str], patterns: Sequence[str] | None) -> Outcomes:
@@ -235,6 +285,49 @@ def scope_rows(model: CoverModel) -> list[tuple[str, str]]:
         ("Filter", visible(model.filter)),
         ("Retention", visible(model.retention)),
     ]
+
+
+def compact_rows(model: CoverModel) -> list[tuple[str, str]]:
+    """Return scope and population in a few lines, as pairs of a name and words; the details are in the other rows."""
+    outcomes = model.outcomes
+    counted_as = _listed(outcomes.failures[:5], outcomes.more_failures + len(outcomes.failures[5:]))
+    return [
+        ("Window", _window(model)),
+        *([] if model.filter == _UNFILTERED else [("Filter", visible(model.filter))]),
+        ("Population", _population(model)),
+        ("Counted as failures", counted_as),
+        ("As of", _as_of(model)),
+    ]
+
+
+def _window(model: CoverModel) -> str:
+    """Return the window in one line.
+
+    The zone is named where no bound shows its offset.
+    """
+    start = "from the first event kept" if model.start is None else f"from {_moment(model, model.start)}"
+    end = "to the latest event" if model.end is None else f"up to, not including, {_moment(model, model.end)}"
+    return f"{start} {end}, time zone {visible(model.zone)}"
+
+
+def _population(model: CoverModel) -> str:
+    """Return in one line what became of the events of the window; every exclusion that is not zero is named."""
+    counts = model.counts
+    at_most = "" if counts.exact else "at most "
+    left_out = [
+        f"{bound}{count:,} {words}"
+        for count, bound, words in (
+            (counts.pruned, at_most, "removed by the retention policy"),
+            (counts.expired, at_most, "expired"),
+            (counts.filtered, "", "not matching the filter"),
+            (counts.own, "", "the trail's own"),
+        )
+        if count
+    ]
+    accepted = f"{at_most}{counted(counts.accepted, 'event')} accepted into this window"
+    if not left_out:
+        return f"{accepted}, all of them shown" if counts.shown else accepted
+    return f"{accepted}, {counts.shown:,} shown; left out: {', '.join(left_out)}"
 
 
 def population_rows(model: CoverModel) -> Iterator[Row]:
@@ -364,7 +457,10 @@ def _sequence(as_of: int, counts: Counts) -> str:
 
 def plain_text(model: CoverModel) -> str:
     """Return the first screen as text for a terminal."""
-    lines = [visible(model.title), visible(model.answer), ""]
+    lines = [visible(model.title), visible(model.answer)]
+    lines += [" \u00b7 ".join(_figure_words(figure) for figure in model.figures), ""]
+    if model.summary:
+        lines += [*(f"- {visible(sentence)}" for sentence in model.summary), ""]
     lines += [f"{name + ':':<22} {words}" for name, words in scope_rows(model)]
     lines.append("")
     lines += [f"{row.name:<26} {row.count:>12}  {row.why}".rstrip() for row in population_rows(model)]
@@ -373,9 +469,11 @@ def plain_text(model: CoverModel) -> str:
     lines.append("")
     lines += [f"{name + ':':<22} {words}" for name, words in integrity_rows(model)]
     lines += ["", STATED]
-    if model.summary:
-        lines += ["", *(f"- {visible(sentence)}" for sentence in model.summary)]
     return "\n".join(lines)
+
+
+def _figure_words(figure: KeyFigure) -> str:
+    return visible(f"{figure.name} {figure.value}{f' ({figure.note})' if figure.note else ''}")
 
 
 def card_html(model: CoverModel) -> str:
@@ -386,16 +484,23 @@ def card_html(model: CoverModel) -> str:
         for row in population_rows(model)
     )
     sentences = "".join(f"<li>{escape(visible(sentence))}</li>" for sentence in model.summary)
+    figures = "".join(
+        f'<td style="{_CELL}; padding-right: 32px"><div style="{_MUTED}">{escape(visible(figure.name))}</div>'
+        f'<div style="font-size: 1.4em; font-weight: 600">{escape(visible(figure.value))}</div>'
+        f'<div style="{_MUTED}">{escape(visible(figure.note))}</div></td>'
+        for figure in model.figures
+    )
     return (
         '<div style="max-width: 60em; line-height: 1.45">'
         f'<div style="font-size: 1.6em; font-weight: 600; line-height: 1.25">{escape(visible(model.title))}</div>'
         f'<div style="font-size: 1.1em; margin: 0.4em 0 1em">{escape(visible(model.answer))}</div>'
+        f'<table style="margin: 0 0 1em"><tr style="background: none">{figures}</tr></table>'
+        f'<ul style="margin: 0 0 1em; padding-left: 1.2em">{sentences}</ul>'
         f"{_pairs(scope_rows(model))}"
         f'<table style="margin: 0 0 1em">{population}</table>'
         f"{_pairs(outcome_rows(model))}"
         f"{_pairs(integrity_rows(model))}"
-        f'<div style="{_MUTED}">{escape(STATED)}</div>'
-        f'<ul style="margin: 1em 0 0; padding-left: 1.2em">{sentences}</ul></div>'
+        f'<div style="{_MUTED}">{escape(STATED)}</div></div>'
     )
 
 

@@ -30,6 +30,7 @@ from auditkit.reporting.cover import (
     FOUND,
     NOT_PROVED,
     STATED,
+    compact_rows,
     integrity_rows,
     moment_words,
     outcome_rows,
@@ -37,7 +38,7 @@ from auditkit.reporting.cover import (
     scope_rows,
     source_rows,
 )
-from auditkit.reporting.outputs import table_rows
+from auditkit.reporting.outputs import breakable, table_rows
 from auditkit.reporting.page import make_page
 from auditkit.text import label, visible
 
@@ -76,11 +77,14 @@ class AuditReportExporter(TemplateExporter):
     def _create_environment(self) -> Environment:
         environment: Environment = super()._create_environment()  # type: ignore[no-untyped-call]
         environment.autoescape = True
-        environment.filters.update(moment=moment_words, visible=visible, label=label, rows=table_rows)
+        environment.filters.update(
+            moment=moment_words, visible=visible, breakable=breakable, label=label, rows=table_rows
+        )
         environment.globals.update(
             FOUND=FOUND,
             NOT_PROVED=NOT_PROVED,
             STATED=STATED,
+            compact_rows=compact_rows,
             integrity_rows=integrity_rows,
             outcome_rows=outcome_rows,
             population_rows=population_rows,

@@ -25,6 +25,11 @@ from auditkit.text import label, visible, visible_lines
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_UNBROKEN = 16
+"""A text of so many characters is not broken."""
+_SIGNS = re.compile(r"(?<=[/:.@_=&?,;\\])(?=[^\s/:.@_=&?,;\\])")
+_NO_WORD, _PARTS = re.compile(r"\S{33}"), re.compile(r"\S{1,32}\s*|\s+")
+"""More letters in a row than a word has, and what these are broken into."""
 _LONG = 400
 """A value of more characters scrolls inside its cell."""
 
@@ -202,6 +207,22 @@ def table_rows(shown: tables.Table) -> Markup:
     return Markup("".join(made))  # noqa: S704 -- instants are numbers, and each cell is escaped
 
 
+def breakable(text: str) -> Markup:
+    """Return visible text as HTML that a narrow column may break behind signs, and in the middle of a word never.
+
+    A run of letters that is too long for a word, such as a digest, may be broken every so many.
+
+    >>> breakable("role.grant"), breakable("arn:aws:iam::12:user/ann")
+    (Markup('role.grant'), Markup('arn:<wbr>aws:<wbr>iam::<wbr>12:<wbr>user/<wbr>ann'))
+    """
+    shown = visible(text)
+    if len(shown) <= _UNBROKEN:
+        return escape(shown)
+    runs = _SIGNS.split(shown)
+    parts = (part for run in runs for part in (_PARTS.findall(run) if _NO_WORD.search(run) else [run]))
+    return Markup("<wbr>").join(parts)
+
+
 def _opening(instant: int | None) -> str:
     return "<tr>" if instant is None else f'<tr data-at="{instant}">'
 
@@ -209,7 +230,7 @@ def _opening(instant: int | None) -> str:
 def _cell(value: str | None, kind: tables.Kind) -> str:
     classes = [name for name, holds in ((kind, kind != "text"), ("none", value is None)) if holds]
     opening = f'<td class="{" ".join(classes)}">' if classes else "<td>"
-    words = escape(label(value))
+    words = breakable(label(value)) if kind == "text" else escape(label(value))
     if value is not None and len(value) > _LONG:
         return f'{opening}<div class="long" tabindex="0">{words}</div></td>'
     return f"{opening}{words}</td>"

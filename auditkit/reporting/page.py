@@ -24,6 +24,9 @@ Status = Literal["complete", "failed", "unfinished"]
 STANDARD = frozenset({"trail", "start", "end", "where", "tz", "as_of"})
 """Parameters that the first screen states in words."""
 
+LEAD = "timeline"
+"""The tag of the cell whose output stands under the answer."""
+
 _TITLE = re.compile(r"\A\s*#[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)")
 
 
@@ -46,6 +49,7 @@ class Step(Struct, frozen=True, kw_only=True):
     blocks: tuple[Block, ...] = ()
     code: tuple[Code, ...] = ()
     failed: bool = False
+    lead: bool = False
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -57,7 +61,10 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """Everything that a report shows; `logic` and `digest` are the notebook's code in words and its SHA-256."""
+    """Everything that a report shows; `logic` and `digest` are the notebook's code in words and its SHA-256.
+
+    `lead` is what the cell tagged `timeline` shows, which stands under the answer and not among the steps.
+    """
 
     title: str
     status: Status
@@ -67,6 +74,7 @@ class Page(Struct, frozen=True, kw_only=True):
     logic: str
     digest: str
     checks: tuple[Check, ...]
+    lead: Step | None
     steps: tuple[Step, ...]
     parameters: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
@@ -76,12 +84,13 @@ class Page(Struct, frozen=True, kw_only=True):
         """Identifiers and texts of the parts that the table of contents names."""
         summary = (("summary", "Summary"),) if self.cover and self.cover.summary else ()
         parts = (heading for step in self.steps for heading in step.headings)
-        return (("first-screen", "First screen"), *summary, *parts, ("provenance", "Provenance"))
+        return (*summary, ("scope", "Scope and population"), *parts, ("provenance", "Provenance"))
 
     @property
     def live(self) -> bool:
         """Whether there is a chart for a script to draw."""
-        shown = (block for step in self.steps for block in step.blocks)
+        steps = self.steps if self.lead is None else (self.lead, *self.steps)
+        shown = (block for step in steps for block in step.blocks)
         return any(isinstance(block, FigureBlock) and block.live is not None for block in shown)
 
 
@@ -98,6 +107,7 @@ def make_page(notebook: Any, *, name: str, static: bool = False) -> Page:
     parameters = _mapping(_mapping(notebook.metadata.get("papermill")).get("parameters"))
     source = _source_name(notebook, name)
     logic, digest = describe_code(notebook.cells, source)
+    steps = tuple(_steps(cells, made, title, _language(notebook)))
     return Page(
         title=title,
         status="failed" if failure else "unfinished" if unfinished(notebook) else "complete",
@@ -107,7 +117,8 @@ def make_page(notebook: Any, *, name: str, static: bool = False) -> Page:
         logic=logic,
         digest=digest,
         checks=_checks(shown_cover, source, parameters),
-        steps=tuple(_steps(cells, made, title, _language(notebook))),
+        lead=next((step for step in steps if step.lead), None),
+        steps=tuple(step for step in steps if not step.lead),
         parameters=tuple(
             (visible(key), visible(json.dumps(value, ensure_ascii=False)))
             for key, value in parameters.items()
@@ -177,6 +188,7 @@ def _steps(
     """
     opening = next((cell for cell in cells if cell.cell_type == "markdown"), None)
     waiting: list[Code] = []
+    led = False
     for number, (cell, found) in enumerate(zip(cells, made, strict=True)):
         if cell.cell_type == "markdown":
             heading = _TITLE.match(cell.source)
@@ -189,8 +201,10 @@ def _steps(
             waiting.append(_code(cell, language))
             shown = tuple(block for block in found if not isinstance(block, CoverBlock))
             if shown:
-                yield Step(blocks=shown, code=tuple(waiting), failed=_failure(cell) is not None)
-                waiting = []
+                failed = _failure(cell) is not None
+                leads = not failed and not led and has_tag(cell, LEAD)
+                yield Step(blocks=shown, code=tuple(waiting), failed=failed, lead=leads)
+                waiting, led = [], led or leads
     if waiting:
         yield Step(code=tuple(waiting))
 

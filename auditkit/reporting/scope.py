@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
@@ -23,12 +24,14 @@ from auditkit.reporting.cover import (
     VERSION,
     Counts,
     CoverModel,
+    KeyFigure,
     Prepared,
     Silent,
     Source,
     answer_sentence,
     card_html,
     count_outcomes,
+    key_figures,
     plain_text,
 )
 from auditkit.reporting.summary import summary
@@ -130,6 +133,7 @@ def cover(
     as_of: int | None = None,
     answer: str | None = None,
     failures: Sequence[str] | None = None,
+    figures: Mapping[str, str] | None = None,
 ) -> Cover:
     """Return the first screen of a report about the events of a window.
 
@@ -149,6 +153,8 @@ def cover(
     failures : sequence of str, optional
         Which outcomes count as failures: patterns in any case, `*` stands for any text.  Left out, words that mean one in
         any spelling (`AccessDenied`, `FAILURE`, `timed_out`) and HTTP codes from 400 on.
+    figures : mapping of str to str, optional
+        The key figures under the answer, by name; left out, they are events, actors, failures and span.
 
     Returns
     -------
@@ -171,11 +177,15 @@ def cover(
     if answer is None:
         answer = answer_sentence(counts, len(found.sources), groups, failed)
     zone = check_zone(trail.tz)
+    outcomes = count_outcomes(groups, failed, failures)
     mapping = _json_mapping(where)
     model = CoverModel(
         version=VERSION,
         title=title,
         answer=answer,
+        figures=key_figures(counts, groups, outcomes, _span(found, zone))
+        if figures is None
+        else tuple(KeyFigure(name=name, value=value) for name, value in figures.items()),
         summary=summary(pinned, **asked, failures=failed, silent=tuple(span.source for span in found.silent)),
         trail=trail.name,
         trail_id=trail.trail_id,
@@ -189,7 +199,7 @@ def cover(
         as_of=found.as_of,
         as_of_time=pinned.now().astimezone(zone).isoformat() if found.as_of else None,
         counts=counts,
-        outcomes=count_outcomes(groups, failed, failures),
+        outcomes=outcomes,
         sources=tuple(
             Source(
                 name=span.source,
@@ -234,6 +244,15 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # an account without a name, as in some containers
         return "unknown"
+
+
+def _span(found: Population, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    """Return the first and the last moment of the events shown."""
+    if not found.sources:
+        return None
+    first = min(span.first_ts for span in found.sources)
+    last = max(span.last_ts for span in found.sources)
+    return first.astimezone(zone), last.astimezone(zone)
 
 
 def _moment(us: int | None, zone: str) -> datetime | None:

@@ -221,6 +221,20 @@ def test_shares_of_a_row_add_up(week: pl.DataFrame) -> None:
         assert sum(value["part"] for value in values if value["row"] == row) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Stockholm", "America/New_York"])
+def test_daily_data_has_no_hours(zone: str) -> None:
+    """Of dates without an hour no hours of the week are drawn, in their own zone or another; of a day's start they are."""
+    days = hours(datetime(2026, 11, 16, tzinfo=UTC), 24 * 9, zone).gather_every(24)
+    figure = charts.heat_map(days)
+    assert figure.spec["data"]["values"] == [
+        {"text": "All of these events are dated to a day, without an hour"}
+    ]
+    local = days.with_columns(pl.col("ts").dt.truncate("1d"))
+    assert charts.heat_map(local).spec["data"] == figure.spec["data"]
+    one = hours(datetime(2026, 11, 16, tzinfo=UTC), 1, "UTC")
+    assert len(charts.heat_map(one).spec["data"]["values"]) == 7 * 24
+
+
 def test_heat_map_has_every_hour_of_the_week(week: pl.DataFrame) -> None:
     """All 168 cells are there, add up to the events, and use the shades that the legend names."""
     spec = charts.heat_map(week.filter(pl.col("ts").dt.hour() > 7)).spec

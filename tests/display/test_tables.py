@@ -84,3 +84,6 @@ def test_a_listing_shows_the_fields_of_a_value() -> None:
 def test_an_empty_frame_is_a_table_without_rows() -> None:
     """No rows is a table as well."""
     assert table(pl.DataFrame({"a": []}), "None").extent == "0 rows"
+    empty = table(pl.DataFrame({"a": []}), "Failures", empty="No failures")
+    assert repr(empty).startswith("Failures (No failures)")
+    assert table(pl.DataFrame({"a": [1]}), "Failures", empty="No failures").extent == "1 row"

@@ -19,9 +19,11 @@ from auditkit.reporting.cover import (
     MIME,
     CoverModel,
     checks,
+    compact_rows,
     integrity_rows,
     moment_words,
     outcome_rows,
+    plain_text,
     population_rows,
     read_cover,
     read_prepared,
@@ -87,6 +89,32 @@ def test_every_count_is_on_the_screen(busy: Trail) -> None:
         "of these still queued": "1",
         "Never became events": "1",
     }
+
+
+def test_what_was_found_comes_first(busy: Trail) -> None:
+    """The key figures are counts of the events shown, with what is to be known of each; a notebook may give its own."""
+    model = cover(busy, START, "+1d", where={"actor": ["ann", "bo"]}, title="T").model
+    assert [(figure.name, figure.value, figure.note) for figure in model.figures] == [
+        ("Events", "7", "of 8 accepted"),
+        ("Actors", "2", "most: bo, 4"),
+        ("Failures", "1", "14.3 %"),
+        ("Span", "7 hours", "Mon 16 Nov 2026, 00:00 to 07:00"),
+    ]
+    given = cover(busy, title="T", figures={"Removed": "none"}).model.figures
+    assert [(figure.name, figure.value, figure.note) for figure in given] == [("Removed", "none", "")]
+    assert "Events 7 (of 8 accepted) \u00b7 Actors 2" in plain_text(model)
+
+
+def test_scope_and_population_fit_a_few_lines(busy: Trail) -> None:
+    """Window, filter, every exclusion that is not zero, what counts as a failure, and the seq are said in a line each."""
+    rows = dict(compact_rows(cover(busy, START, where={"actor": "ann"}, title="T").model))
+    assert rows["Window"] == "from Mon 16 Nov 2026 00:00:00 UTC to the latest event, time zone UTC"
+    assert rows["Filter"] == 'actor is "ann"'
+    assert rows["Population"].startswith(
+        "9 events accepted into this window, 3 shown; left out: 5 not matching"
+    )
+    assert rows["Counted as failures"] == "none"
+    assert "Filter" not in dict(compact_rows(cover(busy, title="T").model))
 
 
 def test_later_events_stay_out(busy: Trail) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from auditkit import Trail, charts
 from auditkit.charts.figure import LEVELS, PALETTE, REST, VERMILLION
 from auditkit.reporting import cover, table
 from auditkit.reporting.exporter import AuditReportExporter, vega_bundle
+from auditkit.reporting.outputs import breakable
 from tests.reporting.material import (
     PAYLOADS,
     Rendered,
@@ -37,7 +39,7 @@ INERT = {
     "a", "article", "b", "body", "br", "button", "code", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption", "figure",
     "footer", "g", "h1", "h2", "h3", "head", "header", "html", "img", "li", "line", "main", "meta", "nav", "ol", "p", "path",
     "pre", "s", "script", "section", "small", "span", "strong", "style", "summary", "svg", "table", "tbody", "td", "text", "th",
-    "thead", "title", "tr", "ul",
+    "thead", "title", "tr", "ul", "wbr",
 }  # fmt: skip
 
 
@@ -243,6 +245,33 @@ def test_a_chart_of_stock_altair_is_drawn() -> None:
     assert "Stock" in html
 
 
+def test_the_timeline_stands_under_the_answer(trail: Trail) -> None:
+    """What the cell tagged `timeline` shows comes before the scope and not again below; a failed one stays below."""
+    chart = charts.top(pl.DataFrame({"actor": ["ann"], "count": [1]}), "actor", title="The chart")
+    cells = [code("cover", shown(cover(trail, title="T", answer="The answer"))), prose("## Below")]
+    html = exported(notebook(*cells, code("chart", shown(chart), tags=["timeline"])))
+    places = [
+        html.index(text)
+        for text in ("The answer", 'class="figures"', "The chart", 'id="scope"', "Below</h2>")
+    ]
+    assert places == sorted(places)
+    assert html.count('<figure class="chart"') == 1
+    failed = exported(notebook(*cells, code("chart", raised("E", "m"), tags=["timeline"])))
+    assert failed.index('id="scope"') < failed.index('id="failure"')
+
+
+@pytest.mark.parametrize(
+    "text", ["arn:aws:iam::12:user/ann", "x" * 100, "two words", "<b>/<i>/<u>/<s>/<a>/<p>", "/" * 50]
+)
+def test_text_breaks_behind_signs_and_in_no_word(text: str) -> None:
+    """What is long may be broken behind signs, what is too long for a word every 32 characters, and nothing is added."""
+    made = breakable(text)
+    assert unescape(made.replace("<wbr>", "")) == text
+    parts = [unescape(part) for part in made.split("<wbr>")]
+    assert all(len(part) <= 32 or not part.isalnum() for part in parts)
+    assert all(part[-1] in "/:" or len(part) == 32 for part in parts[:-1])
+
+
 def test_code_that_shows_nothing_joins_the_next_output() -> None:
     """Imports are folded with the first output that follows, also across prose."""
     html = exported(
@@ -253,6 +282,6 @@ def test_code_that_shows_nothing_joins_the_next_output() -> None:
             code("c", number=3),
         )
     )
-    folds = re.findall(r"<details.*?</details>", html, re.DOTALL)
+    folds = re.findall(r"<details class=\"code\".*?</details>", html, re.DOTALL)
     assert [fold.count('class="cell"') for fold in folds] == [2, 1]
     assert "Code without output" in folds[1]

@@ -317,6 +317,11 @@ def test_paper(browser: Any, report: str, tmp_path: Path) -> None:
     assert page.locator(".drawing").filter(visible=True).count() == 6
     assert seqs(page) == list(range(100))
     printed = page.locator(f"{EVENTS} .printed")
+    # A heading with the box of a button in it is not repeated on the next page.
+    assert (
+        page.locator(f"{EVENTS} thead button").first.evaluate("(one) => getComputedStyle(one).display")
+        == "contents"
+    )
     assert printed.inner_text() == "On paper: 100 of 2,000 rows, the first 2,000 of 41,230 rows."
     assert page.pdf().startswith(b"%PDF")
     quiet(opened)

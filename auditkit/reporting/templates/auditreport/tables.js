@@ -117,8 +117,8 @@ function enhanceTable(figure) {
     return row.cells.map((cell, at) => (row.missing[at] ? "" : csvCell(cell, columns[at].kind)));
   }
 
-  columns.forEach(({ cell, name }, number) => {
-    const button = make("button", { type: "button", textContent: name });
+  columns.forEach(({ cell }, number) => {
+    const button = make("button", { type: "button" }, ...cell.childNodes);
     button.addEventListener("click", () => sortBy(number));
     cell.replaceChildren(button);
   });

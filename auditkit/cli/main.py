@@ -47,6 +47,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "dead-letters": _Entry(
             "auditkit.cli.consumers:dead_letters", "List inputs that were refused; retry them."
         ),
+        "doctor": _Entry("auditkit.cli.doctor:doctor", "Say what is wrong with the trail, or will be."),
         "backup": _Entry("auditkit.cli.init:backup", "Copy a trail that is being written to."),
     },
     "Show": {

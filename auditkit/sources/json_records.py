@@ -51,7 +51,7 @@ def json_lines(stream: IO[bytes]) -> Iterator[Item]:
 def json_documents(stream: IO[bytes], path: Sequence[str] = ()) -> Iterator[Item]:
     """Yield the objects that lie at `path` in each document of a stream, arrays on the way gone through.
 
-    Without a path a document is a record, or an array of records.  The text of a record is as it stands, but for spaces
+    Without a path a document is a record, or an array of records; so is what a path does not lead into.  The text of a record is as it stands, but for spaces
     and line ends between its values.
     """
     text = _Text(stream)
@@ -187,27 +187,37 @@ def _found(text: _Text, path: Sequence[str]) -> Iterator[Item]:
                 yield from _found(text, path)
             text.expect("]")
     elif path and text.take("{"):
-        if not text.take("}"):
-            yield from _member(text, path)
-            while text.take(","):
-                yield from _member(text, path)
-            text.expect("}")
+        yield from _members(text, path)
     else:
         line = text.line
         decoded, raw = text.value()
         yield _record(line, decoded, raw, text)
 
 
-def _member(text: _Text, path: Sequence[str]) -> Iterator[Item]:
-    if text.next() != '"':
-        text.expect('"')
-    key, _ = text.value()
-    text.expect(":")
-    text.skip_space()
-    if key == path[0]:
-        yield from _found(text, path[1:])
-    else:
-        text.value()
+def _members(text: _Text, path: Sequence[str]) -> Iterator[Item]:
+    """Yield the records at a path of an object that has been entered; where the path leads nowhere, it is a record itself."""
+    line, others, size, is_found = text.line, list[str](), 0, False
+    is_done = text.take("}")
+    while not is_done:
+        if text.next() != '"':
+            text.expect('"')
+        key, written = text.value()
+        text.expect(":")
+        text.skip_space()
+        if key == path[0]:
+            is_found = True
+            yield from _found(text, path[1:])
+        elif size <= MAX_ATTRS_BYTES:
+            others.append(f"{written}:{text.value()[1]}")
+            size += len(others[-1])
+        else:
+            text.value()
+        is_done = not text.take(",")
+        if is_done:
+            text.expect("}")
+    if not is_found:
+        raw = f"{{{','.join(others)}}}"
+        yield _record(line, json.loads(raw), raw, text)
 
 
 def _record(line: int, decoded: Any, raw: str, text: _Text) -> Item:

@@ -42,7 +42,7 @@ def _shared_out(item: Record, begin: int) -> Iterator[Item]:
 def _log_records(resource_logs: Mapping[str, Any]) -> list[dict[str, Any]]:
     resource = _plain_attributes(resource_logs.get("resource") or {})
     records = []
-    for scope_logs in resource_logs.get("scopeLogs") or ():
+    for scope_logs in resource_logs["scopeLogs"]:
         scope = _plain_attributes(scope_logs.get("scope") or {})
         for record in scope_logs.get("logRecords") or ():
             fields = _plain_attributes(record)

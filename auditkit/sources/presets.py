@@ -61,7 +61,7 @@ def read_options(preset: Preset, head: bytes) -> ReadOptions:
 def _reading(preset: Preset, head: bytes) -> ReadOptions | None:
     """Return the options with which the beginning of a file is of the preset's kind, `None` where it is not."""
     wrapped = preset.options
-    for options in (wrapped, replace(wrapped, records=())) if wrapped.records else (wrapped,):
+    for options in (replace(wrapped, records=()), wrapped) if wrapped.records else (wrapped,):
         if _fits(preset, options, head):
             return options
     return None

@@ -69,6 +69,7 @@ def explain(error: BaseException) -> int:
         return FAILED
     complain(
         f"unexpected {type(error).__name__}: {visible(str(error))[:2000]}",
+        *notes_of(error),
         f"this is a bug in auditkit; {DEBUG_VARIABLE}=1 shows where",
     )
     return FAILED

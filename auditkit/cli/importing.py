@@ -6,149 +6,252 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import IO
+from typing import IO, NamedTuple, get_args
 
 import click
 import polars as pl
 
 from auditkit.api import Trail
-from auditkit.cli.failing import warn
+from auditkit.cli.failing import FAILED, complain, notes_of, warn
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
-from auditkit.cli.output import json_line, show_events
-from auditkit.sources.importer import ImportSummary, Tally, foresee, import_records, preview
-from auditkit.sources.mapping import EventMap, plan_mapping
-from auditkit.sources.readers import FORMATS, Format, Input, ReadOptions, guess_format, open_input
+from auditkit.cli.output import json_line, progress_bar, show_events
+from auditkit.errors import (
+    AuditError,
+    ClosedError,
+    LockedError,
+    QueueFullError,
+    StorageError,
+)
+from auditkit.sources.forecast import foresee
+from auditkit.sources.importer import import_records, known_imports, preview
+from auditkit.sources.mapping import EventMap
+from auditkit.sources.plans import AUTO, ImportPlan, UnknownFormatError, files_in
+from auditkit.sources.presets import PRESETS
+from auditkit.sources.readers import FORMATS, Format, Input
+from auditkit.sources.tally import ImportSummary, Tally
 from auditkit.text import counted, minute, visible
+from auditkit.timerange import OnAmbiguous
 
 _FLUSH_AT = 10_000
 _PREVIEWED = 10_000
+_STOPPING = (StorageError, LockedError, QueueFullError, ClosedError)
+"""What is wrong with the trail, and not with a file."""
+_STDIN = "-"
 
 
 @click.command(
     "import",
     cls=Command,
     examples="""
+auditkit import cloudtrail/ --preset cloudtrail
 auditkit import events.jsonl.gz --map ts=time --map actor=user.name --map action=event
-auditkit import cloudtrail.jsonl --map ts=eventTime --map action=eventName --map id=eventID \\
-                --map actor=userIdentity.arn --map actor=userIdentity.type \\
-                --map outcome=errorCode --set outcome=success --set source=cloudtrail
-auditkit import orders.csv --map ts=booked --ts-format "%d.%m.%Y %H:%M" --tz Europe/Berlin \\
+auditkit import calls.json --records Calls --map ts=when --map outcome=error \\
+                --value 'outcome:Denied*=failure' --set outcome=success --set action=call
+auditkit import orders.csv --map ts=date+time --ts-format "%d.%m.%Y %H:%M" --tz Europe/Berlin \\
                 --set action=order
 auditkit import app.parquet --map ts=time_ms --ts-format ms --dry-run
-journalctl -o json | auditkit import - --map ts=__REALTIME_TIMESTAMP --ts-format us \\
-                                       --map action=MESSAGE --map actor=_UID --set source=journal
+journalctl -o json | auditkit import - --preset journald
+auditkit range --trail old --json | auditkit import -
 """,
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, allow_dash=True, path_type=Path))  # fmt: skip
 @trail_option
+@click.option(
+    "--preset",
+    type=click.Choice([AUTO, *PRESETS]),
+    metavar="NAME",
+    help="How a known kind of file is read (auditkit presets lists them); auto finds it out, as do files for which "
+    "nothing is mapped.",
+)
 @click.option(
     "--map",
     "maps",
     multiple=True,
     metavar="FIELD=PATH",
     help="Take a field from this key of the record (dots lead inside, numbers into arrays); repeat a field for "
-    "paths to try in turn.  A field that is not mapped takes the key of its own name (but never id).",
+    "paths to try where one finds nothing, or what does not fit.  ts=date+time joins two.  A field that is not mapped "
+    "takes the key of its own name (but never id).",
 )
 @click.option(
     "--set", "constants", multiple=True, metavar="FIELD=TEXT", help="A field's value where no path finds one."
 )
+@click.option(
+    "--value",
+    "values",
+    multiple=True,
+    metavar="FIELD:FROM=TO",
+    help="Write TO where a field's value is FROM (* stands for any).",
+)
 @click.option("--tz", metavar="ZONE", help="Zone of times that name none; without it they are dead letters.")
 @click.option(
     "--ts-format",
-    default="iso",
-    show_default=True,
+    "ts_formats",
+    multiple=True,
     metavar="FORMAT",
-    help="iso, a unit of numbers since 1970 (s, ms, us, ns), or a pattern such as '%d/%b/%Y:%H:%M:%S %z'.",
+    help="iso, a unit of numbers since 1970 (s, ms, us, ns), or a pattern such as '%d/%b/%Y:%H:%M:%S %z'; repeat it for "
+    "others to try  [default: iso].",
 )
-@click.option("--format", "kind", type=click.Choice(FORMATS), help="What the file is [default: by its name].")
-@click.option("--delimiter", metavar="CHAR", help="Of a CSV [default: a comma, a tab for .tsv].")
+@click.option(
+    "--on-ambiguous",
+    type=click.Choice(get_args(OnAmbiguous)),
+    default="first",
+    show_default=True,
+    help="Which pass of an hour that a zone's clocks show twice; raise makes those times, and skipped ones, dead letters.",
+)
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="What the file is [default: by its name or content].")  # fmt: skip
+@click.option("--records", metavar="PATH", help="Where in a JSON document the records are, such as Records.")
+@click.option("--delimiter", metavar="CHAR", help="Of a CSV [default: the one its header has most of].")
+@click.option("--encoding", metavar="NAME", help="Of the text, such as cp1252 [default: UTF-8, or UTF-16 if it says so].")  # fmt: skip
+@click.option("--year", type=click.IntRange(1900, 2200), metavar="YEAR", help="Of the first line of a log whose times name none.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what the first records would become, and write nothing.")
+@click.option("--strict", is_flag=True, help="Exit with 1 where anything became a dead letter.")
+@click.option("--again", is_flag=True, help="Import what is in already, where that was with other options.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask when events would expire at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def import_(
-    file: Path,
+    files: Sequence[Path],
     trail_path: Path | None,
+    preset: str | None,
     maps: Sequence[str],
     constants: Sequence[str],
+    values: Sequence[str],
     tz: str | None,
-    ts_format: str,
+    ts_formats: Sequence[str],
+    on_ambiguous: OnAmbiguous,
     kind: Format | None,
+    records: str | None,
     delimiter: str | None,
+    encoding: str | None,
+    year: int | None,
     dry_run: bool,  # noqa: FBT001 -- click passes options by name
+    strict: bool,  # noqa: FBT001
+    again: bool,  # noqa: FBT001
     yes: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Import JSON lines, CSV or Parquet (.gz too); FILE - reads standard input.
+    """Import JSON, CSV, Parquet, XES or the logs of known programs (.gz too); FILE may be a folder, or - for standard input.
 
     Every record becomes an event that keeps the whole record in its attrs, or a dead letter with line number, field and
-    reason.  A record without a time of its own is a dead letter.  What is imported is durable; an import that is
-    stopped says how far it came.
+    reason.  A record without a time of its own is a dead letter.  Each file is imported exactly once: the same file again
+    adds nothing, a log that has grown adds what is new, and an import that was stopped goes on when it is run again.
     """
-    from_stdin = str(file) == "-"
-    kind = kind or ("json" if from_stdin else guess_format(file))
-    if kind is None:
-        raise click.UsageError(f"What is {file.name}?  Say --format {', '.join(FORMATS)}.")
-    options = ReadOptions(delimiter=delimiter)
-    source: Path | IO[bytes] = sys.stdin.buffer if from_stdin else file
     with opened(trail_path, maintain=True) as trail:
-        mapping = plan_mapping(
-            read_pairs("--map", maps),
-            dict(read_pairs("--set", constants)),
+        plan = ImportPlan(
+            paths=read_pairs("--map", maps),
+            constants=dict(read_pairs("--set", constants)),
+            values=read_values(values),
             fields=trail.fields,
             tz=tz,
-            ts_format=ts_format,
+            ts_formats=ts_formats,
+            on_ambiguous=on_ambiguous,
+            preset=preset,
+            kind=kind,
+            delimiter=_character(delimiter),
+            records=records,
+            encoding=encoding,
+            year=year,
         )
+        plan.mapping()  # what cannot be mapped is refused before anything is read
         if dry_run:
-            with open_input(source, kind, options) as records:
-                _show_preview(trail, records, mapping)
+            _show_preview(trail, _named(files)[0], plan)
             return
-        if not _look_ahead(trail, source, kind, options, mapping, yes=yes):
+        if not _look_ahead(trail, files, plan, yes=yes):
             click.echo("Nothing was imported.")
-            raise click.exceptions.Exit(1)
+            raise click.exceptions.Exit(FAILED)
         started = perf_counter()
-        with open_input(source, kind, options) as records:
-            summary = _import(trail, records, mapping)
-        if summary.events >= _FLUSH_AT:
+        outcome = _import_all(trail, files, plan, again=again)
+        if outcome.summary.events >= _FLUSH_AT:
             trail.flush()
-    _print_summary(summary, perf_counter() - started, as_json=as_json)
-    if summary.dead_letters and not summary.events and not summary.duplicates:
-        raise click.exceptions.Exit(1)
+    _print_summary(outcome, perf_counter() - started, as_json=as_json)
+    summary = outcome.summary
+    fruitless = not (summary.events or summary.duplicates or summary.known)
+    if outcome.failed or (summary.dead_letters and (strict or fruitless)):
+        raise click.exceptions.Exit(FAILED)
 
 
-def _import(trail: Trail, records: Input, mapping: EventMap) -> ImportSummary:
-    tally = Tally()
-    try:
-        with _progress("importing", records) as tick:
-            return import_records(trail, records, mapping, on_progress=tick, tally=tally)
-    except (Exception, KeyboardInterrupt) as exc:
-        if tally.events or tally.dead_letters:
-            exc.add_note(
-                f"{tally.events:,} events and {tally.dead_letters:,} dead letters are in, "
-                f"of the file up to about line {records.line:,}"
-            )
-        raise
+class _Outcome(NamedTuple):
+    """What the import of all files came to."""
+
+    summary: ImportSummary
+    files: int
+    failed: int
+    passed_over: list[str]
+    taken: OnAmbiguous
 
 
-def _look_ahead(
-    trail: Trail,
-    source: Path | IO[bytes],
-    kind: Format,
-    options: ReadOptions,
-    mapping: EventMap,
-    *,
-    yes: bool,
-) -> bool:
+def read_values(given: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return `FIELD:FROM=TO` options as what is written for which words of a field."""
+    values: dict[str, dict[str, str]] = {}
+    for text in given:
+        name, colon, rest = text.partition(":")
+        word, equals, written = rest.rpartition("=")
+        if not (colon and equals and name):
+            raise click.UsageError(f"--value expects FIELD:FROM=TO (found {text!r}).")
+        values.setdefault(name, {})[word] = written
+    return values
+
+
+def _character(delimiter: str | None) -> str | None:
+    """Return a delimiter as it was meant: a tab is easier to spell."""
+    return {"\\t": "\t", "tab": "\t", "TAB": "\t"}.get(delimiter or "", delimiter)
+
+
+def _named(files: Sequence[Path]) -> list[Path]:
+    """Return the files that are meant, those in folders one by one."""
+    return [path for file in files for path in ([file] if str(file) == _STDIN else files_in(file))]
+
+
+def _content(file: Path) -> Path | IO[bytes]:
+    return sys.stdin.buffer if str(file) == _STDIN else file
+
+
+def _import_all(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, again: bool) -> _Outcome:
+    """Import files one after another; one of several that cannot be imported is reported, and the others are."""
+    named = _named(files)
+    alone = len(named) == 1
+    tally, failed, passed_over = Tally(), 0, list[str]()
+    known, source = known_imports(trail.handle), None
+    with _progress("importing", named) as tick:
+        try:
+            for file in named:
+                try:
+                    with plan.open(_content(file)) as (source, mapping, preset):
+                        if preset is not None and plan.preset in (None, AUTO):
+                            warn(f"{source.name} is read as {preset.title} (--preset {preset.name})")
+                        import_records(
+                            trail, source, mapping, known=known, again=again, on_progress=tick, tally=tally
+                        )
+                        for note in source.notes:
+                            warn(f"{source.name}: {note}")
+                except UnknownFormatError:
+                    if file in files:
+                        raise
+                    passed_over.append(file.name)
+                except AuditError as exc:
+                    if alone or isinstance(exc, _STOPPING):
+                        raise
+                    failed += 1
+                    complain(str(exc), *notes_of(exc))
+        except (Exception, KeyboardInterrupt) as exc:
+            if source is not None and (tally.events or tally.dead_letters):
+                exc.add_note(
+                    f"{counted(tally.events, 'event')} and {counted(tally.dead_letters, 'dead letter')} are in, of "
+                    f"{source.name} up to about line {source.line:,}; the same command goes on from there"
+                )
+            raise
+    return _Outcome(tally.summary(), len(named), failed, passed_over, plan.on_ambiguous)
+
+
+def _look_ahead(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, yes: bool) -> bool:
     """Warn of what the retention policy would expire at once, and ask at a terminal; return whether to go on."""
     if trail.retention.keep is None:
         return True
-    if not isinstance(source, Path):
+    named = _named(files)
+    if any(str(file) == _STDIN for file in named):
         warn(f"the policy is to {trail.retention}; what that expires cannot be foreseen in standard input")
         return True
-    with (
-        open_input(source, kind, options) as records,
-        _progress("looking ahead", records) as tick,
-    ):
-        forecast = foresee(trail, records, mapping, on_progress=lambda at: tick(at, None))
+    with _progress("looking ahead", named) as tick:
+        forecast = foresee(trail, _readable(named, plan), on_progress=lambda at: tick(at, None))
     if forecast is None:
         return True
     warn(str(forecast))
@@ -157,61 +260,108 @@ def _look_ahead(
     return click.confirm("Import all the same?", err=True)
 
 
-@contextmanager
-def _progress(what: str, source: Input) -> Iterator[Callable[[Input, Tally | None], None]]:
-    """Draw a progress bar on standard error while it is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _at, _tally: None
-        return
-    from auditkit.cli.output import progress_bar
+def _readable(files: Sequence[Path], plan: ImportPlan) -> Iterator[tuple[Input, EventMap]]:
+    """Yield what can be read of files; what cannot be is reported when it is imported."""
+    for file in files:
+        try:
+            with plan.open(file) as (source, mapping, _preset):
+                yield source, mapping
+        except (AuditError, ValueError):
+            continue
 
-    with progress_bar(what, total=source.total, counts_bytes=source.format != "parquet") as advance:
-        yield lambda at, tally: advance(at.done, _so_far(tally))
+
+@contextmanager
+def _progress(what: str, files: Sequence[Path]) -> Iterator[Callable[[Input, Tally | None], None]]:
+    """Draw a progress bar on standard error while it is a terminal."""
+    total = None if _STDIN in map(str, files) else sum(file.stat().st_size for file in files)
+    before = 0  # what the files before this one hold
+    latest: tuple[Input | None, int] = None, 0
+    with progress_bar(what, total=total, counts_bytes=True) as advance:
+
+        def tick(at: Input, tally: Tally | None) -> None:
+            nonlocal before, latest
+            if latest[0] is not at:
+                before += latest[1]
+            latest = at, at.bytes_done
+            advance(before + at.bytes_done, _so_far(tally))
+
+        yield tick
 
 
 def _so_far(tally: Tally | None) -> str:
     if tally is None:
         return ""
-    dead = f", {tally.dead_letters:,} dead letters" if tally.dead_letters else ""
-    return f"{tally.events:,} events{dead}"
+    dead = f", {counted(tally.dead_letters, 'dead letter')}" if tally.dead_letters else ""
+    return counted(tally.events, "event") + dead
 
 
-def _show_preview(trail: Trail, records: Input, mapping: EventMap) -> None:
-    events, tally = preview(trail, records, mapping, limit=_PREVIEWED)
+def _show_preview(trail: Trail, file: Path, plan: ImportPlan) -> None:
+    with plan.open(_content(file)) as (source, mapping, preset):
+        events, tally = preview(trail, source, mapping, limit=_PREVIEWED)
+        if preset is not None and plan.preset in (None, AUTO):
+            warn(f"{source.name} is read as {preset.title} (--preset {preset.name})")
+        for note in source.notes:
+            warn(f"{source.name}: {note}")
     schema = {name: kind for name, kind in trail.schema.items() if name not in ("seq", "recorded")}
     show_events(pl.DataFrame(events[:10], schema=schema), "table", tz=trail.tz, chosen=False)
     summary = tally.summary()
     total = summary.events + summary.dead_letters
     click.echo(
-        f"\nOf the first {total:,} records {summary.events:,} would become events; nothing was written."
+        f"\nOf the first {counted(total, 'record')} {summary.events:,} would become events; nothing was written."
     )
     if summary.dead_letters:
         click.echo(f"{summary.dead_letters:,} would be dead letters:")
         _print_refusals(summary)
 
 
-def _print_summary(summary: ImportSummary, seconds: float, *, as_json: bool) -> None:
+def _print_summary(outcome: _Outcome, seconds: float, *, as_json: bool) -> None:
+    summary = outcome.summary
     if as_json:
-        click.echo(json_line(asdict(summary) | {"seconds": round(seconds, 3)}), nl=False)
+        more = {"files": outcome.files, "failed": outcome.failed, "seconds": round(seconds, 3)}
+        click.echo(json_line(asdict(summary) | more), nl=False)
         return
-    rate = f", {summary.events / seconds:,.0f} per second" if seconds >= 1 else ""
-    click.echo(f"Imported {counted(summary.events, 'event')} in {seconds:.1f} s{rate}.")
-    if summary.events:
-        click.echo(
-            f"  from {minute(summary.first_ts)} to {minute(summary.last_ts)}, seq {summary.first_seq} and on"
-        )
-    if summary.duplicates:
-        click.echo(
-            f"  {counted(summary.duplicates, 'more record')} repeated events that the trail has, and changed nothing"
-        )
+    rate = f", {summary.events / seconds:,.0f} per second" if seconds >= 1 and summary.events else ""
+    among = f" from {outcome.files:,} files" if outcome.files > 1 else ""
+    click.echo(f"Imported {counted(summary.events, 'event')}{among} in {seconds:.1f} s{rate}.")
+    for line in _summary_lines(outcome):
+        click.echo(f"  {line}")
     if summary.dead_letters:
-        click.echo(f"{counted(summary.dead_letters, 'dead letter')}, kept with line and reason:")
+        lines = (
+            "" if summary.dead_lines == summary.dead_letters else f" ({counted(summary.dead_lines, 'line')})"
+        )
+        click.echo(f"{counted(summary.dead_letters, 'dead letter')}{lines}, kept with line and reason:")
         _print_refusals(summary)
+
+
+def _summary_lines(outcome: _Outcome) -> Iterator[str]:
+    summary = outcome.summary
+    if summary.events:
+        yield f"from {minute(summary.first_ts)} to {minute(summary.last_ts)}, seq {summary.first_seq} and on"
+    if summary.known:
+        yield f"{counted(summary.known, 'record')} imported before, and left alone"
+    if summary.duplicates:
+        yield f"{counted(summary.duplicates, 'more record')} repeated events that the trail has, and changed nothing"
+    if summary.repeated:
+        yield (
+            f"{counted(summary.repeated, 'local time')} happened twice, when clocks went back: taken as the "
+            f"{outcome.taken} pass (--on-ambiguous)"
+        )
+    if summary.skipped:
+        yield f"{counted(summary.skipped, 'local time')} never existed, when clocks went forward: moved by as much"
+    if summary.days:
+        yield (
+            f"{counted(summary.days, 'time')} named a day only, and became its midnight "
+            "(--map ts=date+time joins a time of day)"
+        )
+    if outcome.passed_over:
+        names = ", ".join(map(visible, outcome.passed_over[:5]))
+        yield f"{counted(len(outcome.passed_over), 'file')} of no known format passed over: {names}"
 
 
 def _print_refusals(summary: ImportSummary) -> None:
     for kind in summary.refusals:
         where = "" if kind.field is None else f"{kind.field}: "
-        click.echo(f"  {kind.count:>9,} x {visible(where + kind.reason)} (first in line {kind.first_line:,})")
-    if summary.keys and not summary.events:
-        click.echo(f"The first record has the keys {', '.join(map(visible, summary.keys[:20]))}.")
+        hint = "" if kind.hint is None else f"; {kind.hint}"
+        click.echo(
+            f"  {kind.count:>9,} x {visible(where + kind.reason + hint)} (first in line {kind.first_line:,})"
+        )

@@ -1,18 +1,14 @@
-"""Importing files of records, streamed into a trail chunk by chunk, exactly once; and what retention makes of them.
+"""Importing files of records, streamed into a trail chunk by chunk, exactly once.
 
 Every record becomes an event or a dead letter; none is dropped, none is invented.  Each chunk is one commit: its events,
 and an event of the trail's own that says how far the file has come, the SHA-256 of all before that, and by which mapping.
 So a file that is in already adds nothing, one that has grown adds what is new, and an import that was stopped goes on
-where it was, whatever it was stopped by.  Memory is bounded by a chunk.  The forecast reads the file and the trail, and
-writes nothing.
+where it was, whatever it was stopped by.  Memory is bounded by a chunk.
 """
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -23,16 +19,15 @@ from msgspec import Struct
 
 from auditkit.api import Trail
 from auditkit.errors import AuditError, FormatError, InvalidEventError
-from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
-from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
+from auditkit.event import UTC_MICROSECONDS, EventSchema
 from auditkit.queue.payload import Batch, without_views
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
 from auditkit.sources.records import Item, Record, Unreadable
 from auditkit.sources.suggestions import suggest
+from auditkit.sources.tally import ImportSummary, Refused, Tally
 from auditkit.store.files import retrying
-from auditkit.text import counted, minute
-from auditkit.timerange import US_PER_DAY, from_us, to_us
+from auditkit.timerange import to_us
 from auditkit.trail.events import collected_own
 from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import own_events
@@ -45,150 +40,11 @@ CHUNK_RECORDS = 10_000
 CHUNK_CHARACTERS = 16 * 1024 * 1024
 _MOST_CHUNKS = 4
 """What is looked for as known is no longer than so many."""
-_EXAMPLES = 12
-_KINDS = 1000
-_DIGITS = re.compile(r"\d+")
 
-Progress = Callable[[Input, "Tally"], None]
+Progress = Callable[[Input, Tally], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """One kind of dead letter: what was wrong with how many records, the line of the first, and what would fit that."""
-
-    field: str | None
-    reason: str
-    count: int
-    lines: int
-    """How many lines of the file they take."""
-    first_line: int
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportSummary:
-    """What an import did.
-
-    `events` are new in the trail, `duplicates` were there already (same source, id and body), and `known` records
-    (unreadable ones too) were imported before.  Times span the events and their duplicates.  `repeated` and `skipped`
-    are the local times that the clock showed twice or never, `days` those without a time of day.  `refusals` names the
-    most frequent kinds of dead letters, `keys` those of the first record, for finding the right map.
-    """
-
-    events: int
-    duplicates: int
-    known: int
-    dead_letters: int
-    dead_lines: int
-    first_seq: int | None
-    first_ts: datetime | None
-    last_ts: datetime | None
-    repeated: int
-    skipped: int
-    days: int
-    refusals: tuple[Refusal, ...]
-    keys: tuple[str, ...]
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """The count of imports that are going on; true of what is durable."""
-
-    events: int = 0
-    duplicates: int = 0
-    known: int = 0
-    dead_letters: int = 0
-    dead_lines: int = 0
-    first_seq: int | None = None
-    oldest_us: int | None = None
-    newest_us: int | None = None
-    repeated: int = 0
-    skipped: int = 0
-    days: int = 0
-    kinds: dict[tuple[str | None, str], Refusal] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-
-    def summary(self) -> ImportSummary:
-        """Return the count so far."""
-        kinds = sorted(self.kinds.values(), key=lambda kind: (-kind.count, kind.first_line))
-        return ImportSummary(
-            events=self.events,
-            duplicates=self.duplicates,
-            known=self.known,
-            dead_letters=self.dead_letters,
-            dead_lines=self.dead_lines,
-            first_seq=self.first_seq,
-            first_ts=None if self.oldest_us is None else from_us(self.oldest_us),
-            last_ts=None if self.newest_us is None else from_us(self.newest_us),
-            repeated=self.repeated,
-            skipped=self.skipped,
-            days=self.days,
-            refusals=tuple(kinds[:_EXAMPLES]),
-            keys=self.keys,
-        )
-
-    def span(self, moments: Sequence[int]) -> None:
-        """Widen the span of time by these, in microseconds."""
-        if moments:
-            oldest, newest = min(moments), max(moments)
-            self.oldest_us = oldest if self.oldest_us is None else min(oldest, self.oldest_us)
-            self.newest_us = newest if self.newest_us is None else max(newest, self.newest_us)
-
-    def refuse(self, refused: "Sequence[_Refused]") -> None:
-        """Count dead letters by field and reason, whatever numbers a reason names."""
-        for one in refused:
-            lines, named = one.item.lines, None if one.error is None else one.error.field
-            self.dead_letters += 1
-            self.dead_lines += lines
-            kind = (named, _DIGITS.sub("#", one.reason))
-            known = self.kinds.get(kind)
-            if known is not None:
-                self.kinds[kind] = replace(known, count=known.count + 1, lines=known.lines + lines)
-            elif len(self.kinds) < _KINDS:
-                self.kinds[kind] = Refusal(
-                    field=named,
-                    reason=one.reason,
-                    count=1,
-                    lines=lines,
-                    first_line=one.item.line,
-                    hint=one.hint,
-                )
-
-    def read_times(self, mapping: EventMap) -> None:
-        """Count what reading times has come to since the last look."""
-        repeated, skipped, days = mapping.times.taken()
-        self.repeated, self.skipped, self.days = (
-            self.repeated + repeated,
-            self.skipped + skipped,
-            self.days + days,
-        )
-
-
-class _Refused(Struct, frozen=True):
-    """An item that becomes no event, why, and which mapping would have fitted."""
-
-    item: Item
-    reason: str
-    error: InvalidEventError | None
-    hint: str | None
-
-    def letter(self, now_us: int, file: str, digest: str) -> DeadLetter:
-        """Return the dead letter of it; `digest` says which import of which file it comes from."""
-        item, reason = self.item, self.reason if self.error is None else str(self.error)
-        given = item.input if isinstance(item, Unreadable) else item.text
-        return DeadLetter(
-            recorded_us=now_us,
-            reason=reason if self.hint is None else f"{reason}; {self.hint}",
-            field=None if self.error is None else self.error.field,
-            line=item.line,
-            lines=item.lines,
-            input=given[:MAX_INPUT_CHARACTERS],
-            file=file,
-            digest=digest,
-        )
-
-
-class _Stored(Struct, frozen=True, kw_only=True):
+class Stored(Struct, frozen=True, kw_only=True):
     """What the trail's own event says of a chunk: where it ends, and the SHA-256 of all before and with it."""
 
     end: int
@@ -200,7 +56,7 @@ class _Stored(Struct, frozen=True, kw_only=True):
     dead_letters: int
 
 
-class _Chunk(Struct):
+class Chunk(Struct):
     """Items that are stored at once, and the digests of all bytes before and with them."""
 
     items: list[Item]
@@ -215,6 +71,11 @@ class Known(Struct, frozen=True):
     """Where chunks have ended that began behind all that has this digest."""
     mappings: dict[str, dict[str, int]]
     """By which mappings all that has this digest was imported, with the seqs that say so."""
+
+    def learn(self, stored: Stored, seq: int) -> None:
+        """Take note of a chunk, and of the seq of the event that says so."""
+        self.ends.setdefault(stored.before, set()).add(stored.end)
+        self.mappings.setdefault(stored.sha256, {})[stored.mapping] = seq
 
     def has(self, digest: str, mapping: str) -> bool:
         """Return whether all before a place in a file was imported by a mapping."""
@@ -235,11 +96,10 @@ def known_imports(handle: Handle) -> Known:
         for seq, action, attrs in own_events(collected_own(handle.reader.files, handle.reader.snapshot())):
             if action == IMPORTED:
                 try:
-                    stored = msgspec.convert(attrs, _Stored)
+                    stored = msgspec.convert(attrs, Stored)
                 except msgspec.ValidationError as exc:
                     raise FormatError(f"event {seq} of the trail's own does not read: {exc}") from exc
-                known.ends.setdefault(stored.before, set()).add(stored.end)
-                known.mappings.setdefault(stored.sha256, {})[stored.mapping] = seq
+                known.learn(stored, seq)
         return known
 
     return retrying(attempt)
@@ -250,6 +110,7 @@ def import_records(
     source: Input,
     mapping: EventMap,
     *,
+    known: Known | None = None,
     again: bool = False,
     on_progress: Progress | None = None,
     tally: Tally | None = None,
@@ -260,13 +121,13 @@ def import_records(
     On return all of it is durable.  If it raises, `tally` (given by the caller) says how many events and dead letters
     are, the line last read is `source.line`, and the same call goes on from there.  A file whose first chunk is refused
     as a whole is an `AuditError`, and so is one that another mapping has imported, unless `again`; of these nothing is
-    written.
+    written.  `known` is what `known_imports` has found, for several files; it learns of this one.
     """
     count = tally if tally is not None else Tally()
-    known = known_imports(trail.handle)
+    known = known_imports(trail.handle) if known is None else known
     importing = _Importing(trail.handle, source, mapping, count)
     begun = False
-    for chunk in _chunks(source, known, chunk_records):
+    for chunk in chunks_of(source, known, chunk_records):
         count.keys = count.keys or _keys(chunk.items)
         if known.has(chunk.digest, importing.digest):
             count.known += len(chunk.items)
@@ -274,7 +135,7 @@ def import_records(
             seq = None if again or begun else known.otherwise(chunk.digest)
             if seq is not None:
                 raise _imported_otherwise(source, seq)
-            importing.store(chunk, is_first=not begun)
+            known.learn(*importing.store(chunk, is_first=not begun))
         begun = True
         if on_progress is not None:
             on_progress(source, count)
@@ -309,9 +170,9 @@ class _Importing:
     @property
     def digest(self) -> str:
         """What stands for the mapping and the way the file is read."""
-        return hashlib.sha256(f"{self.source.described} {self.mapping.described}".encode()).hexdigest()
+        return digest_of(self.source, self.mapping)
 
-    def mapped(self, items: Sequence[Item]) -> tuple[Batch, list[_Refused]]:
+    def mapped(self, items: Sequence[Item]) -> tuple[Batch, list[Refused]]:
         """Return the valid events of items, and what becomes none, in their order."""
         records = [item for item in items if isinstance(item, Record)]
         mapped = self.mapping.columns(records)
@@ -331,14 +192,16 @@ class _Importing:
             if isinstance(item, Unreadable) or id(item) in errors
         ]
 
-    def store(self, chunk: _Chunk, *, is_first: bool) -> None:
-        """Make a chunk durable: its dead letters first, then its events and the record of both."""
+    def store(self, chunk: Chunk, *, is_first: bool) -> tuple[Stored, int]:
+        """Make a chunk durable, its dead letters first, then its events and the record of both, and return that."""
         events, refused = self.mapped(chunk.items)
         if is_first and not len(events):
             raise _hopeless(self.source, refused, self.count.keys)
         self._keep(refused, chunk)
         while True:
-            record = self._record(chunk, len(events), len(refused))
+            stored = self._stored(chunk, len(events), len(refused))
+            attrs = msgspec.structs.asdict(stored)
+            record = own_row(self.handle, IMPORTED, attrs, resource=self.source.name[:1000])
             receipt = extend_with_record(self.handle, events, record)
             try:
                 first = receipt.wait()
@@ -354,9 +217,10 @@ class _Importing:
         self.count.refuse(refused)
         self.count.span(_moments(events))
         self.count.read_times(self.mapping)
+        return stored, (first or 0) + len(events) - receipt.duplicates
 
     def _without(
-        self, chunk: _Chunk, events: Batch, refused: list[_Refused], conflicts: dict[int, InvalidEventError]
+        self, chunk: Chunk, events: Batch, refused: list[Refused], conflicts: dict[int, InvalidEventError]
     ) -> Batch:
         """Return a chunk's events without those whose id others have, and add these to what is refused."""
         gone = {id(one.item) for one in refused}
@@ -367,7 +231,7 @@ class _Importing:
         refused.sort(key=lambda one: one.item.line)
         return _left_out(events, conflicts)
 
-    def _keep(self, refused: Sequence[_Refused], chunk: _Chunk) -> None:
+    def _keep(self, refused: Sequence[Refused], chunk: Chunk) -> None:
         if refused:
             now_us, digest = (
                 self.handle.clock.now_us(),
@@ -376,8 +240,8 @@ class _Importing:
             letters = [one.letter(now_us, self.source.name, digest.hexdigest()) for one in refused]
             keep_dead_letters(self.handle, letters)
 
-    def _record(self, chunk: _Chunk, events: int, dead_letters: int) -> Row:
-        stored = _Stored(
+    def _stored(self, chunk: Chunk, events: int, dead_letters: int) -> Stored:
+        return Stored(
             end=chunk.items[-1].end,
             before=chunk.before,
             sha256=chunk.digest,
@@ -386,17 +250,19 @@ class _Importing:
             events=events,
             dead_letters=dead_letters,
         )
-        return own_row(
-            self.handle, IMPORTED, msgspec.structs.asdict(stored), resource=self.source.name[:1000]
-        )
 
-    def _refused(self, item: Item, error: InvalidEventError | None) -> _Refused:
+    def _refused(self, item: Item, error: InvalidEventError | None) -> Refused:
         if isinstance(item, Unreadable) or error is None:
-            return _Refused(item, item.reason if isinstance(item, Unreadable) else "", None, None)
-        return _Refused(item, error.reason, error, suggest(item.fields, error))
+            return Refused(item, item.reason if isinstance(item, Unreadable) else "", None, None)
+        return Refused(item, error.reason, error, suggest(item.fields, error))
 
 
-def _chunks(source: Input, known: Known, chunk_records: int) -> Iterator[_Chunk]:
+def digest_of(source: Input, mapping: EventMap) -> str:
+    """Return what stands for a mapping and the way a file is read: the same for equal imports."""
+    return hashlib.sha256(f"{source.described} {mapping.described}".encode()).hexdigest()
+
+
+def chunks_of(source: Input, known: Known, chunk_records: int) -> Iterator[Chunk]:
     """Yield a file in pieces of bounded length; what former imports of it have stored ends where it ended then."""
     before = source.digest(0)
     items: list[Item] = []
@@ -409,13 +275,13 @@ def _chunks(source: Input, known: Known, chunk_records: int) -> Iterator[_Chunk]
         if fill >= (1 if item.end >= last else _MOST_CHUNKS) or (
             item.end in ends and source.digest(item.end) in known.mappings
         ):
-            chunk = _Chunk(items, before, source.digest(item.end))
+            chunk = Chunk(items, before, source.digest(item.end))
             yield chunk
             items, size, before = [], 0, chunk.digest
             ends = known.ends.get(before, set())
             last = max(ends, default=0)
     if items:
-        yield _Chunk(items, before, source.digest(items[-1].end))
+        yield Chunk(items, before, source.digest(items[-1].end))
 
 
 def _table(columns: dict[str, list[Any]], schema: EventSchema) -> pl.DataFrame:
@@ -455,10 +321,10 @@ def _keys(batch: Sequence[Item]) -> tuple[str, ...]:
     return next((tuple(item.fields) for item in batch if isinstance(item, Record)), ())
 
 
-def _hopeless(source: Input, refused: Sequence[_Refused], keys: tuple[str, ...]) -> AuditError:
-    error = AuditError(
-        f"{source.name}: none of the first {counted(len(refused), 'record')} can become an event; nothing was imported"
-    )
+def _hopeless(source: Input, refused: Sequence[Refused], keys: tuple[str, ...]) -> AuditError:
+    count = len(refused)
+    none = "its only record cannot" if count == 1 else f"none of the first {count:,} records can"
+    error = AuditError(f"{source.name}: {none} become an event; nothing was imported")
     kinds = Tally()
     kinds.refuse(refused)
     for kind in kinds.summary().refusals[:3]:
@@ -484,89 +350,3 @@ def _imported_otherwise(source: Input, seq: int) -> AuditError:
 
 def _shown(keys: tuple[str, ...]) -> Iterator[str]:
     return (ascii(key)[1:-1] for key in keys[:12])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What the policy would make of an import: events before `cutoff` are hidden at once and pruned later.
-
-    `arriving` of the file's events (a lower bound: whole days are counted) and `present` of those that the trail
-    shows today.
-    """
-
-    policy: str
-    newest: datetime
-    cutoff: datetime
-    arriving: int
-    present: int
-
-    def __str__(self) -> str:
-        who = []
-        if self.arriving:
-            who.append(f"at least {self.arriving:,} of the events in the file")
-        if self.present:
-            who.append(f"{self.present:,} of the events in the trail")
-        return (
-            f"the trail's policy is to {self.policy}, and the newest event would be of {minute(self.newest)}: "
-            f"what is older than {minute(self.cutoff)} expires at once ({' and '.join(who)})"
-        )
-
-
-def foresee(
-    trail: Trail, source: Input, mapping: EventMap, *, on_progress: Callable[[Input], None] | None = None
-) -> Forecast | None:
-    """Read `source` to its end and return what would expire; `None` where nothing would.
-
-    Records whose ts cannot be read, or lies too far ahead, would be dead letters and do not count.
-    """
-    now_us = trail.handle.clock.now_us()
-    newest, days = _times(trail, source, mapping, on_progress)
-    if newest is None:
-        return None
-    before = trail.stats().retention
-    horizon = min(newest, now_us)
-    if before.horizon is not None:
-        horizon = max(horizon, to_us(before.horizon))
-    cutoff = trail.retention.cutoff_us(horizon)
-    if cutoff is None:
-        return None
-    arriving = sum(count for day, count in days.items() if (day + 1) * US_PER_DAY <= cutoff)
-    present = 0
-    if before.cutoff is None or to_us(before.cutoff) < cutoff:
-        present = trail.scan(end=from_us(cutoff)).select(pl.len()).collect().item()
-    if not arriving and not present:
-        return None
-    return Forecast(
-        policy=str(trail.retention),
-        newest=from_us(horizon),
-        cutoff=from_us(cutoff),
-        arriving=arriving,
-        present=present,
-    )
-
-
-def _times(
-    trail: Trail,
-    source: Input,
-    mapping: EventMap,
-    on_progress: Callable[[Input], None] | None,
-) -> tuple[int | None, Counter[int]]:
-    """Return the newest ts and how many events each UTC day has: bounded by the days of three centuries.
-
-    What is in the trail already does not count.
-    """
-    handle = trail.handle
-    known, importing = known_imports(handle), _Importing(handle, source, mapping, Tally())
-    latest_us = handle.clock.now_us() + handle.info.max_ahead_us
-    newest: int | None = None
-    days: Counter[int] = Counter()
-    for chunk in _chunks(source, known, CHUNK_RECORDS):
-        if on_progress is not None:
-            on_progress(source)
-        if known.has(chunk.digest, importing.digest):
-            continue
-        records = [item for item in chunk.items if isinstance(item, Record)]
-        moments = [moment for moment in mapping.instants(records) if moment <= latest_us]
-        days.update(moment // US_PER_DAY for moment in moments)
-        newest = max(moments, default=newest) if newest is None else max([newest, *moments])
-    return newest, days

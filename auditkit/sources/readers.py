@@ -21,7 +21,7 @@ from auditkit.sources.csv_records import csv_records
 from auditkit.sources.json_records import json_documents, json_lines, looks_like_document
 from auditkit.sources.line_records import LineFormat, line_records
 from auditkit.sources.otlp_records import otlp_records
-from auditkit.sources.records import BUFFER_BYTES, Digested, Item, Transcoded
+from auditkit.sources.records import BUFFER_BYTES, BYTE_ORDER_MARK, Digested, Item, Transcoded
 from auditkit.sources.xes_records import xes_records
 
 Format = Literal["json", "jsonl", "csv", "parquet", "text", "xes", "otlp"]
@@ -97,6 +97,11 @@ class Input:
         """How much of `total` has been read."""
         return self.line if self.raw is None else self.raw.tell()
 
+    @property
+    def bytes_done(self) -> int:
+        """About how many bytes of the file have been read."""
+        return self.raw.tell() if self.raw is not None else 0
+
 
 def guess_format(path: Path) -> Format | None:
     """Return the format that a file's name says, `None` where it says none.
@@ -106,6 +111,18 @@ def guess_format(path: Path) -> Format | None:
     """
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     return _SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
+def format_of_content(head: bytes) -> Format | None:
+    """Return the format that the beginning of a file says, `None` where it says none.
+
+    >>> format_of_content(b'{"ts": ')
+    'json'
+    """
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    begin = head.removeprefix(BYTE_ORDER_MARK).lstrip()
+    return "json" if not begin or begin[:1] in (b"{", b"[") else None
 
 
 def items_of(

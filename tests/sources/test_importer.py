@@ -16,17 +16,15 @@ from auditkit.api import Trail
 from auditkit.errors import AuditError, CorruptionError
 from auditkit.queue.dead_letters import DeadLetter, read_letters
 from auditkit.sources import importer
+from auditkit.sources.forecast import Forecast, foresee
 from auditkit.sources.importer import (
     IMPORTED,
-    Forecast,
-    ImportSummary,
-    Tally,
-    foresee,
     import_records,
     preview,
 )
 from auditkit.sources.mapping import EventMap, plan_mapping
 from auditkit.sources.readers import Format, open_input
+from auditkit.sources.tally import ImportSummary, Tally
 
 GOOD = '{"ts":"2026-11-23T10:00:00Z","action":"a"}\n'
 
@@ -174,7 +172,10 @@ def test_repeated_ids(trail: Trail) -> None:
 def test_an_import_of_nothing_but_bad_records_writes_nothing(trail: Trail, count: int) -> None:
     """When the beginning of the file is refused as a whole, nothing is written, and what would fit is said."""
     content = '{"time":"2026-11-23T10:00:00Z","event":"x"}\n' * count
-    with pytest.raises(AuditError, match=f"none of the first {count} record") as failed:
+    with pytest.raises(
+        AuditError,
+        match="its only record cannot become" if count == 1 else f"none of the first {count} records",
+    ) as failed:
         load(trail, content)
     notes = "\n".join(failed.value.__notes__)
     assert "line 1: ts: missing" in notes
@@ -225,7 +226,7 @@ def foreseen(trail: Trail, *times: str) -> Forecast | None:
     """What importing events of these times would expire."""
     content = "".join(json.dumps({"ts": ts, "action": "a"}) + "\n" for ts in times)
     with open_input(io.BytesIO(content.encode()), "jsonl") as source:
-        return foresee(trail, source, plan_mapping())
+        return foresee(trail, [(source, plan_mapping())])
 
 
 def test_expiry_is_foreseen(make_trail: Callable[..., Trail]) -> None:

@@ -1,0 +1,107 @@
+"""What the retention policy would make of an import, found out before it: reads the files and the trail, writes nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from auditkit.api import Trail
+from auditkit.sources.importer import CHUNK_RECORDS, Known, chunks_of, digest_of, known_imports
+from auditkit.sources.mapping import EventMap
+from auditkit.sources.readers import Input
+from auditkit.sources.records import Record
+from auditkit.text import minute
+from auditkit.timerange import US_PER_DAY, from_us, to_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the policy would make of an import: events before `cutoff` are hidden at once and pruned later.
+
+    `arriving` of the file's events (a lower bound: whole days are counted) and `present` of those that the trail
+    shows today.
+    """
+
+    policy: str
+    newest: datetime
+    cutoff: datetime
+    arriving: int
+    present: int
+
+    def __str__(self) -> str:
+        who = []
+        if self.arriving:
+            who.append(f"at least {self.arriving:,} of the events to import")
+        if self.present:
+            who.append(f"{self.present:,} of the events in the trail")
+        return (
+            f"the trail's policy is to {self.policy}, and the newest event would be of {minute(self.newest)}: "
+            f"what is older than {minute(self.cutoff)} expires at once ({' and '.join(who)})"
+        )
+
+
+def foresee(
+    trail: Trail,
+    files: Iterable[tuple[Input, EventMap]],
+    *,
+    on_progress: Callable[[Input], None] | None = None,
+) -> Forecast | None:
+    """Read files to their ends and return what would expire; `None` where nothing would.
+
+    Records whose ts cannot be read, or lies too far ahead, would be dead letters and do not count; nor does what is in
+    the trail already.
+    """
+    now_us = trail.handle.clock.now_us()
+    known, days = known_imports(trail.handle), Counter[int]()
+    newest: int | None = None
+    for source, mapping in files:
+        latest = _count(trail, source, mapping, known, days, on_progress)
+        newest = latest if newest is None or (latest is not None and latest > newest) else newest
+    if newest is None:
+        return None
+    before = trail.stats().retention
+    horizon = min(newest, now_us)
+    if before.horizon is not None:
+        horizon = max(horizon, to_us(before.horizon))
+    cutoff = trail.retention.cutoff_us(horizon)
+    if cutoff is None:
+        return None
+    arriving = sum(count for day, count in days.items() if (day + 1) * US_PER_DAY <= cutoff)
+    present = 0
+    if before.cutoff is None or to_us(before.cutoff) < cutoff:
+        present = trail.scan(end=from_us(cutoff)).select(pl.len()).collect().item()
+    if not arriving and not present:
+        return None
+    return Forecast(
+        policy=str(trail.retention),
+        newest=from_us(horizon),
+        cutoff=from_us(cutoff),
+        arriving=arriving,
+        present=present,
+    )
+
+
+def _count(
+    trail: Trail,
+    source: Input,
+    mapping: EventMap,
+    known: Known,
+    days: Counter[int],
+    on_progress: Callable[[Input], None] | None,
+) -> int | None:
+    """Return the newest ts, and count how many events each UTC day has: bounded by the days of three centuries."""
+    latest_us = trail.handle.clock.now_us() + trail.handle.info.max_ahead_us
+    digest = digest_of(source, mapping)
+    newest: int | None = None
+    for chunk in chunks_of(source, known, CHUNK_RECORDS):
+        if on_progress is not None:
+            on_progress(source)
+        if known.has(chunk.digest, digest):
+            continue
+        records = [item for item in chunk.items if isinstance(item, Record)]
+        moments = [moment for moment in mapping.instants(records) if moment <= latest_us]
+        days.update(moment // US_PER_DAY for moment in moments)
+        newest = max(moments, default=newest) if newest is None else max([newest, *moments])
+    return newest

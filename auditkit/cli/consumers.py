@@ -43,13 +43,14 @@ _CONSUMER_COLUMNS = {
 @click.group(
     "consumers",
     cls=CommandGroup,
+    alone="list",
     examples="""
-auditkit consumers list
+auditkit consumers
 auditkit consumers forget mailer
 """,
 )
 def consumers() -> None:
-    """List who follows the trail under a name, and forget those who are gone.
+    """List who follows the trail under a name, as `consumers list` does, and forget those who are gone.
 
     A consumer is made by following: `trail.follow("mailer")` in Python.
     """
@@ -69,7 +70,7 @@ def list_consumers(trail_path: Path | None, form: Form) -> None:
     """List consumers: the seq each goes on from, events behind, missed and given up, and when it last moved."""
     with opened(trail_path) as trail:
         rows = [asdict(consumer) for consumer in trail.stats().consumers]
-        show_groups(pl.DataFrame(rows, schema=_CONSUMER_COLUMNS), form, tz=trail.tz)
+        show_groups(pl.DataFrame(rows, schema=_CONSUMER_COLUMNS), form, tz=trail.tz, each="consumer")
 
 
 @consumers.command(
@@ -108,13 +109,14 @@ _MOST_REASONS = 12
 @click.group(
     "dead-letters",
     cls=CommandGroup,
+    alone="list",
     examples="""
-auditkit dead-letters list
+auditkit dead-letters
 auditkit dead-letters retry
 """,
 )
 def dead_letters() -> None:
-    """List inputs that could not become events, and retry them.
+    """List inputs that could not become events, as `dead-letters list` does, and retry them.
 
     Imports, and `extend` where it is asked to, keep what they refuse, with the reason, in the trail's folder
     dead-letters; so does `follow` with events that a consumer was given too often.
@@ -150,7 +152,7 @@ def list_letters(trail_path: Path | None, everything: bool, limit: int | None, f
             empty = [
                 name for name in ("consumer", "seq", "retried") if frame[name].null_count() == frame.height
             ]
-            show_groups(frame.drop(empty), form, tz=trail.tz, rows=limit or TABLE_ROWS)
+            show_groups(frame.drop(empty), form, tz=trail.tz, rows=limit or TABLE_ROWS, each="dead letter")
         else:
             show_groups(frame if limit is None else frame.head(limit), form, tz=trail.tz)
 

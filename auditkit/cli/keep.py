@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 import msgspec
-from click.core import ParameterSource
 
 from auditkit.api import Trail
 from auditkit.cli.failing import warn
@@ -286,27 +285,18 @@ def _ended_by_signal() -> Iterator[threading.Event]:
 @click.group(
     "policy",
     cls=CommandGroup,
-    invoke_without_command=True,
+    alone="show",
     examples="""
 auditkit policy
 auditkit policy set 90d
 """,
 )
-@trail_option
-@_json_option
-@click.pass_context
-def policy(ctx: click.Context, trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show how long events are kept, as `policy show` does, or decide it anew.
+def policy() -> None:
+    """Show how long events are kept, and decide it anew; alone it is `policy show`.
 
     An event is kept while it is no older than the policy says, counted back from the trail's horizon: the newest of its
     events, or a moment that `auditkit maintain --now` recorded.
     """
-    if ctx.invoked_subcommand is None:
-        _show_policy(trail_path, as_json=as_json)
-        return
-    for option, name in (("--trail", "trail_path"), ("--json", "as_json")):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option} goes behind {ctx.invoked_subcommand!r}, to which it belongs.")
 
 
 @policy.command(
@@ -321,10 +311,6 @@ auditkit policy show --json | jq -r .policy
 @_json_option
 def show(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001 -- click passes options by name
     """Show the policy in force, the horizon it counts from, what is expired, and what was pruned."""
-    _show_policy(trail_path, as_json=as_json)
-
-
-def _show_policy(trail_path: Path | None, *, as_json: bool) -> None:
     with opened(trail_path) as trail:
         numbers = trail.stats()
     if as_json:

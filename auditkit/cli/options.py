@@ -35,9 +35,19 @@ class Command(click.Command):
 
 
 class CommandGroup(Command, click.Group):
-    """Commands that belong together, under one name of the command line."""
+    """Commands that belong together, under one name of the command line; that name `alone` is the one so called."""
 
     command_class = Command
+
+    def __init__(self, *args: Any, alone: str, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.alone = alone
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take options without a command for those of the command that shows what there is."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = [self.alone, *args]
+        return super().parse_args(ctx, args)
 
 
 def trail_option(function: _F) -> _F:

@@ -47,7 +47,11 @@ def show_events(frame: pl.DataFrame, form: Form, *, tz: str, chosen: bool, more:
     hidden += (
         []
         if chosen
-        else [name for name in frame.columns if name not in ordered.columns and _holds(frame, name)]
+        else [
+            name
+            for name in frame.columns
+            if name not in (*ordered.columns, "recorded") and _holds(frame, name)  # every event has that one
+        ]
     )
     remarks = [counted(frame.height, "event")]
     if more:
@@ -55,12 +59,14 @@ def show_events(frame: pl.DataFrame, form: Form, *, tz: str, chosen: bool, more:
     if own:
         remarks.append(f"{len(own)} of them the trail's own (source auditkit)")
     if hidden:
-        remarks.append(f"not shown: {', '.join(map(visible, hidden))} (--columns, --json)")
+        remarks.append(f"not shown: {', '.join(map(visible, hidden))} (--json has all)")
     _remark(" · ".join(remarks))
 
 
-def show_groups(frame: pl.DataFrame, form: Form, *, tz: str, rows: int | None = None) -> None:
-    """Write an aggregate; a table draws its counts as bars."""
+def show_groups(
+    frame: pl.DataFrame, form: Form, *, tz: str, rows: int | None = None, each: str = "row"
+) -> None:
+    """Write an aggregate, or rows that are one `each`; a table draws counts as bars."""
     frame = in_zone(frame, tz)
     if form != "table":
         _write(frame, form)
@@ -68,17 +74,17 @@ def show_groups(frame: pl.DataFrame, form: Form, *, tz: str, rows: int | None = 
     from auditkit.display.terminal import print_table, table_columns
 
     if frame.is_empty():
-        _remark("no rows")
+        _remark(f"no {each}s")
         return
     shown = frame if rows is None else frame.head(rows)
     empty = [name for name in ("value_count", "sum", "mean", "min", "max") if not _measures(shown, name)]
     bars = shown["count"].fill_null(0).cast(pl.Float64).to_list() if _countable(shown) else None
     hidden = print_table(table_columns(shown.drop(empty, strict=False), missing=MISSING), bar=bars)
-    remarks = [counted(frame.height, "row")]
+    remarks = [counted(frame.height, each)]
     if shown.height < frame.height:
-        remarks[0] = f"the first {shown.height:,} of {frame.height:,} rows (--limit N, or --json for all)"
+        remarks[0] = f"the first {shown.height:,} of {frame.height:,} {each}s (--limit N, or --json for all)"
     if hidden:
-        remarks.append(f"not shown: {', '.join(map(visible, hidden))} (--json)")
+        remarks.append(f"not shown: {', '.join(map(visible, hidden))} (--json has all)")
     _remark(" · ".join(remarks))
 
 

@@ -160,7 +160,7 @@ def _queue_rows(queue: QueueStats) -> list[tuple[str, str]]:
 
 def _segment_rows(segments: SegmentStats) -> list[tuple[str, str]]:
     held = f"{counted(segments.rows, 'event')} in {counted(segments.count, 'segment')}"
-    each = f", {segments.bytes / segments.rows:.0f} B per event" if segments.rows else ""
+    each = f", {segments.bytes / segments.rows:,.0f} B per event" if segments.rows else ""
     merge = counted(segments.mergeable, "small segment")
     if segments.replaced:
         merge += f"; {counted(segments.replaced, 'merged file')} kept for readers a while"

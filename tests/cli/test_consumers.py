@@ -31,7 +31,8 @@ def follow(place: Path, name: str, count: int) -> list[int]:
 
 def test_list_tells_how_far_each_has_come(filled: Run, place: Path) -> None:
     """Each consumer is listed with its position and what lies behind it; without any there is a remark."""
-    assert "no rows" in filled("consumers", "list").stderr
+    assert "no consumers" in filled("consumers", "list").stderr
+    assert "no consumers" in filled("consumers").stderr
     follow(place, "mailer", 2)
     follow(place, "search", 5)
     listed = rows(filled("consumers", "list", "--json"))
@@ -112,18 +113,19 @@ def test_list_as_table_and_csv(refused: Run) -> None:
     table = refused("dead-letters", "list", COLUMNS="200")
     assert "consumer" not in table.stdout
     assert "{broken" in table.stdout
-    assert "4 rows" in table.stderr
+    assert "4 dead letters" in table.stderr
     refused("append", "--action", "x")
     text = refused("dead-letters", "list", "--csv").stdout
     assert [row["line"] for row in csv.DictReader(io.StringIO(text))] == ["1", "2", "3", "5"]
     assert "\x1b" not in text + table.stdout
-    assert "the first 2 of 4 rows" in refused("dead-letters", "list", "--limit", "2").stderr
+    assert "the first 2 of 4 dead letters" in refused("dead-letters", "list", "--limit", "2").stderr
     assert names(refused, "--limit", "2") == ["1", "2"]
 
 
 def test_nothing_to_list(started: Run) -> None:
     """A trail without dead letters says so."""
-    assert "no rows" in started("dead-letters", "list").stderr
+    assert "no dead letters" in started("dead-letters", "list").stderr
+    assert "no dead letters" in started("dead-letters").stderr
     assert started("dead-letters", "list", "--json").stdout == ""
     assert started("dead-letters", "retry").stdout == "No dead letter waits.\n"
 

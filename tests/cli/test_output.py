@@ -240,6 +240,6 @@ def test_tables_fit_the_width(hostile: Run, width: str) -> None:
 def test_hidden_columns_are_named(started: Run) -> None:
     """A table names the columns with content that it leaves out; columns asked for are all shown."""
     started("append", "--action", "x", "--attr", "a=1", "--actor", "ann" * 30, "--resource", "r" * 90)
-    assert "not shown: attrs, recorded" in started("range", COLUMNS="70").stderr
+    assert "not shown: attrs (--json has all)" in started("range", COLUMNS="70").stderr
     assert "not shown" not in started("range", "--columns", "seq,recorded").stderr
     assert len(rows(started("range", "--json"))) == 1

@@ -844,8 +844,8 @@ class Trail:
         """Answer a `SELECT` over the table `events` in the dialect of DuckDB, which is the extra `sql`.
 
         DuckDB has the events and nothing else within reach: no files, no network, no settings, no variables of Python's.  Days and
-        times without a zone are those of the trail's `tz`: `ts >= '2026-11-24'`, `ts::date`, `date_trunc('day', ts)`.  Conditions on
-        `ts` and on single values choose what is read; a `LIMIT` does not, and the columns that a query names are held in memory.
+        times without a zone are those of the trail's `tz`: `ts >= '2026-11-24'`, `ts::date`, `date_trunc('day', ts)`; hours are
+        `time_bucket(INTERVAL '1 hour', ts, 'Europe/Stockholm')`, as `date_trunc` joins an hour that comes twice.  Conditions on `ts` and on single values choose what is read; a `LIMIT` does not, and the columns that a query names are held in memory.
 
         Parameters
         ----------

@@ -16,6 +16,8 @@ from auditkit.timerange import Width
 from tests.plain import DEFAULTS, MEASURES, Event, assert_rows, bucket_of, groups, in_order, instant
 from tests.questions import assert_answers
 from tests.shared_events import NAMES, Asked, assert_expected, needed, number
+from tests.sql_questions import ZONES as SQL_ZONES
+from tests.sql_questions import assert_sql_agrees
 
 WEEK = Path(__file__).parents[1] / "data" / "firm-week.jsonl.gz"
 SHIFTED_DAYS = (-231, -210, 7)
@@ -158,6 +160,11 @@ def test_conditions_choose_the_events_asked_about(imported: tuple[ak.Trail, list
         )
 
 
+def test_sql_agrees_where_clocks_change(imported: tuple[ak.Trail, list[Event]]) -> None:
+    """SQL has the same days and hours as the trail's methods around all changes of the clock."""
+    assert_sql_agrees(imported[0], (*SQL_ZONES, "America/St_Johns", "Asia/Kathmandu"))
+
+
 def test_an_earlier_moment_has_its_own_answers(imported: tuple[ak.Trail, list[Event]]) -> None:
     """The trail as it was at a seq answers from the lines before it only."""
     trail, events = imported
@@ -190,6 +197,7 @@ class AskedOfATrail(Asked):
             assert_answers(self.trail, self.events)
             third = len(self.events) // 3
             assert_answers(self.trail.at(third), self.events[:third], tz="UTC")
+            assert_sql_agrees(self.trail)
 
 
 @needed

@@ -76,10 +76,6 @@ _PLAIN = frozenset(
     ]
 ) | {"timestamp with time zone", "NULL"}
 _NESTED = frozenset({"list", "array", "struct"})
-_TIMES_NOTE = (
-    "times: ts >= '2026-11-24', ts::date and date_trunc('day', ts) are in the view's zone; by the hour, "
-    "time_bucket(INTERVAL '1 hour', ts) is right also where clocks change"
-)
 _VALUES_NOTE = (
     "values inside attrs: attrs->>'$.user.name'; values of your own: actor = $who with params={'who': ...}"
 )
@@ -122,11 +118,18 @@ def sql(view: View, query: str, params: Params, *, own: bool, timeout_s: float |
         error = InvalidQueryError("sql", query, first)
         for note in (
             *[line for line in more if line.startswith("Candidate bindings")],
-            _TIMES_NOTE,
+            _times_note(view.tz),
             _VALUES_NOTE,
         ):
             error.add_note(note)
         raise error from exc
+
+
+def _times_note(tz: str) -> str:
+    return (
+        f"times: ts >= '2026-11-24', ts::date and date_trunc('day', ts) are in {tz}; by the hour, "
+        f"time_bucket(INTERVAL '1 hour', ts, '{tz}') is right also where clocks change, and date_trunc is not"
+    )
 
 
 def _connected(events: pl.LazyFrame, tz: str) -> duckdb.DuckDBPyConnection:

@@ -72,6 +72,18 @@ class InvalidEventError(AuditError, ValueError):
         super().__init__(f"{where}{field}: {reason} (found {shorten(value)})")
 
 
+def placed(error: InvalidEventError, position: int | None) -> InvalidEventError:
+    """Return the same error, with its notes, of that row of a batch.
+
+    >>> str(placed(InvalidEventError("action", "", "is empty"), 3))
+    "row 3: action: is empty (found '')"
+    """
+    same = InvalidEventError(error.field, error.value, error.reason, position=position)
+    for note in getattr(error, "__notes__", ()):
+        same.add_note(note)
+    return same
+
+
 class InvalidArgumentError(AuditError, ValueError):
     """An argument that does not say what to do; nothing was done.
 

@@ -10,7 +10,7 @@ import msgspec
 
 from auditkit.api import Trail
 from auditkit.cli.options import Command, opened, read_pairs, trail_option
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidEventError, placed
 from auditkit.queue.receipts import Receipt
 from auditkit.sources.json_records import json_lines
 from auditkit.sources.record import record as record_run
@@ -118,9 +118,9 @@ def _append_lines(trail: Trail, defaults: dict[str, Any], tz: str | None) -> tup
             if first is None:
                 first = receipt.wait()
     except InvalidEventError as exc:
-        refused = InvalidEventError(exc.field, exc.value, exc.reason)
+        refused = placed(exc, None)
         refused.add_note(f"this is line {item.line}; {_settled(receipt, count)}")
-        raise refused from exc
+        raise refused from None
     except KeyboardInterrupt as exc:
         exc.add_note(_settled(receipt, count))
         raise

@@ -13,7 +13,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from auditkit.arrow import to_numpy
-from auditkit.errors import InvalidArgumentError, InvalidEventError
+from auditkit.errors import InvalidArgumentError, InvalidEventError, placed
 from auditkit.event import Row, Rules
 from auditkit.event.columns import (
     Table,
@@ -183,8 +183,7 @@ class _Refusals:
     def refuse(self, position: int, error: InvalidEventError, given: object) -> None:
         """Take note of a bad row, or raise for it."""
         if self._raises:
-            at = self._begin + position
-            raise InvalidEventError(error.field, error.value, error.reason, position=at) from error
+            raise placed(error, self._begin + position) from None
         letter = DeadLetter(
             recorded_us=self._now_us,
             reason=str(error),

@@ -201,8 +201,9 @@ def test_columns_give_the_events_that_rows_give(make_trail: Callable[..., Trail]
 def test_naive_times_in_a_frame_are_read_in_the_zone_given(trail: Trail) -> None:
     """A frame of naive times needs a zone, and is then read as rows are."""
     naive = frame().with_columns(pl.col("ts").dt.replace_time_zone(None))
-    with pytest.raises(InvalidEventError, match="row 0: ts: has no time zone"):
+    with pytest.raises(InvalidEventError, match="row 0: ts: has no time zone") as refused:
         trail.extend(naive)
+    assert "tz='Europe/Stockholm'" in refused.value.__notes__[0]
     trail.extend(naive, tz="Asia/Kolkata")
     assert trail.range()["ts"].max() == START + timedelta(hours=60) - timedelta(hours=5, minutes=30)
 

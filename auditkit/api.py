@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 
@@ -249,6 +249,7 @@ class Trail:
         self,
         rows: Rows,
         *,
+        ts: Literal["now"] | None = None,
         tz: str | None = None,
         on_invalid: OnInvalid = "raise",
     ) -> Receipt:
@@ -259,8 +260,12 @@ class Trail:
 
         Parameters
         ----------
-        rows : iterable of mappings, pl.DataFrame, pl.LazyFrame, pyarrow table or reader
-            Events by the names that `append` takes.  Further keys and columns go into attrs.  A missing `ts` means now.
+        rows : iterable of mappings, or a table
+            Events by the names that `append` takes.  Further keys and columns go into attrs.  A table is a `pl.DataFrame`, a
+            `pl.LazyFrame`, a pyarrow table or reader, or anything else with `__arrow_c_stream__`, such as a frame of pandas or a
+            relation of DuckDB.  A mapping without `ts` happens now; a table must have the column.
+        ts : "now" or None, default None
+            `"now"` says that the rows of a table without a column `ts` happen now.
         tz : str, optional
             IANA zone of times that name none; without it they are refused.
         on_invalid : {"raise", "dead-letter"}, default "raise"
@@ -298,7 +303,7 @@ class Trail:
         """
         from auditkit.write.extend import extend as _extend
 
-        return _extend(self._writable(), rows, tz=tz, on_invalid=on_invalid)
+        return _extend(self._writable(), rows, ts=ts, tz=tz, on_invalid=on_invalid)
 
     def follow(
         self,

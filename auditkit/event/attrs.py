@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from auditkit.errors import InvalidEventError
 from auditkit.event.schema import MAX_ATTRS_BYTES, MAX_ATTRS_DEPTH
@@ -22,6 +23,24 @@ class AnyObject(msgspec.Struct, gc=False):
 
 check_object = msgspec.json.Decoder(AnyObject).decode
 """Raises `msgspec.DecodeError` or `UnicodeEncodeError` unless a text is one JSON object."""
+
+
+def plain_scalar(value: Any) -> Any:
+    """Return a number, boolean or text of NumPy's as Python's; everything else as it is."""
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biufU" else value
+
+
+def _unboxed(value: Any) -> Any:
+    """Return what JSON can hold of a value that the encoder does not know; raises where that is nothing."""
+    plain = plain_scalar(value)
+    if plain is value or isinstance(plain, np.generic):
+        raise TypeError(f"{type(value).__name__} is no kind of JSON")
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise ValueError("a number that is not finite")
+    return plain
+
+
+_encode = msgspec.json.Encoder(enc_hook=_unboxed).encode
 
 
 def checked_attrs(value: Any) -> str | None:
@@ -91,7 +110,7 @@ def _decoded(text: str) -> Mapping[str, Any]:
 
 def _encoded(value: Mapping[str, Any]) -> str:
     try:
-        raw = msgspec.json.encode(value if isinstance(value, dict) else dict(value))
+        raw = _encode(value if isinstance(value, dict) else dict(value))
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise InvalidEventError("attrs", value, f"cannot be written as JSON: {_first_line(exc)}") from exc
     if len(raw) > MAX_ATTRS_BYTES:

@@ -47,6 +47,15 @@ _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
 _DECODED_ROWS = 4_096
 """So many attrs are decoded at once: all threads wait while they are."""
 
+_UNKNOWN_KINDS = (
+    pa.types.is_interval,
+    pa.types.is_decimal256,
+    pa.types.is_run_end_encoded,
+    pa.types.is_union,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
 _lines = msgspec.json.Decoder(AnyObject)
 
 Table: TypeAlias = pl.DataFrame | pa.Table
@@ -93,12 +102,28 @@ def check_bytes(table: Table) -> None:
     """
     if not isinstance(table, pa.Table):
         return
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        _check_kind(name, column)
     try:
         table.validate()
         if not all(_is_surely_valid(chunk) for column in table.columns for chunk in column.chunks):
             table.validate(full=True)
     except pa.ArrowInvalid as exc:
         raise InvalidEventError("table", str(exc), "damaged") from exc
+
+
+def _check_kind(name: str, column: pa.ChunkedArray) -> None:
+    """Refuse a column of a kind that Polars has not, and seconds that it would wrap around."""
+    kind = column.type
+    if any(is_one(kind) for is_one in _UNKNOWN_KINDS):
+        error = InvalidEventError(name, str(kind), "a kind of column that cannot be read")
+        error.add_note("cast it to text, a number or a time before")
+        raise error
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        try:
+            column.cast(pa.timestamp("ms", kind.tz))
+        except pa.ArrowInvalid as exc:
+            raise InvalidEventError(name, str(kind), "holds times that no year has") from exc
 
 
 def _is_surely_valid(chunk: pa.Array) -> bool:

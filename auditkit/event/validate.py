@@ -16,7 +16,7 @@ import polars as pl
 from msgspec import Struct, field
 
 from auditkit.errors import InvalidEventError, InvalidTimeError
-from auditkit.event.attrs import SURELY_FLAT, check_object, checked_attrs, spilled_attrs, utf8
+from auditkit.event.attrs import SURELY_FLAT, check_object, checked_attrs, plain_scalar, spilled_attrs, utf8
 from auditkit.event.schema import (
     DICTIONARY_COLUMNS,
     FIRST_US,
@@ -141,6 +141,7 @@ class EventSchema(Struct, frozen=True, dict=True):
             raise InvalidEventError(
                 str(name), given[name], f"not a field of an event{near or '; put it into attrs'}"
             )
+        given = {name: plain_scalar(value) for name, value in given.items()}
         texts = [_text(name, given.get(name)) for name in TEXT_FIELDS]
         if not texts[1]:
             raise InvalidEventError("action", given.get("action"), "missing; every event names what was done")

@@ -3,6 +3,7 @@
 All that needs no lock is done before one is taken: validation, hashes of ids, dictionaries.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any, Literal, TypeAlias
@@ -25,7 +26,7 @@ from auditkit.queue.dead_letters import DeadLetter, describe_input
 from auditkit.queue.group_commit import Refused
 from auditkit.queue.payload import Batch, as_arrow, as_rows, without_views
 from auditkit.queue.receipts import Receipt
-from auditkit.text import counted
+from auditkit.text import counted, visible
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Handle
 from auditkit.write.append import ready_writer, rules_of
@@ -44,10 +45,13 @@ Refuse = Callable[[int, InvalidEventError, object], None]
 OnInvalid = Literal["raise", "dead-letter"]
 Chunk: TypeAlias = Iterable[Mapping[str, Any]] | Table
 Rows: TypeAlias = Chunk | pl.LazyFrame | pa.RecordBatchReader
+_LIKE_A_TIME = re.compile(r"time|date|stamp|when|(?:^|_)(?:at|ts)$", re.IGNORECASE)
 _UNITS = {"1h": "h", "1d": "D", "1mo": "M"}
 
 
-def extend(handle: Handle, rows: Rows, *, tz: str | None, on_invalid: OnInvalid) -> Receipt:
+def extend(
+    handle: Handle, rows: Rows, *, ts: Literal["now"] | None, tz: str | None, on_invalid: OnInvalid
+) -> Receipt:
     """Validate rows and hand them over as one batch, or chunk by chunk, each of them wholly or not at all.
 
     On return all chunks but an only one are durable.  What is raised in a later chunk names rows by their position in
@@ -55,9 +59,11 @@ def extend(handle: Handle, rows: Rows, *, tz: str | None, on_invalid: OnInvalid)
     """
     if on_invalid not in ("raise", "dead-letter"):
         raise InvalidArgumentError("on_invalid", on_invalid, "unknown", expected="'raise' or 'dead-letter'")
+    if ts not in (None, "now"):
+        raise InvalidArgumentError("ts", ts, "not a moment for all rows", expected="None or 'now'")
     done: list[Receipt] = []
     try:
-        for batch in _batches(handle, rows, tz, on_invalid):
+        for batch in _batches(handle, rows, ts, tz, on_invalid):
             if done:
                 done[-1].wait()  # each chunk is durable before the next is taken
             done.append(_store(handle, batch, on_invalid))
@@ -92,10 +98,14 @@ class _Valid(Struct, frozen=True, kw_only=True):
     is_bulk: bool
 
 
-def _batches(handle: Handle, rows: Rows, tz: str | None, on_invalid: OnInvalid) -> Iterator[_Valid]:
+def _batches(
+    handle: Handle, rows: Rows, ts: str | None, tz: str | None, on_invalid: OnInvalid
+) -> Iterator[_Valid]:
     """Yield the input validated, in the pieces that are stored at once; rows with a length only once all are valid."""
     begin = 0
     for chunk in _chunks(rows):
+        if isinstance(chunk, pl.DataFrame | pa.Table) and ts is None:
+            _check_has_ts(chunk)
         rules = rules_of(handle, tz)
         events, taken = _validated(handle, chunk, rules, on_invalid, begin)
         most = CHUNK_ROWS if not isinstance(events, pa.RecordBatch) else max(1, len(events))
@@ -103,6 +113,24 @@ def _batches(handle: Handle, rows: Rows, tz: str | None, on_invalid: OnInvalid) 
             piece = events if len(events) <= most else events[first : first + most]
             yield _Valid(events=piece, begin=begin + first, rules=rules, is_bulk=_is_bulk(handle, piece))
         begin += taken
+
+
+def _check_has_ts(table: Table) -> None:
+    """Refuse a table without a column ts, naming those that may be it: no moment is made up for all of its rows."""
+    if isinstance(table, pa.Table):
+        times = {field.name: pa.types.is_temporal(field.type) for field in table.schema}
+    else:
+        times = {name: dtype.is_temporal() for name, dtype in table.schema.items()}
+    if "ts" in times:
+        return
+    likely = [name for name, is_time in times.items() if is_time or _LIKE_A_TIME.search(name)]
+    error = InvalidEventError("ts", list(times), "missing; a table needs this column")
+    if likely:
+        error.add_note(
+            f"columns that look like times: {', '.join(map(visible, likely))}; give one the name ts"
+        )
+    error.add_note('extend(..., ts="now") says that they all happen now')
+    raise error
 
 
 def _validated(
@@ -249,7 +277,7 @@ def _chunks(rows: Rows) -> Iterator[Chunk]:
     elif isinstance(rows, pa.RecordBatchReader):
         yield from _gathered(rows)
     elif hasattr(rows, "__arrow_c_stream__"):
-        yield from _gathered(pa.RecordBatchReader.from_stream(rows))
+        yield from _gathered(_reader_of(rows))
     elif isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
         raise InvalidArgumentError("rows", rows, f"one {type(rows).__name__}", expected="rows, or a table")
     elif isinstance(rows, Sized):
@@ -258,6 +286,14 @@ def _chunks(rows: Rows) -> Iterator[Chunk]:
         iterator = iter(rows)
         while piece := list(islice(iterator, CHUNK_ROWS)):
             yield piece
+
+
+def _reader_of(table: Any) -> pa.RecordBatchReader:
+    """Return a reader of what has the Arrow PyCapsule interface."""
+    try:
+        return pa.RecordBatchReader.from_stream(table)
+    except pa.ArrowInvalid as exc:  # such as one column
+        raise InvalidArgumentError("rows", table, f"one {type(table).__name__}", expected="a table") from exc
 
 
 def _slices(table: Table) -> Iterator[Table]:

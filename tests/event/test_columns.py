@@ -144,7 +144,7 @@ def test_strings_in_disorder_are_refused(trail: Trail, kind: pa.DataType) -> Non
     places = pa.py_buffer(b"".join(place.to_bytes(width, "little") for place in (0, 3, 2)))
     text = pa.Array.from_buffers(kind, 2, [None, places, pa.py_buffer(b"ab")])
     with pytest.raises(InvalidEventError, match="table: damaged"):
-        trail.extend(pa.table({"action": text}))
+        trail.extend(pa.table({"action": text}), ts="now")
     assert trail.end_seq == 0
 
 
@@ -173,5 +173,5 @@ def test_damaged_arrow_data_is_refused(trail: Trail, kind: pa.DataType) -> None:
         pa.list_(pa.string()): pa.ListArray.from_arrays([0, 1], text),
     }[kind]
     with pytest.raises(InvalidEventError, match="table: damaged"):
-        trail.extend(pa.table({"action": ["a"], "extra": column}))
+        trail.extend(pa.table({"action": ["a"], "extra": column}), ts="now")
     assert trail.end_seq == 0

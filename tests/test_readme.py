@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import auditkit as ak
+from auditkit.sources.presets import PRESETS
 
 README = (Path(ak.__file__).parent.parent / "README.md").read_text()
 OPERATIONS = re.findall(r"^\| (\w+) \| ([^|]+) \| ?([^|]*)\|$", README, re.MULTILINE)[1:]
@@ -72,3 +73,13 @@ def test_every_operation_is_there(name: str, calls: str, commands: str) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert f"auditkit {command}" in done.stdout
+
+
+def test_the_table_of_presets_is_that_of_the_command() -> None:
+    """The README names each preset, with the same words."""
+    table = dict(
+        re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|$", README.partition("## Importing")[2], re.MULTILINE)
+    )
+    assert {name: table.get(name) for name in PRESETS} == {
+        name: preset.title for name, preset in PRESETS.items()
+    }

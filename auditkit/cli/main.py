@@ -26,6 +26,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "init": _Entry("auditkit.cli.init:init", "Create a trail."),
         "append": _Entry("auditkit.cli.append:append", "Append an event, or JSON lines from standard input."),
         "import": _Entry("auditkit.cli.importing:import_", "Import JSON lines, CSV or Parquet."),
+        "presets": _Entry("auditkit.cli.presets:presets", "List the formats that import knows."),
         "record": _Entry(
             "auditkit.cli.append:record", "Run a Python program and record what it sets out to do."
         ),

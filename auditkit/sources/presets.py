@@ -278,7 +278,7 @@ _ALL = (
     ),
     Preset(
         name="syslog",
-        title="syslog, auth.log, secure; --year of the first line and --tz where times name none",
+        title="system logs and logins: syslog, auth.log, secure (--year and --tz where times name none)",
         format="text",
         options=ReadOptions(lines=SYSLOG),
         paths=_paths(

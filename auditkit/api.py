@@ -687,6 +687,7 @@ class Trail:
         aggs: Aggregations = None,
         own: bool = False,
         tz: str | None = None,
+        tier: str | None = "auto",
     ) -> pl.DataFrame:
         """Count and measure events per key, and per bucket of time where `every` is given.
 
@@ -714,13 +715,17 @@ class Trail:
         tz : str, optional
             IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read; by default
             the trail's view zone.
+        tier : str or None, default "auto"
+            Where whole buckets may come from that `rollup` keeps: `"auto"` takes a tier where events are gone, or where it says the
+            same for less; a name takes that tier wherever it can; None takes the events alone.
 
         Returns
         -------
         pl.DataFrame
             `ts` (start of the bucket, Datetime in microseconds and the zone `tz`; only with `every`), the keys, `count` and
             `value_count` (Int64), `sum`, `mean`, `min`, `max` (Float64; null where no event has a value); or what `aggs` asks
-            for.  Sorted by ts, then keys, nulls last.
+            for; in a trail with tiers also `tier` (String): the tier that the figures come from, or `"raw"` for the events, of a
+            row that spans both `"1h, raw"`.  Sorted by ts, then keys, nulls last.
 
         Raises
         ------
@@ -754,7 +759,16 @@ class Trail:
         from auditkit.ask.group import group_by as _group_by
 
         return _group_by(
-            self._view, by, every=every, start=start, end=end, where=where, aggs=aggs, own=own, tz=tz
+            self._view,
+            by,
+            every=every,
+            start=start,
+            end=end,
+            where=where,
+            aggs=aggs,
+            own=own,
+            tz=tz,
+            tier=tier,
         )
 
     def downsample(
@@ -769,6 +783,7 @@ class Trail:
         fill: Fill = UNFILLED,
         own: bool = False,
         tz: str | None = None,
+        tier: str | None = "auto",
     ) -> pl.DataFrame:
         """Return a series: how many events, and what values, in each bucket of time.
 
@@ -799,6 +814,9 @@ class Trail:
         tz : str, optional
             IANA zone whose wall clock the buckets follow, and in which dates and text without a zone are read; by default
             the trail's view zone.
+        tier : str or None, default "auto"
+            Where whole buckets may come from that `rollup` keeps: `"auto"` takes a tier where events are gone, or where it says the
+            same for less; a name takes that tier wherever it can; None takes the events alone.
 
         Returns
         -------
@@ -835,7 +853,17 @@ class Trail:
         from auditkit.ask.group import downsample as _downsample
 
         return _downsample(
-            self._view, every, by=by, start=start, end=end, where=where, aggs=aggs, fill=fill, own=own, tz=tz
+            self._view,
+            every,
+            by=by,
+            start=start,
+            end=end,
+            where=where,
+            aggs=aggs,
+            fill=fill,
+            own=own,
+            tz=tz,
+            tier=tier,
         )
 
     def sql(

@@ -7,7 +7,7 @@ then it takes on an identity of its own, so that two histories never pass as one
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ from auditkit.queue.frames import HEADER_BYTES, FileHeader, pack_header, parse_f
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.store.catalog import copy_catalog, read_catalog, refuse_unknown_features, replace_info
 from auditkit.store.files import open_segment, retrying
-from auditkit.store.records import SegmentRow
+from auditkit.store.records import RollupRow, SegmentRow
+from auditkit.store.rollups import publish_store, read_store, remove_store
 from auditkit.text import counted
 from auditkit.trail.handle import Handle, open_handle
 
@@ -66,7 +67,7 @@ def backup(
 ) -> BackupSummary:
     """Copy a trail into a new or empty directory while other processes may append, flush and prune.
 
-    On return the copy is durable, and the digest of every segment in it was checked.  If it raises, `target` is no trail.
+    On return the copy is durable, and the digest of every segment and rollup in it was checked.  If it raises, `target` is no trail.
     The copy is the same trail until something is appended to it; then it becomes a branch with an id of its own that names
     its parent.  It is a whole trail, to be opened where it lies; to restore it, copy it back to the trail's place with this
     same function.
@@ -148,6 +149,7 @@ class _Copy:
         self._segments = list(view.segments)
         self._write_queue(queue, view.flushed_seq)
         self._copy_segments()
+        self._copy_rollups(view.rollups)
 
     def finish(self) -> BackupSummary:
         """Copy what has no order, make everything durable, and let the copy be a trail."""
@@ -214,6 +216,15 @@ class _Copy:
             done += row.size_bytes
             if self._progress is not None:
                 self._progress(done, total)
+
+    def _copy_rollups(self, rows: Sequence[RollupRow]) -> None:
+        named = {row.path for row in rows}
+        for path in self._layout.rollup_stores():
+            if path not in named:  # replaced since an earlier attempt
+                remove_store(self._disk, self._layout, self._layout.rollups / path)
+        for row in rows:
+            files = read_store(self._handle.layout, row)
+            publish_store(self._disk, self._layout, self._modes, row.path, files)
 
     def _copy_segment(self, row: SegmentRow) -> None:
         target = self._layout.segment_file(row.path)

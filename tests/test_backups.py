@@ -257,3 +257,21 @@ def test_letters_without_end_are_refused(used: Trail, tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(CorruptionError, match="a line of more than"):
         ak.backup(used, tmp_path / "copy")
+
+
+def test_a_copy_has_the_tiers(trail: Trail, tmp_path: Path) -> None:
+    """Rollups are copied with their digests checked, answer in the copy, and go on there."""
+    trail.rollup("1h", by="action")
+    trail.extend([{"action": "a", "actor": "ann", "value": 1.5}, {"action": "b"}]).wait()
+    trail.maintain()
+    ak.backup(trail, tmp_path / "copy")
+    with open_trail(tmp_path / "copy", clock=trail.handle.clock) as copy:
+        assert copy.tier("1h").identical(trail.tier("1h"))
+        copy.append(action="a", value=2.0).wait()
+        copy.maintain()
+        assert float(copy.tier("1h")["sum"].sum()) == 3.5
+    (store,) = (trail.path / "rollups/1h").glob("*.zarr")
+    (store / "count/c.0.0").write_bytes(b"other")
+    with pytest.raises(CorruptionError, match="digest differs"):
+        ak.backup(trail, tmp_path / "second")
+    assert not (tmp_path / "second/catalog.sqlite").exists()

@@ -5,8 +5,8 @@ partition: no event is looked at twice, text is looked up for groups only, and w
 borders of buckets, times are not read.  Everything else is `auditkit.query` on the scan, with the same answers.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import accumulate, groupby, pairwise
 from math import prod
@@ -19,8 +19,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.arrow import Numbers, codes_of, joined, to_numpy
-from auditkit.ask.scan import scanned
-from auditkit.event import DICTIONARY_COLUMNS
+from auditkit.ask.routing import AUTO, RAW, START, Route, Stretch
+from auditkit.event import DICTIONARY_COLUMNS, OWN_SOURCE
 from auditkit.query import UNFILLED, Aggregations, By, Fill
 from auditkit.query import group_by as group_by_frame
 from auditkit.query.aggregates import Measures, parse_measures
@@ -28,14 +28,15 @@ from auditkit.query.answers import filled, shown_starts
 from auditkit.query.buckets import bucket_starts, parse_every
 from auditkit.query.filling import check_fill
 from auditkit.query.keys import parse_keys
+from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
 from auditkit.store.files import SegmentFiles, held, retrying
 from auditkit.store.scan import BatchRange, Chunk, ScanPlan, plan_scan, read_chunks, side_by_side
 from auditkit.store.time_index import QUARTER_US, positions_of
 from auditkit.timerange import Duration, TimeRange, from_us
-from auditkit.trail.events import tail_events
+from auditkit.trail.events import lazy, tail_events
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View, window_and_now
-from auditkit.where import Where, conditions
+from auditkit.where import Condition, Where, conditions
 
 _MOST_BUCKETS = 500_000
 _PIECE_ROWS = 1_000_000
@@ -44,6 +45,7 @@ _SPARSE = 8
 _FEW_CELLS = 65_536
 """A grid has at most so many cells, or `_SPARSE` for each event."""
 _BUCKET = "\0bucket"
+_TIER = "tier"
 _STARTS: dict[str, float] = {"count": 0, "value_count": 0, "sum": 0.0, "min": np.inf, "max": -np.inf}
 _JOINS: dict[str, np.ufunc] = {
     "count": np.add,
@@ -65,9 +67,10 @@ def group_by(
     aggs: Aggregations,
     own: bool,
     tz: str | None,
+    tier: str | None = AUTO,
 ) -> pl.DataFrame:
     """See `Trail.group_by`."""
-    return _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz)[0]
+    return _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz, tier=tier)[0]
 
 
 def downsample(
@@ -82,10 +85,11 @@ def downsample(
     fill: Fill = UNFILLED,
     own: bool,
     tz: str | None,
+    tier: str | None = AUTO,
 ) -> pl.DataFrame:
     """See `Trail.downsample`."""
     length, fill = parse_every(every), check_fill(fill)
-    found, window = _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz)
+    found, window = _grouped(view, by, every, start, end, where, aggs, own=own, tz=tz, tier=tier)
     keys = list(parse_keys(by, pl.Schema(view.handle.schema.columns)))
     return filled(found, keys, length, window, fill, tz or view.tz)
 
@@ -101,42 +105,155 @@ def _grouped(
     *,
     own: bool,
     tz: str | None,
+    tier: str | None,
 ) -> tuple[pl.DataFrame, TimeRange]:
     """Return the groups, and the window that was meant."""
     window, now = window_and_now(view, start, end, tz)
-    length, zone = None if every is None else parse_every(every), tz or view.tz
     schema = pl.Schema(view.handle.schema.columns)
-    times = [] if length is None else ["ts"]
+    times = [] if every is None else ["ts"]
     keys = parse_keys(by, schema, taken=times)
+    question = _Question(
+        view=view,
+        by=by,
+        keys=keys,
+        every=None if every is None else parse_every(every),
+        where=where,
+        asked=None if isinstance(where, pl.Expr) else conditions(where or {}, schema),
+        tz=tz or view.tz,
+        now=now,
+    )
     measures = parse_measures(aggs, schema, taken=[*times, *keys])
-    asked = None if isinstance(where, pl.Expr) else conditions(where or {}, schema)
-    stored = all(key.meta.is_column() and name in DICTIONARY_COLUMNS for name, key in keys.items())
+    return retrying(lambda: _answered(question, measures, window, own=own, tier=tier)), window
 
-    def attempt() -> pl.DataFrame:
-        snapshot = view.snapshot()
+
+def _answered(
+    question: "_Question", measures: Measures, window: TimeRange, *, own: bool, tier: str | None
+) -> pl.DataFrame:
+    """Return the groups of a window, from the events or where that fits from tiers, and from where each came."""
+    snapshot = question.view.snapshot()
+    shown = snapshot.visibility(own=own)
+    if tier is None or not (snapshot.tiers or tier != AUTO):
         snapshot.refuse_pruned(window)
+        return question.of_events(snapshot, window, shown, measures)
+    route = question.route(snapshot, window, measures)
+    stretches = [Stretch(window=window, tier=None)] if route is None else route.stretches(tier)
+    for stretch in stretches:
+        if stretch.tier is None:
+            snapshot.refuse_pruned(stretch.window)
+    if route is None or all(stretch.tier is None for stretch in stretches):
+        return _labelled(question.of_events(snapshot, window, shown, measures), RAW)
+    parts = measures.parts
+    frames = []
+    for stretch in stretches:
+        if stretch.tier is None:
+            found = [question.of_events(snapshot, stretch.window, shown, parts)]
+        else:
+            found = [question.shaped(route.cells(stretch, list(parts.columns)))]
+            folded = snapshot.catalog.folded_of(stretch.tier.name)
+            later = Visibility(first_seq=folded, as_of=snapshot.as_of, expiry=Expiry(None), own=False)
+            if folded < snapshot.as_of:
+                found.append(question.of_events(snapshot, stretch.window, later, parts))
+            if own:
+                found.append(question.of_events(snapshot, stretch.window, shown, parts, only_own=True))
+        frames += [_labelled(frame, stretch.label) for frame in found]
+    return question.merged(frames, measures)
+
+
+def _labelled(frame: pl.DataFrame, label: str) -> pl.DataFrame:
+    return frame.with_columns(pl.lit(label).alias(_TIER)) if _TIER not in frame.columns else frame
+
+
+class _Question(Struct, frozen=True, kw_only=True):
+    """A question about groups, but for its window and measures."""
+
+    view: View
+    by: By
+    keys: Mapping[str, pl.Expr]
+    every: Duration | None
+    where: Where
+    asked: Sequence[Condition] | None
+    """`where` as conditions, `None` where it is an expression."""
+    tz: str
+    now: datetime
+
+    def route(self, snapshot: Snapshot, window: TimeRange, measures: Measures) -> Route | None:
+        """Return what decides where the question is answered from, `None` for the events in any case."""
+        is_plain = all(key.meta.is_column() for key in self.keys.values())
+        if self.asked is None or not (is_plain and measures.merges):
+            return None
+        return Route(
+            snapshot=snapshot,
+            cubes=self.view.handle.reader.cubes,
+            window=window,
+            keys=list(self.keys),
+            conditions=self.asked,
+            every=self.every,
+            tz=self.tz,
+        )
+
+    def of_events(
+        self,
+        snapshot: Snapshot,
+        window: TimeRange,
+        shown: Visibility,
+        measures: Measures,
+        *,
+        only_own: bool = False,
+    ) -> pl.DataFrame:
+        """Return the groups of the events that are shown, or of the trail's own among them."""
+        asked = self.asked
+        if asked is not None and only_own:
+            asked = [*asked, Condition(column="source", expression=IS_OWN, texts=[OWN_SOURCE])]
+        files, span = self.view.handle.reader.files, snapshot.span(window)
+        stored = all(key.meta.is_column() and name in DICTIONARY_COLUMNS for name, key in self.keys.items())
         if asked is not None and stored and measures.merges:
-            grid = Grid.of(snapshot.span(window).intersection(window), list(keys), length, measures, zone)
+            grid = Grid.of(span.intersection(window), list(self.keys), self.every, measures, self.tz)
             if grid is not None:
-                shown = snapshot.visibility(own=own)
                 plan = plan_scan(snapshot.catalog.segments, window, shown, grid.columns, asked)
-                found = grid.count(view.handle.reader.files, snapshot, plan)
+                found = grid.count(files, snapshot, plan)
                 if found is not None:
                     return found
         bounds = (None if us is None else from_us(us) for us in (window.start_us, window.end_us))
+        columns = self.view.handle.schema.columns
+        events = lazy(files, columns, window, lambda: snapshot, lambda _: shown, tz=self.tz, retries=False)
         return group_by_frame(
-            scanned(view, window, own=own, tz=zone),
-            by,
-            every=every,
+            events.filter(IS_OWN) if only_own else events,
+            self.by,
+            every=None if self.every is None else self.every.text,
             **dict(zip(("start", "end"), bounds, strict=True)),
-            where=where,
-            aggs=aggs,
-            tz=zone,
-            now=now,
-            within=snapshot.span(window),
+            where=self.where,
+            aggs=measures.columns,
+            tz=self.tz,
+            now=self.now,
+            within=span,
         )
 
-    return retrying(attempt), window
+    def shaped(self, cells: pl.DataFrame) -> pl.DataFrame:
+        """Return the cells of a tier as groups of events look."""
+        measured = [name for name in ("sum", "min", "max") if name in cells.columns]
+        cells = cells.with_columns(pl.when(pl.col("value_count") > 0).then(pl.col(name)) for name in measured)
+        starts = [] if self.every is None else [shown_starts(cells[START], self.tz)]
+        return cells.select(*starts, pl.exclude(START))
+
+    def merged(self, frames: Sequence[pl.DataFrame], measures: Measures) -> pl.DataFrame:
+        """Return the groups of several places together, with the measures asked for."""
+        found = pl.concat(frames)
+        present = found.filter(pl.col("count") > 0)
+        found = present if present.height else found.head(1)
+        groups = [*([] if self.every is None else ["ts"]), *self.keys]
+        joins = {
+            "sum": pl.when(pl.col("sum").count() > 0).then(pl.col("sum").sum()),
+            "min": pl.col("min").min(),
+            "max": pl.col("max").max(),
+            _TIER: pl.col(_TIER).unique().sort().str.join(", "),
+        }
+        totals = [joins.get(name, pl.col(name).sum()) for name in found.columns if name not in groups]
+        found = found.group_by(groups).agg(totals) if groups else found.select(totals)
+        answer = (
+            found.select(groups).hstack(measures.of_totals(found)) if groups else measures.of_totals(found)
+        )
+        answer = answer if _TIER in answer.columns else answer.with_columns(found[_TIER])
+        return answer.sort(groups, nulls_last=True) if groups else answer
 
 
 class Grid(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.errors import InvalidQueryError
 from auditkit.keep.summaries import RollupSummary
@@ -48,7 +49,7 @@ _MOST_KEY_CHARACTERS = 16 * 1024 * 1024
 class _Fold(Struct, frozen=True, kw_only=True):
     """One step of a tier: what it has come to, and the stores that it wrote and replaces."""
 
-    end_seq: int
+    row: FoldRow
     events: int
     written: Sequence[RollupRow]
     replaced: Sequence[str]
@@ -116,27 +117,27 @@ def _steps(handle: Handle, name: str, least: int) -> Iterator[_Fold]:
     while not handle.closing:  # which waits for one step at most
         with handle.maintenance():
             snapshot = handle.reader.snapshot()
-            catalog, begin = snapshot.catalog, snapshot.catalog.folded_of(name)
-            if catalog.flushed_seq - begin < least or name not in {row.name for row in catalog.tiers}:
+            catalog, fold = snapshot.catalog, snapshot.catalog.fold_of(name)
+            if catalog.flushed_seq - fold.end_seq < least or name not in {row.name for row in catalog.tiers}:
                 return
-            step = _fold(handle, snapshot, snapshot.tiers[name], begin)
+            step = _fold(handle, snapshot, snapshot.tiers[name], fold)
             change = CatalogChange(
                 add_rollups=step.written,
                 remove_rollups=step.replaced,
-                folds=[FoldRow(tier=name, end_seq=step.end_seq)],
+                folds=[step.row],
             )
             change_catalog(handle.layout.catalog, change)
             _remove_orphans(handle, step.replaced)
         yield step
 
 
-def _fold(handle: Handle, snapshot: Snapshot, tier: Tier, begin: int) -> _Fold:
+def _fold(handle: Handle, snapshot: Snapshot, tier: Tier, fold: FoldRow) -> _Fold:
     """Write the stores of the periods that the next events of a tier lie in, with these events."""
-    catalog = snapshot.catalog
+    catalog, begin = snapshot.catalog, fold.end_seq
     ends = [row.end_seq for row in catalog.flushes if row.end_seq > begin]
     end = max((end for end in ends if end - begin <= _STEP_EVENTS), default=ends[0])
     cells = _cells(handle, catalog, tier, begin, end)
-    first_us = tier.first_kept_us(snapshot.horizon_us)
+    first_us = _first_us(snapshot, tier, fold)
     if first_us is not None:
         cells = cells.filter(pl.col("start") >= first_us)
     periods = {start: tier.period_of(start) for start in cells["start"].unique().to_list()}
@@ -149,7 +150,14 @@ def _fold(handle: Handle, snapshot: Snapshot, tier: Tier, begin: int) -> _Fold:
         for (period,), new in named.partition_by("\0period", as_dict=True).items()
     ]
     replaced = [before[period].path for period in map(_period_of_row, written) if period in before]
-    return _Fold(end_seq=end, events=int(cells["count"].sum()), written=written, replaced=replaced)
+    row = FoldRow(tier=tier.name, end_seq=end, dropped_us=first_us)
+    return _Fold(row=row, events=int(cells["count"].sum()), written=written, replaced=replaced)
+
+
+def _first_us(snapshot: Snapshot, tier: Tier, fold: FoldRow) -> int | None:
+    """Return where the first bucket starts that a tier keeps, and has not dropped."""
+    firsts = (tier.first_kept_us(snapshot.horizon_us), fold.dropped_us)
+    return max((us for us in firsts if us is not None), default=None)
 
 
 def _cells(handle: Handle, catalog: CatalogView, tier: Tier, begin: int, end: int) -> pl.DataFrame:
@@ -277,25 +285,30 @@ def _expire(handle: Handle) -> list[RollupRow]:
     """Remove the stores none of whose buckets are kept any more, and record that as an event."""
     with handle.maintenance():
         snapshot = handle.reader.snapshot()
-        firsts = {name: tier.first_kept_us(snapshot.horizon_us) for name, tier in snapshot.tiers.items()}
+        folds = {name: snapshot.catalog.fold_of(name) for name in snapshot.tiers}
+        firsts = {name: _first_us(snapshot, tier, folds[name]) for name, tier in snapshot.tiers.items()}
         expired = [
             row
             for row in snapshot.catalog.rollups
             if (first_us := firsts.get(row.tier)) is not None and row.end_us <= first_us
         ]
         if expired:
+            names = sorted({row.tier for row in expired})
             attrs = {
                 "stores": len(expired),
                 "events": sum(row.events for row in expired),
                 "bytes": sum(row.size_bytes for row in expired),
-                "tiers": sorted({row.tier for row in expired}),
+                "tiers": names,
                 "first_us": min(row.first_us for row in expired),
                 "end_us": max(row.end_us for row in expired),
             }
             queue = handle.active_queue()
             with queue.locked():
                 event = as_arrow([own_row(handle, TIER_PRUNED, attrs)], handle.schema)
-                change = CatalogChange(remove_rollups=[row.path for row in expired])
+                change = CatalogChange(
+                    remove_rollups=[row.path for row in expired],
+                    folds=[replace(folds[name], dropped_us=firsts[name]) for name in names],
+                )
                 write_directly(handle, event, change)
             _remove_orphans(handle, ())
     return expired

@@ -51,6 +51,12 @@ class Measures(Struct, frozen=True, kw_only=True):
         return any(measure != "count" for measure in self.columns.values())
 
     @property
+    def parts(self) -> "Measures":
+        """What has to be known of parts of the events for these measures, which merge, to follow for all of them."""
+        names = ["count", *(["value_count", *self.folded] if self.looks_at_values else [])]
+        return Measures(columns={name: name for name in names})
+
+    @property
     def folded(self) -> list[str]:
         """What has to be known of the values of cells, beside their number."""
         asked = {_FOLDED.get(str(measure)) for measure in self.columns.values()}

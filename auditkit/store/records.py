@@ -232,6 +232,8 @@ class FoldRow(Struct, frozen=True, kw_only=True):
 
     tier: str
     end_seq: Seq
+    dropped_us: Near | None
+    """Buckets that begin before were dropped, as the tier no longer kept them; `None` where none were."""
 
 
 class RollupRow(Struct, frozen=True, kw_only=True):
@@ -294,9 +296,14 @@ class CatalogView(Struct, frozen=True, kw_only=True):
         """Events before this seq are in segments, or were pruned."""
         return self.flushes[-1].end_seq if self.flushes else 0
 
+    def fold_of(self, tier: str) -> FoldRow:
+        """Return how far a tier has come."""
+        begin = FoldRow(tier=tier, end_seq=0, dropped_us=None)
+        return next((fold for fold in self.folds if fold.tier == tier), begin)
+
     def folded_of(self, tier: str) -> int:
         """Return the exclusive end of the seqs that are in a tier's rollups."""
-        return next((fold.end_seq for fold in self.folds if fold.tier == tier), 0)
+        return self.fold_of(tier).end_seq
 
     @property
     def enforced_horizon_us(self) -> int | None:

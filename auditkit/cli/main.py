@@ -25,7 +25,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
     "Put in": {
         "init": _Entry("auditkit.cli.init:init", "Create a trail."),
         "append": _Entry("auditkit.cli.append:append", "Append an event, or JSON lines from standard input."),
-        "import": _Entry("auditkit.cli.importing:import_", "Import JSON lines, CSV or Parquet."),
+        "import": _Entry("auditkit.cli.importing:import_", "Import JSON, CSV, Parquet and well-known logs."),
         "presets": _Entry("auditkit.cli.presets:presets", "List the formats that import knows."),
         "record": _Entry(
             "auditkit.cli.append:record", "Run a Python program and record what it sets out to do."
@@ -46,7 +46,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "policy": _Entry("auditkit.cli.keep:policy", "Show how long events are kept; decide it anew."),
         "consumers": _Entry("auditkit.cli.consumers:consumers", "List who follows the trail; forget one."),
         "dead-letters": _Entry(
-            "auditkit.cli.consumers:dead_letters", "List inputs that were refused; retry them."
+            "auditkit.cli.dead_letters:dead_letters", "List inputs that were refused; retry or drop them."
         ),
         "doctor": _Entry("auditkit.cli.doctor:doctor", "Say what is wrong with the trail, or will be."),
         "backup": _Entry("auditkit.cli.init:backup", "Copy a trail that is being written to."),

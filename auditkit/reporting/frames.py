@@ -172,6 +172,8 @@ def _local(us: int, zone: str) -> datetime:
 def _became(kept: KeptLetter) -> str:
     if kept.retried is not None:
         return f"an event by a retry (seq {kept.retried:,})"
+    if kept.dropped is not None:
+        return f"dropped (seq {kept.dropped:,})"
     return "nothing" if kept.waits else "an event that a consumer gave up on"
 
 

@@ -1,8 +1,9 @@
-"""Dead letters after they were kept: which still wait, retrying them, and removing those that are expired.
+"""Dead letters after they were kept: which still wait, retrying, dropping, and removing those that are expired.
 
 The files of letters are never rewritten.  That a letter was retried is recorded by the trail itself: the events made
 of letters and an own event that names those letters are one batch, durable together or not at all, so that no letter
-becomes an event twice, whatever dies in between.  One retry works at a time (`dead-letters/retry.lock`).
+becomes an event twice, whatever dies in between.  That one was dropped, and why, is such an event too.  One process at a
+time retries or drops (`dead-letters/retry.lock`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from auditkit.trail.snapshot import own_events
 from auditkit.write.append import append_own
 
 RETRIED = "dead-letters.retried"
+DROPPED = "dead-letters.dropped"
 EXPIRED = "dead-letters.expired"
 BATCH_LETTERS = 1_000
 
@@ -36,16 +38,22 @@ Revive = Callable[[DeadLetter], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLetter:
-    """A dead letter, its name `<date>:<line>`, and the seq of the event that records its retry."""
+    """A dead letter, its name `<date>:<line>`, and the seq of the event that records that it was retried, or dropped."""
 
     name: str
     letter: DeadLetter
     retried: int | None
+    dropped: int | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was retried or dropped."""
+        return self.retried is not None or self.dropped is not None
 
     @property
     def waits(self) -> bool:
-        """Whether the input has become no event; what a consumer gave up on is one."""
-        return self.retried is None and self.letter.consumer is None
+        """Whether the input has become no event, and was not dropped; what a consumer gave up on is an event."""
+        return not self.is_settled and self.letter.consumer is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +82,16 @@ class RetrySummary:
 
 def kept_letters(handle: Handle) -> Iterator[KeptLetter]:
     """Yield all dead letters with what became of them, oldest first."""
-    retried: dict[str, int] | None = None
+    settled: dict[str, dict[str, int]] | None = None
     for name, letter in read_numbered(handle.layout):
-        if retried is None:
-            retried = _retried(handle)
-        yield KeptLetter(name=name, letter=letter, retried=retried.get(name))
+        if settled is None:
+            settled = _settled(handle)
+        retried, dropped = settled[RETRIED].get(name), settled[DROPPED].get(name)
+        yield KeptLetter(name=name, letter=letter, retried=retried, dropped=dropped)
 
 
 def count_waiting(handle: Handle) -> int:
-    """Return the number of dead letters: inputs that have become no event, by a retry either.
+    """Return the number of dead letters: inputs that have become no event, by a retry either, and were not dropped.
 
     Damaged letters count.  What consumers gave up on does not: those are events of the trail, and each consumer's
     `given_up` counts them.
@@ -113,22 +122,42 @@ def retry_letters(
 ) -> RetrySummary:
     """Append those dead letters (or those called `names`) that `revive` makes valid events of.
 
-    A letter that was retried already is passed over.  An event without a ts gets the moment its letter was kept, which
-    is when the trail was given it.  On return the events are durable.  If it raises, each letter either has become an
-    event or waits still.  A name that no letter has is a `ValueError`; with `dry_run` nothing is written.
+    A letter that was retried already, or dropped, is passed over.  An event without a ts gets the moment its letter was
+    kept, which is when the trail was given it.  On return the events are durable.  If it raises, each letter either has
+    become an event or waits still.  A name that no letter has is an `InvalidArgumentError`; with `dry_run` nothing is
+    written.
     """
     with _alone(handle, dry_run=dry_run):
-        letters = list(kept_letters(handle)) if names is not None else None
-        if names is not None and letters is not None:
-            unknown = sorted(set(names) - {kept.name for kept in letters})
-            if unknown:
-                raise InvalidArgumentError("letter", unknown[0], "there is none of this name")
-        chosen = (
-            kept
-            for kept in (letters if letters is not None else kept_letters(handle))
-            if kept.retried is None and (names is None or kept.name in names)
-        )
-        return _retry(handle, chosen, revive, dry_run=dry_run)
+        return _retry(handle, _chosen(handle, names), revive, dry_run=dry_run)
+
+
+def drop_letters(handle: Handle, reason: str, *, names: Collection[str] | None = None) -> int:
+    """Record of the dead letters that wait (or those called `names`) that they are not wanted, and return of how many.
+
+    On return an event of the trail's own that names them and the reason is durable.  They wait for no retry any more, and
+    can be read until they expire.  If it raises, each letter is either dropped or waits still.  A name that no letter has
+    is an `InvalidArgumentError`, and so is an empty reason.
+    """
+    if not reason.strip():
+        raise InvalidArgumentError("reason", reason, "is empty", expected="why they are dropped")
+    dropped = 0
+    with _alone(handle, dry_run=False):
+        chosen = (kept.name for kept in _chosen(handle, names) if kept.waits)
+        while batch := list(islice(chosen, BATCH_LETTERS)):
+            append_own(handle, DROPPED, {"letters": batch, "reason": reason})
+            dropped += len(batch)
+    return dropped
+
+
+def _chosen(handle: Handle, names: Collection[str] | None) -> Iterator[KeptLetter]:
+    """Return the letters that are neither retried nor dropped, all or those of some names."""
+    letters = kept_letters(handle)
+    if names is not None:
+        letters = iter(known := list(letters))
+        unknown = sorted(set(names) - {kept.name for kept in known})
+        if unknown:
+            raise InvalidArgumentError("letter", unknown[0], "there is none of this name")
+    return (kept for kept in letters if not kept.is_settled and (names is None or kept.name in names))
 
 
 def as_given(letter: DeadLetter) -> dict[str, Any]:
@@ -208,16 +237,16 @@ def _append(
     return None
 
 
-def _retried(handle: Handle) -> dict[str, int]:
-    """Return the names of the letters that became events, with the seq of the event that records it."""
+def _settled(handle: Handle) -> dict[str, dict[str, int]]:
+    """Return the names of letters that became events, and of those dropped, with the seqs of the events that say so."""
 
-    def attempt() -> dict[str, int]:
+    def attempt() -> dict[str, dict[str, int]]:
         snapshot = handle.reader.snapshot()
-        found: dict[str, int] = {}
+        found: dict[str, dict[str, int]] = {RETRIED: {}, DROPPED: {}}
         for seq, action, attrs in own_events(collected_own(handle.reader.files, snapshot)):
             letters = attrs.get("letters")
-            if action == RETRIED and isinstance(letters, Sequence):
-                found |= dict.fromkeys(map(str, letters), seq)
+            if action in found and isinstance(letters, Sequence):
+                found[action] |= dict.fromkeys(map(str, letters), seq)
         return found
 
     return retrying(attempt)
@@ -236,7 +265,7 @@ def _alone(handle: Handle, *, dry_run: bool) -> Iterator[None]:
     lock = FileLock(handle.disk, path)
     if not lock.try_acquire():
         lock.close()
-        raise LockedError(f"dead letters: another retry is at work ({holder_of(path)})")
+        raise LockedError(f"dead letters: another process retries or drops them ({holder_of(path)})")
     try:
         yield
     finally:

@@ -253,7 +253,7 @@ def test_one_retry_at_a_time(trail: Trail) -> None:
     retry(trail)
     lock = FileLock(trail.handle.disk, trail.handle.layout.retry_lock)
     assert lock.try_acquire()
-    with pytest.raises(LockedError, match="another retry is at work"):
+    with pytest.raises(LockedError, match="another process retries or drops them"):
         retry(trail)
     assert retry(trail, dry_run=True).events == 0
     lock.close()

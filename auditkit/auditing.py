@@ -10,13 +10,15 @@ to a running program, here and for what services bring along (`auditkit.sources`
 import asyncio
 import functools
 import inspect
+import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from auditkit.api import Trail
@@ -34,6 +36,7 @@ _R = TypeVar("_R")
 
 MAX_MESSAGE_CHARACTERS = 1_000
 _counting = threading.Lock()
+_LOCKING = ("auditkit.queue.", "auditkit.store.", "auditkit.disk.", "auditkit.trail.", "auditkit.keep.")
 
 
 class Recorder:
@@ -51,6 +54,7 @@ class Recorder:
         self._on_error = on_error
         self._wait = wait
         self._opened: Trail | None = None
+        self._put_off: deque[tuple[Trail, dict[str, Any]]] = deque()
         self.closed = False
         self.unrecorded = 0
         """How many events could not be recorded, with `on_error="continue"`."""
@@ -75,7 +79,17 @@ class Recorder:
         return self._opened
 
     def append(self, trail: Trail, event: Mapping[str, Any]) -> None:
-        """Append an event and wait for it where that was asked for."""
+        """Append an event and wait for it where that was asked for.
+
+        What a finalizer or a signal handler records while its thread is in the middle of a commit would wait for that commit:
+        it is put off, and appended before the next event or by `flush`.
+        """
+        if _is_committing():
+            context = {"ts": from_us(trail.handle.clock.now_us()), **bound()}
+            given = {name: value for name, value in event.items() if value is not None}
+            self._put_off.append((trail, {**context, **given}))
+            return
+        self._catch_up()
         receipt = trail.append(**event)
         if self._wait:
             receipt.wait()
@@ -102,6 +116,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Make durable what was accepted."""
+        self._catch_up()
         trail = self._trail if isinstance(self._trail, Trail) else self._opened
         if trail is not None and trail.handle.writer is not None and not trail.handle.closed:
             trail.handle.writer.commit()
@@ -112,6 +127,15 @@ class Recorder:
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
+
+    def _catch_up(self) -> None:
+        with suppress(IndexError):  # another thread may take the last one
+            while self._put_off:
+                trail, event = self._put_off.popleft()
+                try:
+                    trail.append(**event)
+                except Exception as exc:
+                    self.failed(exc, trail)
 
 
 class Draft:
@@ -362,6 +386,16 @@ def audited(
     """
     recorder = Recorder(trail, name=f"audited: {action}", on_error=on_error, wait=wait)
     return Audited(recorder, {"action": action, **fields}, error_message=error_message)
+
+
+def _is_committing() -> bool:
+    """Return whether the calling thread is inside what holds the locks of a trail."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- the cheap way to walk a stack
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(_LOCKING):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _refuse_undecorable(function: object) -> None:

@@ -19,7 +19,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 EXIT_CODES = {
     0: "done",
-    FAILED: "failed, and says why; also where you said no, where import kept nothing but dead letters, and where doctor found what needs a person",
+    FAILED: "failed, and says why; also where you said no, where import kept nothing but dead letters (with --strict: any), and where doctor found what needs a person",
     MISUSED: "misused: a command, an option or a value that does not read",
     FAILED_REPORT: "a report was written, marked FAILED",
     INTERRUPTED: "interrupted; what was acknowledged is stored",

@@ -190,6 +190,33 @@ def test_threads_share_a_sync(make_trail: Callable[..., Trail], log: logging.Log
     assert trail.stats().queue.commits < 200
 
 
+def test_what_is_logged_inside_a_commit_is_recorded_later(
+    make_trail: Callable[..., Trail], log: logging.Logger
+) -> None:
+    """A finalizer that logs while its own thread commits does not wait for that commit, and loses nothing."""
+    disk = FailingDisk()
+    trail = make_trail(disk=disk, clock=None)
+    handler = AuditHandler(trail, wait=True)
+    log.addHandler(handler)
+
+    def finalize() -> None:
+        disk.before.clear()
+        with ak.bind(actor="ann"):
+            log.info("task was destroyed")
+
+    disk.before["sync_data"] = finalize
+    trail.append(action="a").wait()
+    assert trail.range(columns=["action"]).rows() == [("a",)]
+    log.info("b")
+    rows = trail.tail(3).select("action", "actor").rows()
+    assert rows == [("a", None), ("task was destroyed", "ann"), ("b", None)]
+    disk.before["sync_data"] = finalize
+    trail.append(action="c").wait()
+    handler.flush()
+    assert trail.tail(1)["action"].to_list() == ["task was destroyed"]
+    assert handler.unrecorded == 0
+
+
 def test_filters_and_levels_apply(make_trail: Callable[..., Trail], log: logging.Logger) -> None:
     """What a filter or the level drops is no event."""
     trail = make_trail(clock=None)

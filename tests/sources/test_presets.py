@@ -5,16 +5,18 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from time import process_time
+from typing import Any
 
 import pytest
 
 from auditkit.api import Trail
 from auditkit.sources.importer import import_records
 from auditkit.sources.line_records import line_records
-from auditkit.sources.mapping import plan_mapping
+from auditkit.sources.plans import ImportPlan
 from auditkit.sources.presets import PRESETS, Preset, read_options, recognise
 from auditkit.sources.readers import Source, open_source
 from auditkit.sources.records import Record
+from auditkit.sources.tally import ImportSummary
 from tests.sources.preset_samples import SAMPLES, Sample
 
 
@@ -115,24 +117,47 @@ def _records(source: Source, preset: Preset) -> list[Record]:
     return [item for item in items if isinstance(item, Record)]
 
 
+def import_sample(trail: Trail, name: str, **more: Any) -> ImportSummary:
+    """Import the file of a sample by its preset."""
+    sample = SAMPLES[name]
+    plan = ImportPlan(preset=name, **sample.options)
+    with plan.open(io.BytesIO(sample.text.encode())) as (source, mapping, _):
+        return import_records(trail, source, mapping, **more)
+
+
+def stored(trail: Trail) -> list[dict[str, Any]]:
+    """The producers' events in the order they were taken in."""
+    return trail.scan().sort("seq").drop("seq", "recorded").collect().to_dicts()
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_file_becomes_the_events_that_its_producer_meant(trail: Trail, name: str) -> None:
     """Who did what, when, on what and with which outcome stands in the columns, and the whole record in attrs."""
-    sample, preset = SAMPLES[name], PRESETS[name]
-    mapping = plan_mapping(
-        preset.paths,
-        preset.constants,
-        values=preset.values,
-        attrs=preset.attrs,
-        tz=sample.options.get("tz", preset.tz),
-        ts_format=preset.ts_form,
-    )
-    with open_source(io.BytesIO(sample.text.encode())) as source:
-        options = replace(read_options(preset, source.head), year=sample.options.get("year"))
-        summary = import_records(trail, source.read(preset.format, options), mapping)
+    sample = SAMPLES[name]
+    summary = import_sample(trail, name)
     assert (summary.events, summary.dead_letters) == (len(sample.events), 0)
-    rows = trail.scan().sort("seq").drop("seq", "recorded").collect().to_dicts()
-    events = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    events = [{key: value for key, value in row.items() if value is not None} for row in stored(trail)]
     attrs = [json.loads(event.pop("attrs")) for event in events]
     assert events == [event | {"ts": datetime.fromisoformat(event["ts"])} for event in sample.events]
     assert all(attrs)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_import_that_was_stopped_goes_on_behind_the_last_record(trail: Trail, name: str) -> None:
+    """Each record of any format is a place to go on from, also within a line, a document or the turn of a year."""
+    chunks = iter(range(0))
+
+    def stop(*_progress: object) -> None:
+        if next(chunks, None) is None:
+            raise KeyboardInterrupt
+
+    for known in range(len(SAMPLES[name].events)):
+        chunks = iter(range(known))
+        with pytest.raises(KeyboardInterrupt):
+            import_sample(trail, name, chunk_records=1, on_progress=stop)
+        assert len(stored(trail)) == known + 1
+    import_sample(trail, name)
+    times = [datetime.fromisoformat(event["ts"]) for event in SAMPLES[name].events]
+    assert [row["ts"] for row in stored(trail)] == times
+    summary = import_sample(trail, name)
+    assert (summary.events, summary.known) == (0, len(times))

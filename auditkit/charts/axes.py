@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from auditkit.charts.figure import BLUE, FAILED, GREY, MUTED, PALETTE, REST, Clock, Figure, Spec
+from auditkit.charts.figure import BLUE, FAILED, GREY, MUTED, PALETTE, REST, Clock, Figure, Pick, Spec
+from auditkit.display.tables import bounded
 from auditkit.errors import InvalidQueryError
 from auditkit.text import MISSING, label, others, short_label, visible
 from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
@@ -72,13 +73,19 @@ _FORMAT = {
 class Groups:
     """The groups of a frame: `row` has the name for each of its rows, `names` are all of them, largest first.
 
-    `rest` is the last of the names where it stands for all that did not fit, else None.
+    `rest` is the last of the names where it stands for all that did not fit, else None.  `labels` has the label of each
+    value whose name is not its label, as that of a long one.
     """
 
     row: pl.Series
     names: tuple[str, ...]
     colours: tuple[str, ...]
     rest: str | None
+    labels: dict[str, str]
+
+    def pick(self, field: str, column: str) -> Pick:
+        """Return what a mark with the name of a group in a field stands for."""
+        return Pick(field=field, column=column, labels=self.labels)
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -129,11 +136,17 @@ def fold(
     row = frame.select(pl.col(column).alias("value")).join(
         folded, on="value", how="left", nulls_equal=True, maintain_order="left"
     )["group"]
+    full = {
+        name: label(bounded(str(value)))
+        for name, value in zip(labels, values, strict=True)
+        if value is not None
+    }
     return Groups(
         row=row,
         names=tuple(shown),
         colours=tuple(_colours(shown, rest, failed)),
         rest=rest,
+        labels={name: full[name] for name in kept if full.get(name, name) != name},
     )
 
 

@@ -90,7 +90,14 @@ def top(
     words = ", ".join(f"{name} {totals[name]:,}" for name in rows.named)
     spec: Spec = {"layer": [bars, _ends(rows, totals)], "height": ROW_HEIGHT * len(rows.named)}
     data = frame.select(drawn_columns(by, split, "count"))
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=data)
+    return Figure(
+        title=title,
+        subtitle=subtitle,
+        alt=f"{title}: {words}.",
+        spec=spec,
+        data=data,
+        pick=rows.pick("row", by),
+    )
 
 
 def _ends(rows: Groups, totals: Mapping[str, int]) -> Spec:
@@ -188,7 +195,14 @@ def share(
     if by is None:
         encoding["y"]["axis"] = None
     data = frame.select(drawn_columns(by, of, "count"))
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {words}.", spec=spec, data=data)
+    return Figure(
+        title=title,
+        subtitle=subtitle,
+        alt=f"{title}: {words}.",
+        spec=spec,
+        data=data,
+        pick=rows.pick("row", by) if by else parts.pick("group", of),
+    )
 
 
 def _sums(frame: pl.DataFrame, rows: Groups, parts: Groups) -> pl.DataFrame:

@@ -111,8 +111,22 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """What a mark that is selected stands for: its `field` is a value of an event's `column`.
+
+    `labels` are the labels of the values whose name in the chart is another.  Without a column it is an hour of the week in
+    `zone`, such as "Mon 07".
+    """
+
+    field: str
+    column: str | None
+    labels: dict[str, str]
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChartMetadata:
-    """Chart metadata, what a report says beside the drawing: words, data, and its clock if it is over time."""
+    """Chart metadata, what a report says beside the drawing: words, data, its clock if it is over time, and its pick."""
 
     version: int
     title: str
@@ -120,6 +134,7 @@ class ChartMetadata:
     alt: str
     data: Table
     clock: Clock | None
+    pick: Pick | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +153,8 @@ class Figure:
     clock : Clock or None
         How its time axis is read.  With one, the field `from`, and `to` where there is one, are places on that axis;
         a report lets readers select a stretch of it.
+    pick : Pick or None
+        What its marks stand for; a report lets readers select them.
     """
 
     title: str
@@ -146,6 +163,7 @@ class Figure:
     spec: Spec
     data: pl.DataFrame
     clock: Clock | None = None
+    pick: Pick | None = None
 
     def to_dict(self) -> Spec:
         """Return the whole Vega-Lite specification.
@@ -190,6 +208,7 @@ class Figure:
             alt=self.alt,
             data=table(self.data, self.title),
             clock=self.clock,
+            pick=self.pick,
         )
         data = {MIME: msgspec.to_builtins(metadata), VEGA_LITE: self.to_dict(), "text/plain": repr(self)}
         # The editor of the usual menu would send the events to a web site.

@@ -20,7 +20,7 @@ from auditkit.charts.axes import (
     tooltip,
     zone_of,
 )
-from auditkit.charts.figure import LEVELS, Figure, Spec
+from auditkit.charts.figure import LEVELS, Figure, Pick, Spec
 from auditkit.text import visible
 from auditkit.timerange import parse_duration
 
@@ -175,6 +175,7 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
         {
             "day": _WEEKDAYS[day],
             "hour": f"{hour:02}",
+            "cell": f"{_WEEKDAYS[day]} {hour:02}",
             "count": (count := sums.get((day, hour), 0)),
             "shade": names[0] if not count else names[1 + sum(count > bound for bound in bounds)],
         }
@@ -185,7 +186,8 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
     alt = f"most events on {_WEEKDAYS[day]} from {hour:02}:00 to {hour + 1:02}:00 ({zone}), {most:,} in all."
     spec = _grid(values, names, zone)
     drawn = pl.DataFrame(values, schema=["day", "hour", "count"]).filter(pl.col("count") > 0)
-    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=drawn)
+    pick = Pick(field="cell", column=None, labels={}, zone=zone)
+    return Figure(title=title, subtitle=subtitle, alt=f"{title}: {alt}", spec=spec, data=drawn, pick=pick)
 
 
 def _only_days(frame: pl.DataFrame) -> bool:

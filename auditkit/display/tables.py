@@ -3,7 +3,7 @@
 The same cells are shown in JupyterLab, in a terminal and in a report: there all of them, elsewhere the first few.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from html import escape
@@ -44,6 +44,7 @@ class Table:
 
     `instants` says when each row is, in microseconds since 1970 UTC, by the first column of times that have a zone;
     it is empty where there is none.  `empty` is what a table without rows says.
+    `events` is the order in time of a table of all events of a report, of which these are the first: its page holds all.
     """
 
     version: int
@@ -53,6 +54,7 @@ class Table:
     total: int | None
     instants: tuple[int | None, ...] = ()
     empty: str = ""
+    events: Literal["", "ascending", "descending"] = ""
 
     @property
     def extent(self) -> str:
@@ -196,10 +198,15 @@ def _instants(frame: pl.DataFrame) -> tuple[int | None, ...]:
 def _cells(column: pl.Series) -> list[str | None]:
     values = column.to_list()
     if isinstance(column.dtype, pl.Datetime):
-        micros = {value.microsecond for value in values if value is not None}
-        digits = 0 if micros <= {0} else 3 if all(us % 1000 == 0 for us in micros) else 6
+        digits = second_digits(value.microsecond for value in values if value is not None)
         return [None if value is None else _time(value, digits) for value in values]
     return [_cell(value) for value in values]
+
+
+def second_digits(micros: Iterable[int]) -> int:
+    """Return how many digits of a second a column of times needs, given its microseconds."""
+    found = set(micros)
+    return 0 if found <= {0} else 3 if all(us % 1000 == 0 for us in found) else 6
 
 
 def _cell(value: object) -> str | None:
@@ -207,18 +214,18 @@ def _cell(value: object) -> str | None:
         case None:
             return None
         case str():
-            return _bounded(value)
+            return bounded(value)
         case int() | float():
             return _digits(value)
         case datetime():
             return f"{_time(value, 6 if value.microsecond else 0)} {value:%Z}".strip()
-    return _bounded(str(value))
+    return bounded(str(value))
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
     """Return a text, of a long one its beginning and how much more there is.
 
-    >>> _bounded("a" * 10_000)[1_999:]
+    >>> bounded("a" * 10_000)[1_999:]
     'a… (8,000 more characters)'
     """
     more = len(text) - CELL_CHARACTERS

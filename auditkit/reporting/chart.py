@@ -16,12 +16,13 @@ from html import escape
 from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
 
+import msgspec
 import vl_convert
 from markupsafe import Markup
 from msgspec import Struct
 
 from auditkit.charts.axes import group_name
-from auditkit.charts.figure import WIDTH, ChartMetadata, Clock
+from auditkit.charts.figure import WIDTH, ChartMetadata, Clock, Pick
 from auditkit.display.tables import Table, records
 from auditkit.errors import ReportError
 from auditkit.text import visible, visible_lines
@@ -44,6 +45,14 @@ _BRUSH = {
         "mark": {"fill": "#0072b2", "fillOpacity": 0.12, "stroke": "#0072b2", "strokeOpacity": 0.6},
     },
 }
+_PICKED = {
+    field: {
+        "condition": {"test": f"!length(picked) || indexof(picked, datum.{field}) >= 0", "value": 1},
+        "value": 0.25,
+    }
+    for field in ("row", "group", "cell")
+}
+"""The fields by which marks are selected, and the opacity of a mark while some are."""
 _HARMFUL = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
@@ -79,6 +88,7 @@ class FigureBlock(Struct, frozen=True, kw_only=True):
     narrow: Markup | None
     data: Table | None
     clock: Clock | None
+    pick: Pick | None
     live: Markup | None
 
 
@@ -107,7 +117,8 @@ def our_figure(
         narrow=narrow,
         data=metadata.data if metadata.data.rows else None,
         clock=metadata.clock,
-        live=None if static else _script_data(_live(bare, patch, metadata.clock)),
+        pick=metadata.pick,
+        live=None if static else _script_data(_live(bare, patch, metadata)),
     )
 
 
@@ -127,6 +138,7 @@ def foreign_figure(spec: Mapping[str, Any], *, major: int, prefix: str, static: 
         narrow=None,
         data=next((records(rows, alt) for rows in _datasets(bare)), None),
         clock=None,
+        pick=None,
         live=None if static else _script_data({"spec": bare}),
     )
 
@@ -155,21 +167,26 @@ def _script_data(value: object) -> Markup | None:
     return Markup(text.translate(_HARMFUL))  # noqa: S704 -- no character is left that HTML knows
 
 
-def _live(spec: Mapping[str, Any], patch: Mapping[str, Any], clock: Clock | None) -> dict[str, Any]:
-    """Return what the script draws: one of our specifications, what a narrow window changes in it, and its clock."""
-    wide = {**spec, "width": "container"}
-    if clock is None:
-        return {"spec": wide, "narrow": patch, "clock": None}
-    shown = {"zone": visible(clock.zone), "shifts": clock.shifts}
-    return {"spec": _selectable(wide), "narrow": patch, "clock": shown}
+def _live(spec: Mapping[str, Any], patch: Mapping[str, Any], metadata: ChartMetadata) -> dict[str, Any]:
+    """Return what the script draws: one of our specifications, what a narrow window changes in it, and what is selected in it."""
+    wide: dict[str, Any] = {**spec, "width": "container"}
+    told = {"narrow": patch, "clock": None, "pick": None}
+    if metadata.clock is not None:
+        told["clock"] = {"zone": visible(metadata.clock.zone), "shifts": metadata.clock.shifts}
+        return {**told, "spec": _first_layer(wide, {"params": [_BRUSH]})}
+    if metadata.pick is not None and metadata.pick.field in _PICKED:
+        told["pick"] = msgspec.to_builtins(metadata.pick)
+        faded = _first_layer(wide, {"encoding": {"opacity": _PICKED[metadata.pick.field]}})
+        return {**told, "spec": {**faded, "params": [{"name": "picked", "value": []}]}}
+    return {**told, "spec": wide}
 
 
-def _selectable(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one of our specifications with a stretch of its time axis to select, in place of moving that axis."""
+def _first_layer(spec: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one of our specifications with a change to the marks that it draws, not to the words beside them."""
     layers = spec.get("layer")
     if isinstance(layers, list) and layers and isinstance(layers[0], Mapping):
-        return {**spec, "layer": [_selectable(layers[0]), *layers[1:]]}
-    return {**spec, "params": [_BRUSH]}
+        return {**spec, "layer": [_patched(layers[0], patch), *layers[1:]]}
+    return _patched(spec, patch)
 
 
 def _for_phones(spec: Mapping[str, Any]) -> dict[str, Any]:

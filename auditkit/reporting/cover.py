@@ -132,7 +132,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CoverModel(msgspec.Struct, frozen=True, kw_only=True):
-    """The first screen.  `start` and `end` are ISO text with an offset; `where` is None if there is no filter."""
+    """The first screen.  `start` and `end` are ISO text with an offset; `where` is None if there is no filter.
+
+    `packed`: whether the report takes its events along.
+    """
 
     version: int
     title: str
@@ -151,6 +154,7 @@ class CoverModel(msgspec.Struct, frozen=True, kw_only=True):
     as_of: int
     as_of_time: str | None
     counts: Counts
+    packed: bool
     outcomes: Outcomes
     sources: tuple[Source, ...]
     silent: tuple[Silent, ...]
@@ -298,6 +302,17 @@ def compact_rows(model: CoverModel) -> list[tuple[str, str]]:
         ("Counted as failures", counted_as),
         ("As of", _as_of(model)),
     ]
+
+
+def taken_along(model: CoverModel) -> str:
+    """Return whether the events shown are in the file of a report, and what that means for a selection."""
+    if model.packed:
+        return "every event shown: a selection in a chart narrows every table to the events selected"
+    shown = counted(model.counts.shown, "event")
+    return (
+        f"the first rows of each table: {shown} are more than a report takes along, so that a selection in a chart "
+        "narrows only the rows that are here"
+    )
 
 
 def _window(model: CoverModel) -> str:

@@ -37,6 +37,7 @@ from auditkit.reporting.cover import (
     population_rows,
     scope_rows,
     source_rows,
+    taken_along,
 )
 from auditkit.reporting.outputs import breakable, table_rows
 from auditkit.reporting.page import make_page
@@ -90,6 +91,7 @@ class AuditReportExporter(TemplateExporter):
             population_rows=population_rows,
             scope_rows=scope_rows,
             source_rows=source_rows,
+            taken_along=taken_along,
         )
         return environment
 
@@ -133,7 +135,7 @@ def template_file(name: str) -> str:
 
 def _scripts(*, live: bool) -> list[str]:
     """Return the scripts of a page, without Vega where it has no chart."""
-    own = "".join(map(template_file, ("tables.js", "charts.js", "page.js")))
+    own = "".join(map(template_file, ("events.js", "tables.js", "charts.js", "page.js")))
     return [*([vega_bundle()] if live else []), f'(function () {{\n"use strict";\n{own}}})();\n']
 
 

@@ -21,6 +21,8 @@ from auditkit.reporting.chart import FigureBlock, foreign_figure, our_figure
 from auditkit.reporting.cover import MIME as COVER_MIME
 from auditkit.reporting.cover import CoverModel, Prepared, read_cover, read_prepared
 from auditkit.reporting.markdown import clean, emitted
+from auditkit.reporting.packed import MIME as EVENTS_MIME
+from auditkit.reporting.packed import Packed, unpack_events
 from auditkit.text import label, visible, visible_lines
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
@@ -95,6 +97,7 @@ class CoverBlock(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "cover"
     model: CoverModel
     prepared: Prepared | None
+    events: Packed | None
 
 
 Block = (
@@ -133,7 +136,8 @@ def blocks(outputs: list[Any], *, prefix: str, static: bool) -> Iterator[Block]:
 def _shown(data: Mapping[str, Any], metadata: Mapping[str, Any], *, prefix: str, static: bool) -> Block:
     """Return the richest safe form of one output."""
     if COVER_MIME in data and (model := read_cover(data[COVER_MIME])) is not None:
-        return CoverBlock(model=model, prepared=read_prepared(metadata.get(COVER_MIME)))
+        prepared = read_prepared(metadata.get(COVER_MIME))
+        return CoverBlock(model=model, prepared=prepared, events=unpack_events(data.get(EVENTS_MIME)))
     if tables.MIME in data and (table := tables.read_table(data[tables.MIME])) is not None:
         return TableBlock(name=prefix, table=table)
     if cards.MIME in data and (card := cards.read_card(data[cards.MIME])) is not None:

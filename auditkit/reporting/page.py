@@ -17,6 +17,7 @@ from auditkit.reporting.cover import Check, CoverModel, Prepared, checks, moment
 from auditkit.reporting.markdown import anchored, highlighted, written
 from auditkit.reporting.notebooks import describe_code, has_tag
 from auditkit.reporting.outputs import Block, CoverBlock, blocks
+from auditkit.reporting.packed import page_data
 from auditkit.text import visible
 
 Status = Literal["complete", "failed", "unfinished"]
@@ -63,7 +64,8 @@ class Failure(Struct, frozen=True, kw_only=True):
 class Page(Struct, frozen=True, kw_only=True):
     """Everything that a report shows; `logic` and `digest` are the notebook's code in words and its SHA-256.
 
-    `lead` is what the cell tagged `timeline` shows, which stands under the answer and not among the steps.
+    `lead` is what the cell tagged `timeline` shows, which stands under the answer and not among the steps.  `events`
+    are those of the scope, packed for the page's script.
     """
 
     title: str
@@ -74,6 +76,7 @@ class Page(Struct, frozen=True, kw_only=True):
     logic: str
     digest: str
     checks: tuple[Check, ...]
+    events: str | None
     lead: Step | None
     steps: tuple[Step, ...]
     parameters: tuple[tuple[str, str], ...]
@@ -117,6 +120,7 @@ def make_page(notebook: Any, *, name: str, static: bool = False) -> Page:
         logic=logic,
         digest=digest,
         checks=_checks(shown_cover, source, parameters),
+        events=None if static else _events(shown_cover),
         lead=next((step for step in steps if step.lead), None),
         steps=tuple(step for step in steps if not step.lead),
         parameters=tuple(
@@ -173,6 +177,15 @@ def _checks(shown_cover: CoverBlock | None, source: str, parameters: Mapping[str
         return ()
     others = {key: value for key, value in parameters.items() if key not in STANDARD}
     return checks(shown_cover.model, path=shown_cover.prepared.path, notebook=source, parameters=others)
+
+
+def _events(shown_cover: CoverBlock | None) -> str | None:
+    if shown_cover is None or shown_cover.events is None:
+        return None
+    try:
+        return page_data(shown_cover.events, shown_cover.model.zone)
+    except ValueError:  # the zone is none, in a notebook that was changed
+        return None
 
 
 def _language(notebook: Any) -> str:

@@ -7,8 +7,8 @@ trail to a seq, so that every cell sees the same events while others append.
 import getpass
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ import polars as pl
 import auditkit
 from auditkit.api import Trail
 from auditkit.ask.population import Population, population
+from auditkit.display.tables import LIMIT, Table, table
 from auditkit.reporting.cover import (
     MIME,
     VERSION,
@@ -34,11 +35,15 @@ from auditkit.reporting.cover import (
     key_figures,
     plain_text,
 )
+from auditkit.reporting.packed import COLUMNS, MOST_EVENTS, pack_events
+from auditkit.reporting.packed import MIME as EVENTS_MIME
 from auditkit.reporting.summary import summary
 from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
 from auditkit.where import Where, compile_where, describe_where
 from auditkit.where.vocabulary import failing
 
+_EVENT_COLUMNS = ("ts", "actor", "action", "resource", "outcome", "origin", "source", "seq")
+_FIRST_EVENTS = 500
 _MOST_BUCKETS = 200
 _WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}
 _LONGEST = "1w"
@@ -64,6 +69,8 @@ class Cover:
         A bucket width that gives a readable chart of the window.
     failures : tuple of str
         The outcomes, among all that the trail holds, that count as failures.
+    packed : str or None
+        The events of the scope as a report takes them along; None where these are too many.
     """
 
     model: CoverModel
@@ -74,6 +81,7 @@ class Cover:
     where: Where
     every: str
     failures: tuple[str, ...]
+    packed: str | None
 
     @property
     def shown(self) -> int:
@@ -110,16 +118,47 @@ class Cover:
         """The scope narrowed to the events that count as failures."""
         return self.only({"outcome": self.failures})
 
+    def events(
+        self, title: str, *, without: Collection[str] = (), descending: bool = False, empty: str = "No events"
+    ) -> Table:
+        """Return all events of the scope as a table, who, what and when first.
+
+        A report that takes its events along (up to 20,000) shows all of them; this holds the first 500 for where no script
+        runs.  Of more events it holds the first 2,000.
+
+        Parameters
+        ----------
+        title : str
+        without : collection of str, default ()
+            Columns to leave out.
+        descending : bool, default False
+            Whether the last event comes first.
+        empty : str, default "No events"
+            What is said where there are none.
+
+        Returns
+        -------
+        Table
+        """
+        columns = [name for name in _EVENT_COLUMNS if name not in without]
+        held = self.packed is not None
+        limit = _FIRST_EVENTS if held else LIMIT
+        first = self.trail.range(**self.scope, columns=columns, limit=limit, descending=descending)
+        made = table(first.select(columns), title, total=self.shown, tz=self.trail.tz, empty=empty)
+        return replace(made, events="descending" if descending else "ascending") if held else made
+
     def __repr__(self) -> str:
         return plain_text(self.model)
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the model, what JupyterLab shows of it, and beside them who prepared this."""
+        """Return the model, its events, what JupyterLab shows of it, and beside them who prepared this."""
         shown = {
             MIME: msgspec.to_builtins(self.model),
             "text/html": card_html(self.model),
             "text/plain": repr(self),
         }
+        if self.packed is not None:
+            shown[EVENTS_MIME] = self.packed
         return shown, {MIME: msgspec.to_builtins(self.prepared)}
 
 
@@ -176,6 +215,9 @@ def cover(
     groups = pinned.group_by(["actor", "action", "outcome"], **asked, aggs="count")
     if answer is None:
         answer = answer_sentence(counts, len(found.sources), groups, failed)
+    packed = None
+    if counts.shown <= MOST_EVENTS:
+        packed = pack_events(pinned.range(**asked, columns=list(COLUMNS)))
     zone = check_zone(trail.tz)
     outcomes = count_outcomes(groups, failed, failures)
     mapping = _json_mapping(where)
@@ -199,6 +241,7 @@ def cover(
         as_of=found.as_of,
         as_of_time=pinned.now().astimezone(zone).isoformat() if found.as_of else None,
         counts=counts,
+        packed=packed is not None,
         outcomes=outcomes,
         sources=tuple(
             Source(
@@ -230,6 +273,7 @@ def cover(
         where=where,
         every=every,
         failures=failed,
+        packed=packed,
     )
 
 

@@ -42,7 +42,7 @@ def test_a_trail_shows_window_events_actors_queue_and_retention(make_trail: Call
         "              last     2026-11-24 09:00 CET",
         "              by       3 actors from 1 source",
         f"queue         waiting  1 event, {trail.stats().queue.bytes} B",
-        "retention     policy   keep 30d; expired before 2026-10-25 08:00 UTC",
+        "retention     policy   keep 30d; expired before 2026-10-25 09:00 CET",
         "dead letters  waiting  1",
         f"activity      counts   {spark}  events per hour, at most 2, Europe/Stockholm",
     ]

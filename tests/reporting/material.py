@@ -161,5 +161,7 @@ def scripts_of(html: str) -> tuple[list[str], list[Any]]:
     data = [
         text for kind, text in zip(kinds, parser.scripts, strict=True) if kind == {"type": "application/json"}
     ]
-    assert len(run) + len(data) == len(kinds)
+    packed = {"type": "application/octet-stream", "id": "events"}
+    assert len(run) + len(data) + kinds.count(packed) == len(kinds)
+    assert kinds.count(packed) <= 1
     return run, [json.loads(text) for text in data]

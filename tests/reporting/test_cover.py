@@ -29,6 +29,7 @@ from auditkit.reporting.cover import (
     read_prepared,
     scope_rows,
     source_rows,
+    taken_along,
 )
 from tests.fakes import ManualClock
 from tests.reporting.material import PAYLOADS, elements
@@ -115,6 +116,23 @@ def test_scope_and_population_fit_a_few_lines(busy: Trail) -> None:
     )
     assert rows["Counted as failures"] == "none"
     assert "Filter" not in dict(compact_rows(cover(busy, title="T").model))
+
+
+def test_a_report_takes_along_20000_events(make_trail: Callable[..., Trail]) -> None:
+    """Up to so many are in its file, of more each table has the first 2,000, and the first screen says which it is."""
+    trail = make_trail()
+    trail.extend(pl.DataFrame({"action": ["a"] * 20_001, "ts": [START] * 20_001})).wait()
+    many = cover(trail, title="T")
+    assert many.packed is None
+    assert "20,001 events are more than a report takes along" in taken_along(many.model)
+    table = many.events("All")
+    assert (len(table.rows), table.total, table.events) == (2_000, 20_001, "")
+    fewer = cover(trail, title="T", as_of=20_000)
+    assert fewer.packed is not None
+    assert taken_along(fewer.model).startswith("every event shown")
+    table = fewer.events("All", without=["actor"], descending=True)
+    assert (len(table.rows), table.total, table.events) == (500, 20_000, "descending")
+    assert [column.name for column in table.columns][:3] == ["ts (UTC)", "action", "resource"]
 
 
 def test_later_events_stay_out(busy: Trail) -> None:

@@ -33,7 +33,7 @@ from tests.reporting.material import (
 )
 
 TEMPLATE = Path(__file__).parents[2] / "auditkit" / "reporting" / "templates" / "auditreport"
-OWN = "".join((TEMPLATE / name).read_text() for name in ("tables.js", "charts.js", "page.js"))
+OWN = "".join((TEMPLATE / name).read_text() for name in ("events.js", "tables.js", "charts.js", "page.js"))
 OURS = f'(function () {{\n"use strict";\n{OWN}}})();\n'
 INERT = {
     "a", "article", "b", "body", "br", "button", "code", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption", "figure",

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +14,10 @@ import polars as pl
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
+import auditkit as ak
 from auditkit import charts
-from auditkit.reporting import table
+from auditkit.reporting import cover, table
+from auditkit.text import label
 from tests.reporting.browsing import PHONE, Opened, open_report
 from tests.reporting.material import code, display, exported, notebook, prose, shown
 
@@ -213,7 +217,7 @@ def test_a_brush_narrows_the_tables(browser: Any, report: str, tmp_path: Path) -
     page.mouse.up()
     picked = chart.locator(".picked")
     picked.wait_for()
-    first, last = picked.inner_text().removeprefix("Selected: ").split(",")[0].split(" to ")
+    first, last = picked.inner_text().removeprefix("Selected: from ").split(",")[0].split(" to ")
     instants = [datetime.fromisoformat(f"{at}+02:00") for at in (first, last)]
     inside = [at for at in range(ROWS) if instants[0] <= START + timedelta(minutes=5 * at) < instants[1]]
     assert len(inside) > 30
@@ -259,23 +263,214 @@ def test_a_brush_can_be_moved_by_keys(browser: Any, report: str, tmp_path: Path)
     chart.locator(".live").focus()
     for key in ("ArrowRight", "ArrowRight", "Shift+ArrowRight"):
         opened.page.keyboard.press(key)
-    chart.get_by_text("Selected: 2026-10-19 03:00 to 2026-10-19 05:00").wait_for()
+    chart.get_by_text("Selected: from 2026-10-19 03:00 to 2026-10-19 05:00").wait_for()
     assert status(opened.page).startswith("24 found in the first 2,000 of 41,230 rows")
     opened.page.keyboard.press("Escape")
     chart.locator(".picked").wait_for(state="hidden")
     quiet(opened)
 
 
-def test_a_second_brush_takes_the_place_of_the_first(browser: Any, report: str, tmp_path: Path) -> None:
-    """Only one chart at a time narrows the tables of the page."""
+def test_selections_in_two_charts_hold_together(browser: Any, report: str, tmp_path: Path) -> None:
+    """Tables show what both leave, the bar at the foot names both, and clears both."""
     opened = open_report(browser, report, tmp_path / "report.html")
     for number in (0, 5):
         chart = opened.page.locator("figure.chart").nth(number)
         chart.locator(".live").focus()
         opened.page.keyboard.press("ArrowRight")
         chart.locator(".picked").wait_for()
-    opened.page.locator("figure.chart").first.locator(".picked").wait_for(state="hidden")
+    assert opened.page.locator("figure.chart").first.locator(".picked").is_visible()
     assert status(opened.page).startswith("1 found in")
+    bar = opened.page.locator(".selected")
+    assert bar.inner_text().count("from 2026-10-19 02:00") == 2
+    bar.get_by_role("button").click()
+    bar.wait_for(state="hidden")
+    assert not opened.page.locator(".picked").filter(visible=True).count()
+    assert status(opened.page) == ""
+    quiet(opened)
+
+
+WEEK = datetime(2026, 10, 22, 22, tzinfo=UTC)
+LONG_NAME = "arn:aws:sts::123456789012:assumed-role/" + "deploy-" * 12 + "role"
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The scope of a trail of 3,000 events around the end of summer time, with hostile, long and missing values."""
+    actors = ["ann", LONG_NAME, None, "</script><b>", "(none)", ""]
+    rows = [
+        {
+            "action": f"doc.{at % 5}",
+            "actor": actors[at % 6],
+            "resource": f"/{at}",
+            "outcome": "denied" if at % 10 == 0 else "success",
+            "source": "app" if at % 3 else "web",
+            "origin": f"10.0.0.{at % 4}",
+            "ts": WEEK + timedelta(minutes=2 * at, microseconds=at % 2),
+        }
+        for at in range(3_000)
+    ]
+    with ak.create(tmp_path_factory.mktemp("taken") / "audit", tz=ZONE, maintain=False) as trail:
+        trail.extend(rows).wait()
+        yield cover(trail, title="Taken along")
+
+
+@pytest.fixture(scope="module")
+def taken_report(taken: Any) -> str:
+    """A report of that scope: charts of each kind, a table of all events, one of groups, and one of first uses."""
+    audit, scope = taken.trail, taken.scope
+    groups = audit.group_by(["actor", "source"], **scope, aggs="count")
+    first = ak.query.first_seen(audit.scan(), ["actor", "origin"])
+    return exported(
+        notebook(
+            code("page", shown(taken)),
+            code(
+                "charts",
+                shown(charts.over_time(audit.downsample("1h", **scope), every="1h")),
+                shown(charts.top(audit.group_by(["actor", "outcome"], **scope), "actor", split="outcome")),
+                shown(charts.heat_map(audit.downsample("1h", **scope))),
+                shown(charts.share(audit.group_by(["source", "outcome"], **scope), "outcome", by="source")),
+            ),
+            code("events", shown(taken.events("All events"))),
+            code("groups", shown(table(groups, "Groups"))),
+            code("first", shown(table(first.select("ts", "actor", "origin"), "First uses", tz=ZONE))),
+        )
+    )
+
+
+def table_called(page: Any, title: str) -> Any:
+    """Return the table with a title."""
+    return page.locator(f"figure.data[data-title='{title}']")
+
+
+def cells_of(rows: Any) -> list[list[str]]:
+    """Return the cells of some rows."""
+    return [row.locator("td").all_text_contents() for row in rows.all()]
+
+
+def test_all_events_are_in_the_page(browser: Any, taken_report: str, tmp_path: Path) -> None:
+    """Without scripts a table has its first 500 rows, with them all 3,000, and the same text in each of the first."""
+    quiet_page = open_report(browser, taken_report, tmp_path / "report.html", java_script_enabled=False).page
+    held = cells_of(table_called(quiet_page, "All events").locator("tbody tr"))
+    assert len(held) == 500
+    opened = open_report(browser, taken_report, tmp_path / "report.html")
+    shown_table = table_called(opened.page, "All events")
+    assert shown_table.locator("figcaption span").inner_text() == "3,000 rows"
+    built = cells_of(shown_table.locator("tbody tr"))
+    assert built == held[:100]
+    with opened.page.expect_download() as download:
+        opened.page.get_by_label("Save as CSV: All events").click()
+    rows = list(csv.reader(io.StringIO(download.value.path().read_text(encoding="utf-8-sig"))))
+    assert [int(row[-1]) for row in rows[1:]] == list(range(3_000))
+    assert sum(row[0].endswith(" (CET)") for row in rows[1:]) == 30
+    quiet(opened)
+
+
+def test_the_markup_of_built_rows_is_that_of_written_ones(
+    browser: Any, taken_report: str, tmp_path: Path
+) -> None:
+    """Classes and places where a text may be broken are the same whether auditkit or the page made a row."""
+    path = tmp_path / "report.html"
+    written = open_report(browser, taken_report, path, java_script_enabled=False).page
+    built = open_report(browser, taken_report, path).page
+    rows = [
+        table_called(page, "All events")
+        .locator("tbody tr")
+        .evaluate_all("all => all.slice(0, 25).map((one) => one.outerHTML)")
+        for page in (written, built)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_bar_narrows_every_table(browser: Any, taken: Any, taken_report: str, tmp_path: Path) -> None:
+    """A click on an actor leaves its events, its groups and its first uses; another click leaves all again."""
+    opened = open_report(browser, taken_report, tmp_path / "report.html")
+    page = opened.page
+    chart = page.locator("figure.chart").nth(1)
+    figure = charts.top(
+        taken.trail.group_by(["actor", "outcome"], **taken.scope, aggs="count"), "actor", split="outcome"
+    )
+    rows = [row["row"] for row in figure.spec["layer"][0]["data"]["values"]]
+    bar_of_ann = chart.locator(".live .mark-rect path").nth(rows.index("ann"))
+    bar_of_ann.click()
+    bar = page.locator(".selected")
+    bar.wait_for()
+    assert bar.inner_text().startswith("Selected: actor ann: 500 of 3,000 events.")
+    for title, count in (("All events", 500), ("Groups", 1), ("First uses", 2)):
+        found = table_called(page, title)
+        assert found.locator("output").inner_text().startswith(f"{count} found in"), title
+        assert {row[1 - (title == "Groups")] for row in cells_of(found.locator("tbody tr:visible"))} == {
+            "ann"
+        }
+    chart.locator("summary").first.click()
+    assert len(cells_of(chart.locator("tbody tr:visible"))) == 2
+    bar_of_ann.click()
+    bar.wait_for(state="hidden")
+    assert table_called(page, "All events").locator("output").inner_text() == ""
+    quiet(opened)
+
+
+@pytest.mark.parametrize("name", [LONG_NAME, None, "</script><b>", "(none)", ""])
+def test_any_value_can_be_selected(
+    browser: Any, taken: Any, taken_report: str, tmp_path: Path, name: str | None
+) -> None:
+    """A long name that the drawing cuts, a hostile, an empty and a missing one each leave their own events."""
+    opened = open_report(browser, taken_report, tmp_path / "report.html")
+    figure = charts.top(taken.trail.group_by("actor", **taken.scope, aggs="count"), "actor")
+    drawn = {row["row"] for row in figure.spec["layer"][0]["data"]["values"]}
+    wanted = next(one for one in drawn if figure.pick and figure.pick.labels.get(one, one) == label(name))
+    live = opened.page.locator("figure.chart").nth(1).locator(".live")
+    live.focus()
+    for _ in drawn:
+        opened.page.keyboard.press("ArrowDown")
+        if opened.page.locator(".selected").inner_text().startswith(f"Selected: actor {wanted}: 500 of"):
+            break
+    else:
+        pytest.fail(f"{wanted} was not selected")
+    found = cells_of(table_called(opened.page, "All events").locator("tbody tr:visible"))
+    assert {row[1] for row in found} == {label(name)}
+    quiet(opened)
+
+
+def test_an_hour_of_the_week_narrows_every_table(
+    browser: Any, taken: Any, taken_report: str, tmp_path: Path
+) -> None:
+    """A cell of the heat map leaves the events of that hour in the zone of the report, the repeated one twice."""
+    opened = open_report(browser, taken_report, tmp_path / "report.html")
+    page = opened.page
+    cell = page.locator("figure.chart").nth(2).locator(".live .mark-rect path").nth(6 * 24 + 2)
+    cell.scroll_into_view_if_needed()
+    cell.click()
+    page.locator(".selected").wait_for()
+    count = (
+        taken.trail.range(**taken.scope)
+        .filter(
+            pl.col("ts").dt.convert_time_zone(ZONE).dt.weekday() == 7,
+            pl.col("ts").dt.convert_time_zone(ZONE).dt.hour() == 2,
+        )
+        .height
+    )
+    assert count == 60
+    assert (
+        page.locator(".selected")
+        .inner_text()
+        .startswith("Selected: hour Sun 02, Europe/Stockholm: 60 of 3,000")
+    )
+    assert table_called(page, "All events").locator("output").inner_text().startswith("60 found")
+    groups = table_called(page, "Groups").locator("output").inner_text()
+    assert groups.endswith("their figures are those of all events shown.")
+    assert table_called(page, "First uses").locator("output").inner_text().startswith("0 found")
+    quiet(opened)
+
+
+def test_a_page_whose_events_cannot_be_unpacked_keeps_its_rows(
+    browser: Any, taken_report: str, tmp_path: Path
+) -> None:
+    """Where the browser unpacks nothing, or what is packed is none, tables hold what was written into them."""
+    broken = re.sub(r'(id="events">)[^<]+', r"\1AAAA", taken_report)
+    opened = open_report(browser, broken, tmp_path / "report.html")
+    extent = table_called(opened.page, "All events").locator("figcaption span").inner_text()
+    assert extent == "first 500 of 3,000 rows"
+    quiet(opened)
 
 
 def test_light_and_dark_can_be_chosen(browser: Any, report: str, tmp_path: Path) -> None:

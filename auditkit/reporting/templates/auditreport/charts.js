@@ -1,5 +1,5 @@
 // Charts.  Each is drawn by Vega in place of the picture that is printed.  Expressions are interpreted, never compiled,
-// and nothing is loaded.  A stretch that is selected on a time axis narrows the tables that know when their rows are.
+// and nothing is loaded.  A stretch of a time axis, or marks, can be selected; `changed` is told of each selection.
 
 const refuse = () => Promise.reject(new Error("this report loads nothing"));
 const NOWHERE = { load: refuse, sanitize: refuse, http: refuse, file: refuse };
@@ -29,7 +29,8 @@ async function drawChart(figure) {
     place.removeAttribute("aria-roledescription");
     place.firstElementChild.setAttribute("aria-hidden", "true");
     figure.classList.add("drawn");
-    return told.clock ? selectable(figure, view, told) : null;
+    if (told.clock) return selectable(figure, view, told);
+    return told.pick ? pickable(figure, view, told) : null;
   } catch {
     place.hidden = true;
     return null;
@@ -70,12 +71,11 @@ function showTip(event, value) {
   tip.style.top = `${event.clientY + 14 + box.height > innerHeight ? event.clientY - box.height - 14 : event.clientY + 14}px`;
 }
 
-/** Let a stretch of a time axis be selected, with a pointer or with arrow keys; `picked` is told of each change. */
+/** Let a stretch of a time axis be selected, with a pointer or with arrow keys. */
 function selectable(figure, view, { spec, clock }) {
   const place = figure.querySelector(".live");
-  const words = figure.querySelector(".picked");
   const bars = barsOf(spec);
-  const chart = { figure, picked: () => {}, clear: () => select(null) };
+  const chart = { figure, changed: () => {}, clear: () => select(null) };
   let [anchor, head] = [-1, -1];
 
   function select(span) {
@@ -85,11 +85,12 @@ function selectable(figure, view, { spec, clock }) {
 
   function changed(value) {
     const span = value && value.from ? snapped(bars, value.from) : null;
-    const range = span ? `${momentWords(span[0])} to ${momentWords(span[1])}, ${clock.zone}` : "";
-    words.firstChild.textContent = range && `Selected: ${range}. Its data and the tables with times show only this. `;
-    words.hidden = !span;
-    if (!span) anchor = head = -1;
-    chart.picked(span && span.map((at) => instant(clock, at) * 1000), range && `, from ${range}`);
+    if (!span) {
+      anchor = head = -1;
+      return chart.changed(null);
+    }
+    const words = `from ${momentWords(span[0])} to ${momentWords(span[1])}, ${clock.zone}`;
+    chart.changed({ column: null, span: span.map((at) => instant(clock, at) * 1000), words });
   }
 
   function keyed(event) {
@@ -105,10 +106,62 @@ function selectable(figure, view, { spec, clock }) {
     [anchor, head] = kept;
   }
 
-  words.querySelector("button").addEventListener("click", chart.clear);
   place.addEventListener("keydown", keyed);
   view.addSignalListener("brush", (_, value) => requestAnimationFrame(() => changed(value)));
   return chart;
+}
+
+/** Let marks be selected, by a click (with Shift more of them) or with arrow keys. */
+function pickable(figure, view, { spec, pick }) {
+  const place = figure.querySelector(".live");
+  const names = namesOf(spec, pick.field);
+  const chart = { figure, changed: () => {}, clear: () => choose([]) };
+  let chosen = [];
+
+  function choose(list) {
+    chosen = list;
+    view.signal("picked", list).runAsync();
+    chart.changed(list.length ? selection() : null);
+  }
+
+  function selection() {
+    const labels = new Set(chosen.map((name) => pick.labels[name] ?? name));
+    const some = [...chosen.slice(0, 3), ...(chosen.length > 3 ? [`${chosen.length - 3} more`] : [])].join(", ");
+    if (pick.column === null) return { column: null, hours: labels, words: `hour ${some}, ${pick.zone}` };
+    return { column: pick.column, labels, words: `${pick.column} ${some}` };
+  }
+
+  function clicked(event, item) {
+    const named = item?.datum?.[pick.field];
+    if (!names.includes(named)) return;
+    const more = event.shiftKey || event.ctrlKey || event.metaKey;
+    const without = chosen.filter((name) => name !== named);
+    if (more) choose(without.length < chosen.length ? without : [...chosen, named]);
+    else choose(chosen.length === 1 && !without.length ? [] : [named]);
+  }
+
+  function keyed(event) {
+    if (event.key === "Escape") return chart.clear();
+    const line = pick.field === "cell" ? 24 : 1;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -line, ArrowDown: line }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const last = names.indexOf(chosen.at(-1));
+    const next = last < 0 ? 0 : last + step;
+    if (next >= 0 && next < names.length) choose([names[next]]);
+  }
+
+  view.addEventListener("click", clicked);
+  place.addEventListener("keydown", keyed);
+  return chart;
+}
+
+/** The names that marks have in a field, each once, in the order in which they are drawn; those that did not fit have none. */
+function namesOf(spec, field) {
+  const { data, encoding } = spec.layer?.[0] ?? spec;
+  const channel = { row: encoding.y, group: encoding.color }[field];
+  const names = channel?.scale?.domain ?? [...new Set(data.values.map((value) => value[field]))];
+  return names.filter((name) => !/^\(\d+ others?\)$/.test(name));
 }
 
 /** The stretches that a chart draws, each once, in their order. */

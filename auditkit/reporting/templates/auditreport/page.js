@@ -14,28 +14,48 @@ function addThemeButton() {
   document.querySelector(".eyebrow").append(button);
 }
 
-/** Narrow a chart's own data, and every table of the page that is not behind a chart, to the selected stretch. */
-function narrow(chart, page, span, words) {
-  const own = (table) => chart.figure.contains(table.figure);
-  const common = (table) => table.figure.closest("figure.chart") === null;
-  const leads = span !== null || page.leading === chart;
-  if (span) {
-    const before = page.leading;
-    page.leading = chart;
-    if (before && before !== chart) before.clear();
-  } else if (leads) {
-    page.leading = null;
+/** What is selected in each chart, together: the tables show what all of it leaves, a chart's own data what its own does. */
+function selecting(tables, charts, events) {
+  const selections = new Map();
+  const words = make("span");
+  const clear = make("button", { type: "button", textContent: "Clear" });
+  const bar = make("div", { className: "selected", hidden: true }, words, clear);
+  bar.setAttribute("role", "status");
+  document.body.append(bar);
+  clear.addEventListener("click", () => charts.forEach((chart) => chart.clear()));
+
+  function changed(chart, selection) {
+    if (selection) selections.set(chart, selection);
+    else if (!selections.delete(chart)) return;
+    const all = [...selections.values()];
+    const chosen = events && all.length ? chosenEvents(events, all) : null;
+    const said = all.map((one) => one.words).join("; ");
+    const picked = chart.figure.querySelector(".picked");
+    picked.hidden = !selection;
+    picked.firstChild.textContent = selection ? `Selected: ${selection.words}. ` : "";
+    bar.hidden = !all.length;
+    const count = chosen && `${grouped.format(chosen.count)} of ${grouped.format(events.count)} events`;
+    words.textContent = all.length ? `Selected: ${said}${count ? `: ${count}. The tables show only these.` : "."}` : "";
+    for (const table of tables) {
+      const drawing = table.figure.closest("figure.chart");
+      if (drawing === null) table.narrow(all, chosen, said && `, ${said}`);
+      else if (drawing === chart.figure) table.narrow(selection ? [selection] : [], null, selection ? `, ${selection.words}` : "");
+    }
   }
-  for (const table of page.tables) if (own(table) || (leads && common(table))) table.within(span, words);
+
+  for (const chart of charts) {
+    chart.changed = (selection) => changed(chart, selection);
+    chart.figure.querySelector(".picked button").addEventListener("click", chart.clear);
+  }
 }
 
 async function start() {
   addThemeButton();
-  const all = [...document.querySelectorAll("figure.data[data-extent]")].map(enhanceTable);
-  const page = { tables: all.filter((table) => table.timed), leading: null };
+  const events = await unpackEvents();
+  const tables = [...document.querySelectorAll("figure.data[data-extent]")].map((figure) => enhanceTable(figure, events));
   const charts = [];
   for (const figure of document.querySelectorAll("figure.chart:has(> script)")) charts.push(await drawChart(figure));
-  for (const chart of charts.filter(Boolean)) chart.picked = (span, words) => narrow(chart, page, span, words);
+  selecting(tables, charts.filter(Boolean), events);
   root.classList.add("ready");
 }
 

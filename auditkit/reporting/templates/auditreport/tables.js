@@ -1,8 +1,11 @@
-// Tables.  The page holds every row; this only sorts them, shows those that are asked for, page by page, and writes
-// them as CSV.  Text stays text: nothing is made into markup.
+// Tables.  Their rows are in the page, or are its events; this only sorts them, shows those that are asked for, page by
+// page, and writes them as CSV.  Text stays text: nothing is made into markup.
 
 const PAGE_ROWS = 25;
 const PRINTED_ROWS = 100; // as the style sheet has it
+const UNBROKEN = 16; // as auditkit breaks texts
+const LONG = 400; // and has them scroll
+const AFTER_SIGNS = /(?<=[/:.@_=&?,;\\])(?=[^\s/:.@_=&?,;\\])/;
 const DURATION = /^-?\d+(?:ms|µs|ns|[wdhms])(?: \d+(?:ms|µs|ns|[wdhms]))*$/; // as Polars writes them
 const UNIT_S = { w: 604800, d: 86400, h: 3600, m: 60, s: 1, ms: 1e-3, "µs": 1e-6, ns: 1e-9 };
 const NUMBER = /^-?[\d,]+(\.\d+)?(e[+-]?\d+)?$/;
@@ -17,18 +20,19 @@ function make(name, properties = {}, ...children) {
   return made;
 }
 
-/** Make a table searchable, sortable, paged and exportable; `within(span, words)` shows only what happened in it. */
-function enhanceTable(figure) {
+/** Make a table searchable, sortable, paged and exportable; `narrow` shows only the rows that a selection leaves. */
+function enhanceTable(figure, events) {
   const table = figure.querySelector("table");
   const body = table.tBodies[0];
   const title = figure.dataset.title;
-  const extent = figure.dataset.extent;
-  const columns = [...table.tHead.rows[0].cells].map((cell) => ({ name: cell.textContent, kind: cell.className, cell }));
-  const rows = [...body.rows].map(readRow);
+  const columns = [...table.tHead.rows[0].cells].map(readColumn);
+  const whole = events && figure.dataset.events ? events : null;
+  const rows = whole ? eventRows(whole, columns, figure.dataset.events === "descending") : [...body.rows].map(readRow);
+  const extent = whole ? `${grouped.format(rows.length)} row${rows.length === 1 ? "" : "s"}` : figure.dataset.extent;
+  if (whole) figure.querySelector("figcaption span").textContent = extent;
   const times = rows.filter((row) => row.at !== null);
-  const timed = times.length > 0;
   const outside = extent.startsWith("first") ? beyond(times) : () => false;
-  const state = { query: "", column: null, descending: false, page: 0, span: null, words: "" };
+  const state = { query: "", column: null, descending: false, page: 0, holds: null, words: "", spans: [], joined: false };
 
   const search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
   const status = make("output");
@@ -51,7 +55,7 @@ function enhanceTable(figure) {
     const kept = rows.filter(
       (row) =>
         (!words || row.cells.some((cell) => cell.toLowerCase().includes(words))) &&
-        (!state.span || (row.at !== null && row.at >= state.span[0] && row.at < state.span[1])),
+        (!state.holds || state.holds(row)),
     );
     if (state.column === null) return kept;
     const order = comparison(rows, state.column, columns[state.column].kind);
@@ -64,9 +68,14 @@ function enhanceTable(figure) {
     const pages = Math.max(1, Math.ceil(kept.length / PAGE_ROWS));
     state.page = Math.min(state.page, pages - 1);
     const first = state.page * PAGE_ROWS;
-    kept.forEach((row, place) => (row.element.hidden = place < first || place >= first + PAGE_ROWS));
-    body.replaceChildren(...kept.map((row) => row.element));
-    const asked = state.query || state.span;
+    const here = new Set(kept.slice(first, first + PAGE_ROWS));
+    const built = [...new Set([...kept.slice(0, PRINTED_ROWS), ...here])]; // the first ones are there for paper
+    for (const row of built) {
+      row.element ??= rowElement(row, columns);
+      row.element.hidden = !here.has(row);
+    }
+    body.replaceChildren(...built.map((row) => row.element));
+    const asked = state.query || state.holds;
     status.textContent = asked ? foundWords(kept.length) : "";
     where.textContent = `Page ${grouped.format(state.page + 1)} of ${grouped.format(pages)}, ${asked ? "of what is found" : extent}`;
     back.disabled = state.page === 0;
@@ -74,19 +83,20 @@ function enhanceTable(figure) {
     pager.hidden = pages === 1;
     const printed = figure.querySelector(".printed");
     const some = Math.min(kept.length, PRINTED_ROWS);
-    printed.textContent = `On paper: ${grouped.format(some)} of ${grouped.format(kept.length)} rows, ${within()}.`;
+    printed.textContent = `On paper: ${grouped.format(some)} of ${grouped.format(kept.length)} rows, ${among()}.`;
   }
 
   /** How many rows are found; where the table holds only the first and more may lie in the selected time, that too. */
   function foundWords(count) {
-    const words = `${grouped.format(count)} found in ${within()}${state.words}`;
-    if (!state.span || !outside(state.span)) return words;
+    const words = `${grouped.format(count)} found in ${among()}${state.words}`;
+    if (state.joined && count) return `${words}. These rows have events among those selected; their figures are those of all events shown.`;
+    if (!state.spans.some(outside)) return words;
     const column = columns.findIndex(({ kind }) => kind === "time");
     const [from, to] = [times[0].cells[column], times.at(-1).cells[column]];
     return `${words}. This table does not cover all of the selected time: its rows go from ${from} to ${to}.`;
   }
 
-  function within() {
+  function among() {
     return extent.startsWith("first") ? `the ${extent}` : extent;
   }
 
@@ -105,8 +115,8 @@ function enhanceTable(figure) {
 
   function save() {
     const kept = found();
-    const asked = state.query || state.span ? `${grouped.format(kept.length)} found in ${extent}` : extent;
-    const lines = [columns.map(({ name }) => csvCell(name, "text")), ...kept.map(csvCells)];
+    const asked = state.query || state.holds ? `${grouped.format(kept.length)} found in ${extent}` : extent;
+    const lines = [columns.map(({ heading }) => csvCell(heading, "text")), ...kept.map(csvCells)];
     const text = "\ufeff" + lines.map((cells) => cells.join(",") + "\r\n").join("");
     const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     make("a", { href: address, download: `${fileName(title)} (${asked}).csv` }).click();
@@ -130,14 +140,77 @@ function enhanceTable(figure) {
   next.addEventListener("click", () => (state.page++, show()));
   csv.addEventListener("click", save);
   show();
-  return {
-    figure,
-    timed,
-    within(span, words) {
-      Object.assign(state, { span, words, page: 0 });
-      show();
-    },
-  };
+
+  /** Show only the rows that selections leave; `chosen` are the events that they leave, where the page has them. */
+  function narrow(selections, chosen, words) {
+    const keys = KEYS.filter((key) => columns.some(({ name }) => name === key));
+    // A row is a moment of its own by its `ts`; other times are those of a group, which is told by its events.
+    const timed = times.length > 0 && (!chosen || !keys.length || columns.some(({ name }) => name === "ts"));
+    const direct = selections.filter(({ column }) => (column ? columns.some(({ name }) => name === column) : timed));
+    const values = chosen && keys.length && direct.length < selections.length ? chosen.values(keys) : null;
+    const narrows = whole ? selections.length > 0 : direct.length > 0 || values !== null;
+    const texts = (row) => keys.map((key) => text(row, key));
+    const holds = (row) => direct.every((selection) => holdsRow(selection, row)) && (!values || values.has(joined(texts(row))));
+    Object.assign(state, {
+      holds: narrows ? (whole ? (row) => chosen.among(row.place) : holds) : null,
+      words: narrows ? words : "",
+      spans: direct.flatMap(({ span }) => (span ? [span] : [])),
+      joined: !whole && values !== null,
+      page: 0,
+    });
+    show();
+  }
+
+  function text(row, name) {
+    const at = columns.findIndex((column) => column.name === name);
+    return row.missing[at] ? null : row.cells[at];
+  }
+
+  function holdsRow({ span, hours, column, labels }, row) {
+    if (column) return labels.has(text(row, column) ?? MISSING);
+    if (row.at === null) return false;
+    if (span) return within(span, row.at);
+    const shown = row.cells[columns.findIndex(({ kind }) => kind === "time")];
+    return hours.has(hourOfWeek(Date.parse(`${shown.slice(0, 10)}T${shown.slice(11, 19)}Z`) * 1000));
+  }
+
+  return { figure, narrow };
+}
+
+/** A column: `heading` is all of its heading, `name` what stands before the zone of its times. */
+function readColumn(cell) {
+  const heading = cell.textContent;
+  return { name: cell.className === "time" ? heading.split(" (")[0] : heading, heading, kind: cell.className, cell };
+}
+
+/** The rows of a table of all events: their texts are those of the events, their elements are made when they are shown. */
+function eventRows(events, columns, descending) {
+  const rows = [];
+  for (let place = 0; place < events.count; place++) {
+    const texts = columns.map(({ name }) => events.text(place, name));
+    rows.push({ place, at: events.at(place), cells: texts.map((one) => one ?? MISSING), missing: texts.map((one) => one === null), element: null });
+  }
+  return descending ? rows.reverse() : rows;
+}
+
+function rowElement({ cells, missing, at }, columns) {
+  const element = make("tr");
+  element.dataset.at = at;
+  cells.forEach((words, number) => {
+    const { kind } = columns[number];
+    const parts = kind === "text" ? breakable(words) : [words];
+    const long = words.length > LONG && !missing[number] ? make("div", { className: "long", tabIndex: 0 }, ...parts) : null;
+    const classes = [kind === "text" ? "" : kind, missing[number] ? "none" : ""].filter(Boolean).join(" ");
+    element.append(make("td", classes ? { className: classes } : {}, ...(long ? [long] : parts)));
+  });
+  return element;
+}
+
+/** Text that may be broken behind signs, or where it is longer than any word; as auditkit writes it. */
+function breakable(text) {
+  if (text.length <= UNBROKEN) return [text];
+  const parts = text.split(AFTER_SIGNS).flatMap((run) => (/\S{33}/.test(run) ? run.match(/\S{1,32}\s*|\s+/g) : [run]));
+  return parts.flatMap((part, number) => (number ? [make("wbr"), part] : [part]));
 }
 
 /** Whether the first rows of a table in the order of time, or against it, leave out a part of a stretch of time. */

@@ -30,7 +30,7 @@ from auditkit.sources.presets import PRESETS
 from auditkit.sources.readers import FORMATS, Format, Input
 from auditkit.sources.tally import ImportSummary, Tally
 from auditkit.text import counted, minute, visible
-from auditkit.timerange import OnAmbiguous
+from auditkit.timerange import OnAmbiguous, in_zone
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FLUSH_AT = 10_000
@@ -279,7 +279,7 @@ def _import_all(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, again:
                     f"{source.name} up to about line {source.line:,}; the same command goes on from there"
                 )
             raise
-    return _Outcome(tally.summary(), len(named), failed, passed_over, plan.on_ambiguous)
+    return _Outcome(in_zone(tally.summary(), trail.tz), len(named), failed, passed_over, plan.on_ambiguous)
 
 
 def _look_ahead(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, yes: bool) -> bool:

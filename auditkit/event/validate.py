@@ -35,6 +35,7 @@ SOURCE_AT, ID_AT = 5, 8
 """Where a row has its source and its id."""
 _SUSPECT = (msgspec.DecodeError, InvalidEventError, InvalidTimeError, TypeError, UnicodeEncodeError)
 
+_with_zone = TimeReader().read
 _encode = msgspec.msgpack.Encoder().encode
 _convert, _values_of = msgspec.convert, msgspec.structs.astuple
 
@@ -122,7 +123,7 @@ class EventSchema(Struct, frozen=True, dict=True):
         """Return the row of an event that passes the fast path; one of `_SUSPECT` where it does not."""
         event: Any = _convert(given, self._shape)
         ts, attrs, now_us = event.ts, event.attrs, rules.now_us
-        us = event.ts = now_us if ts is None else to_us(ts)
+        us = event.ts = now_us if ts is None else _with_zone("ts", ts) if ts.__class__ is str else to_us(ts)
         if not FIRST_US <= us < LAST_US or us - now_us > rules.max_ahead_us:
             raise InvalidTimeError("ts", ts, "out of bounds")
         if attrs.__class__ is str and len(attrs) <= SURELY_FLAT:

@@ -127,7 +127,7 @@ def make_page(notebook: Any, *, name: str, static: bool = False) -> Page:
             (visible(key), visible(json.dumps(value, ensure_ascii=False)))
             for key, value in parameters.items()
         ),
-        provenance=_provenance(notebook, source),
+        provenance=_provenance(notebook, source, shown_cover.model.zone if shown_cover else "UTC"),
     )
 
 
@@ -231,14 +231,14 @@ def _code(cell: Any, language: str) -> Code:
     return Code(number=cell.get("execution_count"), source=highlighted(cell.source, language), note=note)
 
 
-def _provenance(notebook: Any, source: str) -> tuple[tuple[str, str], ...]:
+def _provenance(notebook: Any, source: str, zone: str) -> tuple[tuple[str, str], ...]:
     info = _mapping(notebook.metadata.get("language_info"))
     run = _mapping(notebook.metadata.get("papermill"))
     rows = [
         ("Notebook", source),
         (
             "Run",
-            moment_words(str(run["start_time"]), "UTC") if run.get("start_time") else "when is not recorded",
+            moment_words(str(run["start_time"]), zone) if run.get("start_time") else "when is not recorded",
         ),
         ("Language", f"{info.get('name', 'unknown')} {info.get('version', '')}".strip()),
         ("Rendered by", f"auditkit {__version__}"),

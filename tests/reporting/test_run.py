@@ -268,6 +268,18 @@ def test_what_was_accepted_is_in_the_report(tmp_path: Path) -> None:
     assert "1 Asia/Kolkata" in text_of(report.read_text())
 
 
+@pytest.mark.parametrize("name", ["overview", "compliance"])
+def test_a_report_is_in_the_zone_of_the_trail(tmp_path: Path, name: str) -> None:
+    """Every time that a report shows, those of its making too, is in the trail's zone."""
+    with ak.create(tmp_path / "audit", tz="Asia/Kolkata", retention="30d") as trail:
+        trail.extend([{"action": "a", "ts": ts} for ts in ("2026-01-01T20:00Z", "2026-03-01T20:00Z")]).wait()
+        trail.flush()
+        report = ak.report(name, trail=trail, output=tmp_path / "report.html")
+    shown = text_of(report.read_text())
+    assert not re.search(r"UTC(?![+-])", shown)
+    assert "02 Mar 2026" in shown
+
+
 def test_a_report_for_mail_gateways_and_on_paper(executed: Path, tmp_path: Path) -> None:
     """`static` leaves out every script, and `pdf` prints the report beside it, private to its owner."""
     written = ak.render(executed, tmp_path / "mail.html", static=True, pdf=True)

@@ -198,6 +198,9 @@ class Audited:
         self._error_message = error_message
         self._block: Draft | None = None
 
+    def __repr__(self) -> str:
+        return f"<audited {self._fields['action']!r}>"
+
     @property
     def unrecorded(self) -> int:
         """How many calls could not be recorded, with `on_error="continue"`."""

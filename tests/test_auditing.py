@@ -397,3 +397,8 @@ def test_an_unknown_choice_is_refused(trail: Trail) -> None:
         ValueError, match=r"on_error: unknown .expected 'raise' or 'continue', found 'ignore'"
     ):
         ak.audited(trail, action="a", on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_it_says_what_it_records(trail: Trail) -> None:
+    """What `audited` returns shows its action."""
+    assert repr(ak.audited(trail, action="order.refund")) == "<audited 'order.refund'>"

@@ -149,7 +149,7 @@ class Follower:
         self._handle = view.handle
         self._stream = stream
         self._policy = policy
-        self._remembers = file is not None
+        self._consumer = None if file is None else file.name
         self._state = RedeliveryState(view.handle, policy, file)
         self._broken = False
         weakref.finalize(self, self._state.release)
@@ -157,7 +157,7 @@ class Follower:
     @property
     def position(self) -> int:
         """The seq it goes on from."""
-        return self._state.position.next_seq if self._remembers else self._stream.position
+        return self._stream.position if self._consumer is None else self._state.position.next_seq
 
     @property
     def missed(self) -> int:
@@ -208,6 +208,10 @@ class Follower:
                 self._skip_read(at_least=1)
             finally:
                 self._state.close()
+
+    def __repr__(self) -> str:
+        name = "" if self._consumer is None else f" {self._consumer!r}"
+        return f"<Follower{name} at seq {self.position}>"
 
     def __enter__(self) -> Self:
         return self

@@ -149,7 +149,8 @@ def _queue_rows(queue: QueueStats) -> list[tuple[str, str]]:
         ("next seq", f"{queue.committed:,}"),
     ]
     if queue.commits:
-        each = f"on average {number(queue.mean_group or 0)} events and {queue.mean_commit_ms:.2f} ms"
+        group = number(queue.mean_group or 0)
+        each = f"on average {group} {'event' if group == '1' else 'events'} and {queue.mean_commit_ms:.2f} ms"
         rows.append(("commits here", f"{queue.commits:,}: {each}, {queue.slowest_commit_ms:.2f} ms at most"))
         rows.append(("most pending", counted(queue.high_water, "event")))
         rows.append(("callers blocked", f"{queue.blocked_s:.2f} s"))

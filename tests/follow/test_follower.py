@@ -659,3 +659,12 @@ def test_nothing_is_lost_between_a_producer_and_consumers_that_die(trail: Trail)
     while not acknowledged.empty():
         seen.append(acknowledged.get())
     assert seen == [(n, float(n)) for n in range(400)]
+
+
+def test_it_says_where_it_is(trail: Trail) -> None:
+    """A follower shows its name and the seq it goes on from."""
+    trail.extend([{"action": "a"}] * 2).wait()
+    with trail.follow("mailer", timeout_s=0) as follower, trail.follow(start=1, timeout_s=0) as plain:
+        next(follower).ack()
+        assert repr(follower) == "<Follower 'mailer' at seq 1>"
+        assert repr(plain) == "<Follower at seq 1>"

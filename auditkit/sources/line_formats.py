@@ -11,7 +11,7 @@ _ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*[0-9A-Fa-f])"
 _QUOTED = r'(?:[^"\\]|\\.)*+'
 _REPEATED = r"^(?:message repeated \d+ times: \[ )?"
 _PRIORITY = r"(?:<(?P<priority>\d{1,3})>)?"
-_WITHOUT_YEAR = _PRIORITY + r"(?P<stamp>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?) "
+_WITHOUT_YEAR = _PRIORITY + r"(?P<stamp>[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)?) "
 _WITH_YEAR = _PRIORITY + r"(?P<time>\d{4}-\d\d-\d\dT\S+) "
 _TAGGED = r"(?P<host>\S+) (?P<program>[^:\[]+?)(?:\[(?P<pid>\d+)\])?:(?: (?P<message>.*))?"
 _UNTAGGED = r"(?P<host>\S+) (?P<message>.*)"
@@ -77,8 +77,8 @@ SYSLOG = LineFormat(
 
 ACCESS_LOG = LineFormat(
     patterns=tuple(
-        r"(?:(?P<host>[^\s:]+:\d+) )?(?P<client>\S+) (?:-|(?P<identity>\S+)) (?:-|(?P<user>[^\[]+?)) "
-        rf'\[(?P<time>[^\]]+)\] "(?P<request>{_QUOTED})" (?P<status>\d{{3}}) (?:-|(?P<bytes>\d+)){more}\s*'
+        r"(?:(?P<host>[^\s:]+:\d+) )?(?P<client>[^\s,]+(?:, [^\s,]+)*+) (?:-|(?P<identity>\S+)) (?:-|(?P<user>[^\[]+?)) "
+        rf'\[(?P<time>[^\]]+)\] "(?:-|(?P<request>{_QUOTED}))" (?P<status>\d{{3}}) (?:-|(?P<bytes>\d+)){more}\s*'
         for more in (
             "",
             rf' "(?:-|(?P<referrer>{_QUOTED}))" "(?:-|(?P<agent>{_QUOTED}))"(?: (?P<more>.*))?',

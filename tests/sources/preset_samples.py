@@ -219,15 +219,15 @@ JOURNAL = Sample(
 SYSLOG = Sample(
     "Dec 31 23:59:59 web1 kernel: [   12.345678] eth0: link up\n"
     "Jan  1 00:00:00 web1 app[42]: order 7 paid\n"
-    "2027-01-01T01:00:01.5+01:00 web1 app[42]: order 8 paid\n"
-    '<165>1 2027-01-01T00:00:02.003Z web1 app 42 ID47 [a@32473 k="v"] order 9 paid\n',
+    "2026-01-01T01:00:01.5+01:00 web1 app[42]: order 8 paid\n"
+    '<165>1 2026-01-01T00:00:02.003Z web1 app 42 ID47 [a@32473 k="v"] order 9 paid\n',
     [
-        {"ts": "2026-12-31T23:59:59Z", "action": "kernel", "resource": "web1", "source": "syslog"},
-        {"ts": "2027-01-01T00:00:00Z", "action": "app", "resource": "web1", "source": "syslog"},
-        {"ts": "2027-01-01T00:00:01.5Z", "action": "app", "resource": "web1", "source": "syslog"},
-        {"ts": "2027-01-01T00:00:02.003Z", "action": "app", "resource": "web1", "source": "syslog"},
+        {"ts": "2025-12-31T23:59:59Z", "action": "kernel", "resource": "web1", "source": "syslog"},
+        {"ts": "2026-01-01T00:00:00Z", "action": "app", "resource": "web1", "source": "syslog"},
+        {"ts": "2026-01-01T00:00:01.5Z", "action": "app", "resource": "web1", "source": "syslog"},
+        {"ts": "2026-01-01T00:00:02.003Z", "action": "app", "resource": "web1", "source": "syslog"},
     ],
-    {"year": 2026, "tz": "UTC"},
+    {"year": 2025, "tz": "UTC"},
 )
 
 LOGINS = Sample(
@@ -239,39 +239,46 @@ LOGINS = Sample(
     "rhost=2001:db8::7  user=bob\n"
     "Nov 24 07:00:05 web1 sshd[1294]: Server listening on 0.0.0.0 port 22.\n"
     "Nov 24 07:00:06 web1 systemd-logind[7]: New session 858 of user ann.\n"
-    "Nov 24 07:00:07 web1 sshd[1295]: Invalid user  from 192.0.2.9 port 7\n",
+    "Nov 24 07:00:07 web1 sshd[1295]: Invalid user  from 192.0.2.9 port 7\n"
+    "Nov 24 07:00:08 web1 sshd[1296]: Failed password for invalid user session opened for user root from 192.0.2.8 port 22\n",
     [
         {
-            "ts": "2026-11-24T07:00:00Z", "actor": "ann", "action": "sshd", "resource": "web1", "outcome": "success",
+            "ts": "2025-11-24T07:00:00Z", "actor": "ann", "action": "sshd", "resource": "web1", "outcome": "success",
             "source": "syslog", "origin": "192.0.2.7",
         },
         {
-            "ts": "2026-11-24T07:00:01Z", "actor": "root from 10.9.8.7 port 1", "action": "sshd", "resource": "web1",
+            "ts": "2025-11-24T07:00:01Z", "actor": "root from 10.9.8.7 port 1", "action": "sshd", "resource": "web1",
             "outcome": "failure", "source": "syslog", "origin": "192.0.2.8",
         },
-        {"ts": "2026-11-24T07:00:02Z", "actor": "ann", "action": "sudo", "resource": "web1", "source": "syslog"},
+        {"ts": "2025-11-24T07:00:02Z", "actor": "ann", "action": "sudo", "resource": "web1", "source": "syslog"},
         {
-            "ts": "2026-11-24T07:00:03Z", "actor": "root", "action": "CRON", "resource": "web1", "outcome": "success",
+            "ts": "2025-11-24T07:00:03Z", "actor": "root", "action": "CRON", "resource": "web1", "outcome": "success",
             "source": "syslog",
         },
         {
-            "ts": "2026-11-24T07:00:04Z", "actor": "bob", "action": "sshd", "resource": "web1", "outcome": "failure",
+            "ts": "2025-11-24T07:00:04Z", "actor": "bob", "action": "sshd", "resource": "web1", "outcome": "failure",
             "source": "syslog", "origin": "2001:db8::7",
         },
-        {"ts": "2026-11-24T07:00:05Z", "action": "sshd", "resource": "web1", "source": "syslog"},
-        {"ts": "2026-11-24T07:00:06Z", "actor": "ann", "action": "systemd-logind", "resource": "web1", "source": "syslog"},
+        {"ts": "2025-11-24T07:00:05Z", "action": "sshd", "resource": "web1", "source": "syslog"},
+        {"ts": "2025-11-24T07:00:06Z", "actor": "ann", "action": "systemd-logind", "resource": "web1", "source": "syslog"},
         {
-            "ts": "2026-11-24T07:00:07Z", "action": "sshd", "resource": "web1", "outcome": "failure",
+            "ts": "2025-11-24T07:00:07Z", "action": "sshd", "resource": "web1", "outcome": "failure",
             "source": "syslog", "origin": "192.0.2.9",
         },
+        {
+            "ts": "2025-11-24T07:00:08Z", "actor": "session opened for user root", "action": "sshd", "resource": "web1",
+            "outcome": "failure", "source": "syslog", "origin": "192.0.2.8",
+        },
     ],
-    {"year": 2026, "tz": "UTC"},
+    {"year": 2025, "tz": "UTC"},
 )  # fmt: skip
 
 ACCESS_LOG = Sample(
     '192.0.2.7 - ann [24/Nov/2026:08:00:00 +0100] "POST /orders/7?x=1 HTTP/1.1" 403 512 "https://firm.example/" "Firefox/140"\n'
     '192.0.2.8 - - [24/Nov/2026:07:00:01 +0000] "GET / HTTP/1.0" 304 -\n'
-    'shop.example:443 192.0.2.9 - - [24/Nov/2026:07:00:02 +0000] "\\x16\\x03\\x01" 400 226 "-" "-"\n',
+    'shop.example:443 192.0.2.9 - - [24/Nov/2026:07:00:02 +0000] "\\x16\\x03\\x01" 400 226 "-" "-"\n'
+    '192.0.2.10, 10.0.0.1 - - [24/Nov/2026:07:00:03 +0000] "-" 408 - "-" "-" 0.004 "say \\"hi\\""\n'
+    '2001:db8::7 - Ann Lee [24/Nov/2026:07:00:04 +0000] "M-SEARCH * HTTP/1.1" 200 1 "-" "an "odd" agent"\n',
     [
         {
             "ts": "2026-11-24T07:00:00Z", "actor": "ann", "action": "POST", "resource": "/orders/7?x=1", "outcome": "403",
@@ -284,6 +291,14 @@ ACCESS_LOG = Sample(
         {
             "ts": "2026-11-24T07:00:02Z", "actor": "192.0.2.9", "action": "request", "resource": "\\x16\\x03\\x01",
             "outcome": "400", "source": "access-log", "origin": "192.0.2.9", "value": 226.0,
+        },
+        {
+            "ts": "2026-11-24T07:00:03Z", "actor": "192.0.2.10, 10.0.0.1", "action": "request", "outcome": "408",
+            "source": "access-log", "origin": "192.0.2.10, 10.0.0.1",
+        },
+        {
+            "ts": "2026-11-24T07:00:04Z", "actor": "Ann Lee", "action": "M-SEARCH", "resource": "*", "outcome": "200",
+            "source": "access-log", "origin": "2001:db8::7", "value": 1.0,
         },
     ],
 )  # fmt: skip
@@ -408,7 +423,7 @@ SAMPLES = {
     "github": GITHUB,
     "gharchive": GHARCHIVE,
     "journald": JOURNAL,
-    "syslog": LOGINS,
+    "syslog": Sample(LOGINS.text + SYSLOG.text, LOGINS.events + SYSLOG.events, SYSLOG.options),
     "access-log": ACCESS_LOG,
     "otlp": OTLP,
     "cloudevents": CLOUDEVENTS,

@@ -204,11 +204,12 @@ def _rhythm(observed: Observed) -> Iterator[str]:
     if hours.height < RHYTHM_HOURS:
         return
     at, most = hours.row(0)
-    if most < RHYTHM_TIMES * float(str(hours["count"].median())):
+    usual = float(str(hours["count"].median()))
+    if most < RHYTHM_TIMES * usual:
         return
     yield (
-        f"The busiest hour, from {_minute(at, observed.zone)}, had {counted(most, 'event')}; "
-        f"the median of the {hours.height:,} hours with events is {_number(hours['count'].median())}."
+        f"The busiest hour, from {_minute(at, observed.zone)}, had {counted(most, 'event')}, "
+        f"{most / usual:,.0f} times as many as the usual hour with events."
     )
 
 
@@ -224,11 +225,13 @@ def _failing_days(observed: Observed) -> Iterator[str]:
         if others.len() < 3 or not isinstance(usual, float):
             continue
         if failures >= FAILED_DAY and failures >= FAILED_DAY_TIMES * usual:
-            times = f"{failures / usual:.1f} times the median" if usual else "against a median of none"
-            against = f" ({_number(usual)})" if usual else ""
+            times = (
+                f"{failures / usual:.1f} times as many as on the usual day ({_number(usual)})"
+                if usual
+                else "where most days had none"
+            )
             found.append(
-                f"Failures rose to {failures:,} of {counted(count, 'event')} on {at:%A %d %B %Y}, "
-                f"{times} of the other days{against}."
+                f"Failures rose to {failures:,} of {counted(count, 'event')} on {at:%A %d %B %Y}, {times}."
             )
     yield from _first(found, "day")
 

@@ -436,14 +436,15 @@ class Trail:
         Parameters
         ----------
         now : datetime or None, default None
-            An aware moment to record first, so that a trail without new events ages; not ahead of the machine's clock.
+            An aware moment to record first, so that a trail without new events ages: it moves the horizon as an event would.
+            Not ahead of the machine's clock.
         compact : bool, default False
             Merge wherever a partition has two small segments.
 
         Returns
         -------
         MaintainSummary
-            `flush`, `rollup`, `prune` and `compact`: what each did, None where it was not due.
+            `flush`, `rollup`, `prune` and `compact`: what each did, None where it was not due.  `waiting`: what waits, and for what.
 
         Raises
         ------
@@ -1233,7 +1234,8 @@ class Trail:
         plan : PrunePlan or None, default None
             Remove only what it names and is still expired; None: everything expired.
         now : datetime or None, default None
-            An aware moment to record first, so that a trail without new events ages; not ahead of the machine's clock.
+            An aware moment to record first: retention measures from it at once, however far ahead of the events it lies.
+            Not ahead of the machine's clock.
 
         Returns
         -------

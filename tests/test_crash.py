@@ -132,7 +132,7 @@ WORKLOADS = {
     "prune": Workload(
         [
             lambda run: run.append("one", "p0"),
-            lambda run: run.trail("one").prune(),
+            lambda run: run.trail("one").prune(now=from_us(run.clock.now_us())),
             lambda run: run.append("two", "p1"),
         ],
         retention="2d",
@@ -142,7 +142,7 @@ WORKLOADS = {
         [
             crossed,
             lambda run: run.append("one", "p0"),
-            lambda run: run.trail("one").prune(),
+            lambda run: run.trail("one").prune(now=from_us(run.clock.now_us())),
             lambda run: run.append("two", "p1"),
         ],
         history=False,
@@ -168,7 +168,7 @@ WORKLOADS = {
             lambda run: run.trail("one").flush(),
             merged,
             lambda run: run.append("two", "p1"),
-            lambda run: run.trail("one").prune(),
+            lambda run: run.trail("one").prune(now=from_us(run.clock.now_us())),
             Run.look,
             lambda run: run.append("two", "p2"),
             merged,

@@ -35,6 +35,7 @@ from auditkit.queue.receipts import Receipt
 from auditkit.timerange import from_us
 from auditkit.write import extend
 from auditkit.write.retry import as_given, kept_letters, retry_letters
+from tests import aging
 from tests.fakes import FailingDisk, ManualClock
 from tests.oracle import read_trail
 
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.timeout(900)  # seconds: each test is a table of its ow
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 KEEP_US = 2 * DAY_US
+WINDOW_US = 36 * HOUR_US
 BULK = 9
 OWN = "auditkit"
 
@@ -105,11 +107,14 @@ class Consumer:
 
 def horizon_of(events: Iterable[Event]) -> int | None:
     """Return the moment that retention measures from."""
-    seen = [event for event in events if not event.own]
-    moments = [event.now for event in events if event.now is not None]
-    if seen:
-        moments.append(min(max(event.ts for event in seen), max(event.recorded for event in seen)))
-    return max(moments, default=None)
+    return aging.horizon_of(
+        (
+            (min(event.ts, event.recorded) if event.now is None else event.now, event.now is not None)
+            for event in events
+            if not event.own or event.now is not None
+        ),
+        WINDOW_US,
+    )
 
 
 def segments_of(events: Sequence[Event], first: int) -> list[list[int]]:
@@ -164,6 +169,7 @@ class TrailMachine(RuleBasedStateMachine):
         self.segments: list[list[int]] = []
         self.stones: list[list[int]] = []
         self.flushed = 0
+        self.flush_ends = [0]
         self.rotated = 0
         self.direct: set[int] = set()
         self.consumer = Consumer()
@@ -233,6 +239,7 @@ class TrailMachine(RuleBasedStateMachine):
         """Note the segments that a flush wrote."""
         self.segments += segments_of(self.events, self.flushed)
         self.flushed = len(self.events)
+        self.flush_ends.append(self.flushed)
 
     def take_own(self, action: str, now: int | None = None) -> None:
         """Put an event of the trail's own on the list."""
@@ -581,12 +588,29 @@ class TrailMachine(RuleBasedStateMachine):
         for stone in self.stones:
             newest = max(self.events[seq].ts for seq in stone)
             gone = gone or (min(stone) < at and (cutoff is None or newest >= cutoff))
+            gone = gone or self.is_unknown(at, stone, newest)
         if gone:
             with pytest.raises(PrunedError):
                 self.other.at(at).range(own=True)
             return
         shown = self.other.at(at).range(own=True)
         assert in_turn(shown) == self.said(sorted(self.visible(at), key=self.by_time))
+
+    def is_unknown(self, at: int, stone: list[int], newest: int) -> bool:
+        """Say whether the horizon by then is not known any more, as `stone` went from the flush that `at` lies in."""
+        begin = max(end for end in self.flush_ends if end <= at)
+        end = min((end for end in self.flush_ends if end > begin), default=at)
+        before, after = horizon_of(self.events[:begin]), horizon_of(self.events[:end])
+        counted = before is None or newest >= before - WINDOW_US
+        if not (begin < at and counted and min(stone) < at and max(stone) >= begin):
+            return False
+        seen = [
+            min(e.ts, e.recorded) if e.now is None else e.now
+            for e in self.events[begin:at]
+            if not e.own or e.now
+        ]
+        most = max(us for us in (before, newest, *seen) if us is not None)
+        return after is not None and before != min(most, after)
 
     @rule(mine=st.booleans())
     def look_at_letters(self, mine: bool) -> None:

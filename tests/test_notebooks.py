@@ -221,7 +221,7 @@ def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
             [{"action": "a", "ts": from_us(clock.us) - timedelta(days=40)}, {"action": "a"}, {"action": ""}],
             on_invalid="dead-letter",
         ).wait()
-        trail.prune()
+        trail.prune(now=from_us(clock.us))
         trail.set_retention("60d")
     page = page_of("compliance", tmp_path / "kept")
     tables = {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
@@ -229,7 +229,7 @@ def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
     assert [row[1:3] + row[-1:] for row in removed.rows] == [("1", "2026-10-15 08:00:00", "keep 30d")]
     assert len(tables["Refused inputs"].rows) == 1
     decided = tables["Changes of retention, and removals, as the trail recorded them"]
-    assert [row[2] for row in decided.rows] == ["retention.pruned", "retention.set"]
+    assert [row[2] for row in decided.rows] == ["retention.now", "retention.pruned", "retention.set"]
     assert page.cover.counts.pruned == page.cover.counts.dead_letters == 1
 
 
@@ -261,6 +261,7 @@ def test_two_renderings_show_the_same(name: str, tmp_path: Path) -> None:
     with ak.create(tmp_path / "busy", retention="1d", maintain=False, clock=clock) as trail:
         with ak.open(WEEK, maintain=False) as week:
             trail.extend(week.range(limit=6000).drop("seq", "recorded")).wait()
+        trail.flush()
         seq = trail.end_seq
         given = {"as_of": seq, "start": "2026-10-19", "tz": "Europe/Stockholm"}
         first = run_here(ROOT / "notebooks" / f"{name}.ipynb", trail=str(tmp_path / "busy"), **given)

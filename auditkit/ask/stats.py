@@ -1,7 +1,8 @@
 """The state of a trail in numbers: queue, segments, retention."""
 
 from auditkit.keep.compact import plan_compaction
-from auditkit.keep.maintain import flush_is_due, waits_for_hand
+from auditkit.keep.maintain import flush_is_due
+from auditkit.keep.plan import enforcement_is_due, waiting
 from auditkit.keep.prune import plan_whole
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.group_commit import Counters
@@ -14,10 +15,11 @@ from auditkit.write.retry import count_waiting
 
 def stats(handle: Handle, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
-    segments, retention = _segments(snapshot, handle.partition), _retention(snapshot)
+    width = handle.partition
+    segments, retention = _segments(snapshot, width), _retention(snapshot, width)
     due = {
         "flush": flush_is_due(handle),
-        "prune": retention.prunable > 0,
+        "prune": retention.prunable > 0 and enforcement_is_due(snapshot, width),
         "compact": segments.mergeable > 0,
     }
     return Stats(
@@ -73,15 +75,17 @@ def _segments(snapshot: Snapshot, width: Width) -> SegmentStats:
     )
 
 
-def _retention(snapshot: Snapshot) -> RetentionStats:
-    plan = plan_whole(snapshot)
+def _retention(snapshot: Snapshot, width: Width) -> RetentionStats:
+    plan, horizon = plan_whole(snapshot), snapshot.horizon
+    ahead_us = None if horizon.trusted_us is None else horizon.waiting_to_us
     tombstones = snapshot.catalog.tombstones
     return RetentionStats(
         policy=plan.policy,
         horizon=plan.horizon,
+        ahead=None if ahead_us is None else from_us(ahead_us),
         cutoff=plan.cutoff,
         prunable=sum(segment.expired for segment in plan.segments),
-        waits_for_hand=waits_for_hand(snapshot),
+        waiting=waiting(snapshot, width),
         pruned=sum(tombstone.rows for tombstone in tombstones),
         tombstones=len(tombstones),
         last_prune=from_us(max(tombstone.pruned_us for tombstone in tombstones)) if tombstones else None,

@@ -206,7 +206,8 @@ def _print_summary(done: Any, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(done))
     else:
-        click.echo(str(done).capitalize() + ".")
+        text = str(done)
+        click.echo(f"{text[:1].upper()}{text[1:]}.")
 
 
 def _plan_row(plan: PrunePlan) -> dict[str, Any]:
@@ -295,7 +296,7 @@ def policy() -> None:
     """Show how long events are kept, and decide it anew; alone it is `policy show`.
 
     An event is kept while it is no older than the policy says, counted back from the trail's horizon: the newest of its
-    events, or a moment that `auditkit maintain --now` recorded.
+    events, but for those more than 36 hours ahead of the others, or a moment that `auditkit prune --now` recorded.
     """
 
 

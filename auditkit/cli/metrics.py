@@ -62,9 +62,9 @@ def _metrics(stats: Stats, labels: Mapping[str, str], trail_id: str) -> Iterator
     yield one("events_pruned_total", "Events ever removed by retention.", retention.pruned, "counter")
     yield one("prunable_events", "Events in segments that a prune would remove now.", retention.prunable)
     yield one(
-        "prune_waits_for_hand",
-        "1 where expired events stay until `auditkit prune`.",
-        retention.waits_for_hand,
+        "retention_horizon_waits",
+        "1 where events lie too far ahead of the horizon to move it by themselves.",
+        retention.ahead is not None,
     )
     yield Metric(
         "auditkit_maintenance_due", "gauge", "1 where maintenance is due.",

@@ -177,9 +177,9 @@ def _recorded(seen: _Seen) -> Iterator[Finding]:
 
 def _producers(seen: _Seen) -> Iterator[Finding]:
     ahead = [
-        row.producers_max_ts_us - row.producers_max_recorded_us
+        row.producers_max_ts_us - row.max_recorded_us
         for row in seen.segments
-        if row.producers_max_ts_us is not None and row.producers_max_recorded_us is not None
+        if row.producers_max_ts_us is not None
     ]
     skewed = [us for us in ahead if us >= SKEW_US]
     if skewed:

@@ -5,6 +5,7 @@ from time import monotonic
 
 from auditkit.errors import FormatError
 from auditkit.keep.compact import LEAST_FILES, compact
+from auditkit.keep.plan import enforcement_is_due, waiting
 from auditkit.keep.prune import note_enforced, plan_whole, prune, record_now
 from auditkit.keep.rollup import FOLD_AT_EVENTS, roll_up
 from auditkit.keep.summaries import CompactSummary, MaintainSummary, PruneSummary, RollupSummary
@@ -12,7 +13,7 @@ from auditkit.retention.policy import Policy, declare_policy
 from auditkit.store.catalog import refuse_unknown_features
 from auditkit.timerange import partition_start, to_us
 from auditkit.trail.handle import Handle
-from auditkit.trail.snapshot import POLICY_SET, Snapshot
+from auditkit.trail.snapshot import POLICY_SET
 from auditkit.trail.summaries import FlushSummary
 from auditkit.write.append import append_own
 from auditkit.write.flush import flush
@@ -53,39 +54,19 @@ def maintenance_is_due(handle: Handle) -> bool:
 
 
 def prune_if_due(handle: Handle) -> PruneSummary | None:
-    """Enforce the policy where that is due and safe to do unasked.
-
-    At most once per partition width of the horizon.  A horizon that jumped by more than the keep time since the
-    last enforcement (a broken clock, one current event after an old import) prunes nothing by itself: `stats()`
-    shows what waits, and `prune()` by hand does it.
-    """
+    """Enforce the policy where that is due: once for each partition width that the horizon moves on."""
     snapshot = handle.reader.snapshot()
     horizon, cutoff = snapshot.horizon_us, snapshot.cutoff_us
     if horizon is None or cutoff is None:
         return None
     refuse_unknown_features(handle.layout.catalog, snapshot.catalog)
-    enforced = snapshot.catalog.enforced_horizon_us
-    planned = bool(plan_whole(snapshot).segments)
-    if enforced is None:
-        if not planned:
-            note_enforced(handle, horizon)
+    if not enforcement_is_due(snapshot, handle.partition):
         return None
-    width = handle.partition
-    if partition_start(horizon, width) <= partition_start(enforced, width) or enforced < cutoff:
-        return None
-    if not planned:
-        note_enforced(handle, horizon)
-        expire_letters(handle, cutoff)
-        return None
-    return prune(handle, exact=False)
-
-
-def waits_for_hand(snapshot: Snapshot) -> bool:
-    """Return whether expired segments wait for a prune by hand because the horizon jumped."""
-    if not plan_whole(snapshot).segments:
-        return False
-    enforced, cutoff = snapshot.catalog.enforced_horizon_us, snapshot.cutoff_us
-    return enforced is None or (cutoff is not None and enforced < cutoff)
+    if plan_whole(snapshot).segments:
+        return prune(handle, exact=False)
+    note_enforced(handle, horizon)
+    expire_letters(handle, cutoff)
+    return None
 
 
 def flush_and_enforce(handle: Handle) -> FlushSummary:
@@ -106,13 +87,14 @@ def maintain(handle: Handle, *, now: datetime | None = None, thoroughly: bool = 
     """
     refuse_unknown_features(handle.layout.catalog, handle.reader.catalog.read())
     if now is not None:
-        record_now(handle, now)
+        record_now(handle, now, confirmed=False)
     flushed = flush(handle)
     return MaintainSummary(
         flush=flushed if flushed.events else None,
         rollup=_rolled_up(handle),
         prune=prune_if_due(handle),
         compact=_compacted(handle, least=2 if thoroughly else LEAST_FILES),
+        waiting=waiting(handle.reader.snapshot(), handle.partition),
     )
 
 
@@ -125,15 +107,16 @@ def maintain_often(handle: Handle, *, now: datetime | None = None) -> MaintainSu
     """
     moved = now is not None and _begins_partition(handle, now)
     if now is not None and moved:
-        record_now(handle, now)
+        record_now(handle, now, confirmed=False)
     flushed = flush(handle) if flush_is_due(handle) else None
     if handle.closing:
-        return MaintainSummary(flush=flushed, rollup=None, prune=None, compact=None)
+        return MaintainSummary(flush=flushed, rollup=None, prune=None, compact=None, waiting=())
     return MaintainSummary(
         flush=flushed,
         rollup=_rolled_up(handle, least=FOLD_AT_EVENTS) if flushed else None,
         prune=prune_if_due(handle) if flushed or moved else None,
         compact=_compacted(handle) if flushed else None,
+        waiting=(),
     )
 
 
@@ -148,6 +131,6 @@ def _compacted(handle: Handle, *, least: int = LEAST_FILES) -> CompactSummary | 
 
 
 def _begins_partition(handle: Handle, now: datetime) -> bool:
-    horizon = handle.reader.snapshot().horizon_us
-    width = handle.partition
-    return horizon is not None and partition_start(to_us(now), width) > partition_start(horizon, width)
+    horizon, width = handle.reader.snapshot().horizon, handle.partition
+    reached = [us for us in (horizon.trusted_us, horizon.waiting_to_us) if us is not None]
+    return bool(reached) and partition_start(to_us(now), width) > partition_start(max(reached), width)

@@ -9,7 +9,9 @@ from auditkit.retention.policy import Policy
 from auditkit.retention.visibility import Expiry
 from auditkit.store.records import SegmentRow
 from auditkit.text import counted, minute, size
-from auditkit.timerange import from_us
+from auditkit.timerange import Width, from_us, partition_end, partition_start
+from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.summaries import HorizonWaits, PruneWaits, Waiting
 
 _ON_CARD = 12
 
@@ -76,7 +78,7 @@ class PrunePlan:
     >>> trail.plan_prune().rows
     0
     >>> summary = trail.flush()
-    >>> trail.plan_prune().rows
+    >>> trail.plan_prune(now=trail.now()).rows
     1
     """
 
@@ -159,6 +161,31 @@ def plan_segments(segments: Sequence[SegmentRow], policy: Policy, horizon_us: in
         segments=tuple(_planned(row) for part, row in expired if part == "all"),
         boundary=tuple(_planned(row) for part, row in expired if part == "some"),
     )
+
+
+def enforcement_is_due(snapshot: Snapshot, width: Width) -> bool:
+    """Return whether the horizon has reached a partition that it was not in when retention was last enforced."""
+    horizon, enforced = snapshot.horizon_us, snapshot.catalog.enforced_horizon_us
+    if horizon is None:
+        return False
+    return enforced is None or partition_start(horizon, width) > partition_start(enforced, width)
+
+
+def waiting(snapshot: Snapshot, width: Width) -> tuple[Waiting, ...]:
+    """Return what waits, and for what."""
+    horizon = snapshot.horizon
+    if snapshot.policy.keep is None or horizon.trusted_us is None:
+        return ()
+    found: list[Waiting] = []
+    planned = plan_segments(snapshot.catalog.segments, snapshot.policy, horizon.trusted_us)
+    expired = sum(segment.expired for segment in planned.segments)
+    if expired and not enforcement_is_due(snapshot, width):
+        found.append(PruneWaits(events=expired, until=from_us(partition_end(horizon.trusted_us, width))))
+    if horizon.waiting_from_us is not None and horizon.waiting_to_us is not None:
+        moments = (horizon.trusted_us, horizon.waiting_from_us, horizon.waiting_to_us)
+        stays, first, last = map(from_us, moments)
+        found.append(HorizonWaits(horizon=stays, first=first, last=last))
+    return tuple(found)
 
 
 def with_counts(plan: PrunePlan, expired: Sequence[int]) -> PrunePlan:

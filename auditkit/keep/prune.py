@@ -50,12 +50,13 @@ class _Rewrite(Struct, frozen=True, kw_only=True):
         return self.row.size_bytes - (0 if self.remainder is None else self.remainder.size_bytes)
 
 
-def record_now(handle: Handle, now: datetime) -> None:
+def record_now(handle: Handle, now: datetime, *, confirmed: bool) -> None:
     """Record a moment as the trail's "now", which moves the horizon of an idle trail.
 
-    A moment ahead of the machine's clock is refused with `InvalidTimeError`.
+    It is trusted at once where it was `confirmed` by asking to prune; else it counts as an event does.  A moment ahead
+    of the machine's clock is refused with `InvalidTimeError`.
     """
-    append_own(handle, NOW_RECORDED, {"now_us": _past(handle, now)})
+    append_own(handle, NOW_RECORDED, {"now_us": _past(handle, now), "confirmed": int(confirmed)})
 
 
 def _past(handle: Handle, now: datetime) -> int:
@@ -100,7 +101,7 @@ def prune(
     handle.check_query()
     refuse_unknown_features(handle.layout.catalog, handle.reader.catalog.read())
     if now is not None:
-        record_now(handle, now)
+        record_now(handle, now, confirmed=True)
     handle.writing().commit()
     if by_producers(handle.reader.snapshot().queue.events).any():
         flush(handle)  # what is expired in the queue must leave the disk, too
@@ -185,7 +186,7 @@ def _rewrite(handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry
     """Write a segment anew without its expired events; `None` where there are none."""
     if row.own_rows == 0 and expiry.of(row) == "all":
         return _Rewrite(row=row, tombstone=_tombstone(handle, snapshot, row, expiry, None), remainder=None)
-    looked_at = _read(handle, row, ("seq", "ts", "recorded", "source"), snapshot.stored)
+    looked_at = _read(handle, row, ("seq", "ts", "source"), snapshot.stored)
     expired = looked_at.select(expiry.expression).to_series()
     gone = looked_at.filter(expired)
     if not gone.height:
@@ -205,13 +206,11 @@ def _tombstone(
     """Return the record of the events `gone` from a segment, `None` for all there were."""
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
     assert expiry.cutoff_us is not None  # noqa: S101 -- nor without a cutoff
-    bounds: tuple[Any, ...] = (row.first_seq, row.last_seq, row.rows, row.min_ts_us)
-    newest: tuple[Any, ...] = (row.producers_max_ts_us, row.producers_max_recorded_us)
+    bounds: tuple[Any, ...] = (row.first_seq, row.last_seq, row.rows, row.min_ts_us, row.producers_max_ts_us)
     if gone is not None:
-        seqs, ts, recorded = (gone.get_column(name).to_physical() for name in ("seq", "ts", "recorded"))
-        bounds = (seqs.min(), seqs.max(), gone.height, ts.min())
-        newest = (ts.max(), recorded.max())
-    first, last, rows, min_ts_us = bounds
+        seqs, ts = (gone.get_column(name).to_physical() for name in ("seq", "ts"))
+        bounds = (seqs.min(), seqs.max(), gone.height, ts.min(), ts.max())
+    first, last, rows, min_ts_us, max_ts_us = bounds
     return TombstoneRow(
         path=row.path,
         partition=row.partition,
@@ -219,8 +218,7 @@ def _tombstone(
         last_seq=last,
         rows=rows,
         min_ts_us=min_ts_us,
-        max_ts_us=newest[0],
-        max_recorded_us=newest[1],
+        max_ts_us=max_ts_us,
         sha256=row.sha256,
         policy=str(snapshot.policy),
         horizon_us=snapshot.horizon_us,

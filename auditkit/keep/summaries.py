@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from auditkit.keep.plan import PrunePlan
 from auditkit.text import counted
-from auditkit.trail.summaries import FlushSummary
+from auditkit.trail.summaries import FlushSummary, Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +129,15 @@ class MaintainSummary:
         What was merged; None where nothing was worth it.
     rollup : RollupSummary or None
         What was folded into tiers; None where nothing was, or there are none.
+    waiting : tuple of Waiting
+        What waits, and for what: expired events for the next prune, a horizon for events that confirm it.  `str` says it.
     """
 
     flush: FlushSummary | None
     rollup: RollupSummary | None
     prune: PruneSummary | None
     compact: CompactSummary | None
+    waiting: tuple[Waiting, ...]
 
     @property
     def did_something(self) -> bool:
@@ -143,4 +146,4 @@ class MaintainSummary:
 
     def __str__(self) -> str:
         done = [str(part) for part in (self.flush, self.rollup, self.prune, self.compact) if part is not None]
-        return "; ".join(done) or "nothing was due"
+        return "; ".join([*(done or ["nothing was due"]), *map(str, self.waiting)])

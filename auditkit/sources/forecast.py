@@ -5,27 +5,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from auditkit.api import Trail
+from auditkit.retention.horizon import Horizon
 from auditkit.sources.importer import CHUNK_RECORDS, Known, chunks_of, digest_of, known_imports
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
 from auditkit.sources.records import Record
 from auditkit.text import minute
-from auditkit.timerange import US_PER_DAY, from_us, to_us
+from auditkit.timerange import US_PER_DAY, from_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What the policy would make of an import: events before `cutoff` are hidden at once and pruned later.
+    """What the policy would make of an import, after which it measures from `horizon`.
 
-    `arriving` of the file's events (a lower bound: whole days are counted) and `present` of those that the trail
+    Events before `cutoff` are hidden at once and pruned later.  `arriving` of the file's events (a lower bound: whole days are counted) and `present` of those that the trail
     shows today.
     """
 
     policy: str
-    newest: datetime
+    horizon: datetime
     cutoff: datetime
     arriving: int
     present: int
@@ -37,7 +39,7 @@ class Forecast:
         if self.present:
             who.append(f"{self.present:,} of the events in the trail")
         return (
-            f"the trail's policy is to {self.policy}, and the newest event would be of {minute(self.newest)}: "
+            f"the trail's policy is to {self.policy}, counted from {minute(self.horizon)} by then: "
             f"what is older than {minute(self.cutoff)} expires at once ({' and '.join(who)})"
         )
 
@@ -53,48 +55,42 @@ def foresee(
     Records whose ts cannot be read, or lies too far ahead, would be dead letters and do not count; nor does what is in
     the trail already.
     """
-    now_us = trail.handle.clock.now_us()
+    snapshot = trail.view.snapshot()
     known, days = known_imports(trail.handle), Counter[int]()
-    newest: int | None = None
+    horizon = snapshot.horizon
     for source, mapping in files:
-        latest = _count(trail, source, mapping, known, days, on_progress)
-        newest = latest if newest is None or (latest is not None and latest > newest) else newest
-    if newest is None:
-        return None
-    before = trail.stats().retention
-    horizon = min(newest, now_us)
-    if before.horizon is not None:
-        horizon = max(horizon, to_us(before.horizon))
-    cutoff = trail.retention.cutoff_us(horizon)
-    if cutoff is None:
+        horizon = _after(trail, horizon, source, mapping, known, days, on_progress)
+    cutoff = snapshot.policy.cutoff_us(horizon.trusted_us)
+    if cutoff is None or horizon.trusted_us is None:
         return None
     arriving = sum(count for day, count in days.items() if (day + 1) * US_PER_DAY <= cutoff)
     present = 0
-    if before.cutoff is None or to_us(before.cutoff) < cutoff:
+    if snapshot.cutoff_us is None or snapshot.cutoff_us < cutoff:
         present = trail.scan(end=from_us(cutoff)).select(pl.len()).collect().item()
     if not arriving and not present:
         return None
     return Forecast(
-        policy=str(trail.retention),
-        newest=from_us(horizon),
+        policy=str(snapshot.policy),
+        horizon=from_us(horizon.trusted_us),
         cutoff=from_us(cutoff),
         arriving=arriving,
         present=present,
     )
 
 
-def _count(
+def _after(
     trail: Trail,
+    horizon: Horizon,
     source: Input,
     mapping: EventMap,
     known: Known,
     days: Counter[int],
     on_progress: Callable[[Input], None] | None,
-) -> int | None:
-    """Return the newest ts, and count how many events each UTC day has: bounded by the days of three centuries."""
-    latest_us = trail.handle.clock.now_us() + trail.handle.info.max_ahead_us
+) -> Horizon:
+    """Return the horizon after a file, and count how many events each UTC day has: bounded by the days of three centuries."""
+    now_us = trail.handle.clock.now_us()
+    latest_us = now_us + trail.handle.info.max_ahead_us
     digest = digest_of(source, mapping)
-    newest: int | None = None
     for chunk in chunks_of(source, known, CHUNK_RECORDS):
         if on_progress is not None:
             on_progress(source)
@@ -103,5 +99,5 @@ def _count(
         records = [item for item in chunk.items if isinstance(item, Record)]
         moments = [moment for moment in mapping.instants(records) if moment <= latest_us]
         days.update(moment // US_PER_DAY for moment in moments)
-        newest = max(moments, default=newest) if newest is None else max([newest, *moments])
-    return newest
+        horizon = horizon.after(np.minimum(np.array(moments, dtype="<i8"), now_us))
+    return horizon

@@ -22,6 +22,7 @@ from auditkit.store.records import (
     BATCH,
     BATCH_ROWS,
     CatalogView,
+    FlushRow,
     RollupRow,
     SegmentRow,
     TombstoneRow,
@@ -119,6 +120,8 @@ def _faults(view: CatalogView, layout: Layout) -> Iterator[str]:
     ends = [row.end_seq for row in view.flushes]
     if ends != sorted(ends):
         yield "catalog rows in flushes: the ends do not ascend"
+    if any(not _is_run(row) for row in view.flushes):
+        yield "catalog row in flushes: what waits ahead of the horizon does not fit"
     for tombstone in view.tombstones:
         if not _fits(tombstone, view.flushed_seq):
             yield f"catalog row in tombstones: bounds do not fit (found {shorten(tombstone.path)})"
@@ -133,6 +136,12 @@ def _faults(view: CatalogView, layout: Layout) -> Iterator[str]:
     total = sum(row.rows for row in view.segments) + sum(row.rows for row in view.tombstones)
     if total != view.flushed_seq:
         yield f"events do not add up (expected {view.flushed_seq}, found {total} in segments and tombstones)"
+
+
+def _is_run(row: FlushRow) -> bool:
+    """Return whether the run of events that waits ahead of the horizon has both of its ends, in order, or none."""
+    first, last = row.waiting_from_us, row.waiting_to_us
+    return first is last is None or (first is not None and last is not None and first <= last)
 
 
 def _info_faults(info: TrailInfo) -> Iterator[str]:

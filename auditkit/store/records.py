@@ -9,7 +9,7 @@ their `rowid`.
 trail          one row: what was decided when the trail was created
 policies       retention policies, each from a seq on; the last one is in force
 moments        what prunes and maintenance recorded as "now"
-flushes        one row per flush: how far events have gone from the queue into segments, and their newest times
+flushes        one row per flush: how far events have gone from the queue into segments, and the horizon by then
 segments       the live segments, each with what a question must know to leave it, or batches of it, alone
 tombstones     what was pruned: one row per segment and prune
 replaced       files that compaction replaced and that readers may still hold
@@ -41,6 +41,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from auditkit.event import FIRST_US, LAST_US
+from auditkit.retention.horizon import Horizon
 
 BATCH = struct.Struct("<IqqQIQQ")
 """One record batch in `segments.batches`: rows, smallest and largest ts, end offset, CRC-32, smallest and largest seq."""
@@ -62,6 +63,7 @@ FEATURES: frozenset[str] = frozenset()
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Some = Annotated[int, Meta(ge=1)]
+Flag = Annotated[int, Meta(ge=0, le=1)]
 Instant = Annotated[int, Meta(ge=FIRST_US, lt=LAST_US)]
 Near = Annotated[int, Meta(ge=2 * FIRST_US, lt=2 * LAST_US)]
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
@@ -99,23 +101,35 @@ class PolicyRow(Struct, frozen=True, kw_only=True):
 
 
 class MomentRow(Struct, frozen=True, kw_only=True):
-    """A moment that a prune recorded as "now" (event `seq`)."""
+    """A moment that a prune or maintenance recorded as "now" (event `seq`)."""
 
     seq: Seq
     now_us: Instant
+    confirmed: Flag
+    """1 where a person asked to prune by it: the horizon trusts it at once; 0 where it counts as an event."""
 
 
 class FlushRow(Struct, frozen=True, kw_only=True):
     """The state after a flush: everything before `end_seq` is in segments.
 
-    `newest_ts_us` and `newest_recorded_us` are the largest among all producers' events before `end_seq`,
-    pruned ones included; `last_recorded_us` is the moment the last event before `end_seq` was accepted.
+    `trusted_us`, `waiting_from_us` and `waiting_to_us` are the horizon after all events before `end_seq`, as
+    `retention.horizon` folds them; `last_recorded_us` is the moment the last of these was accepted.
     """
 
     end_seq: Seq
-    newest_ts_us: Instant | None
-    newest_recorded_us: Instant | None
+    trusted_us: Instant | None
+    waiting_from_us: Instant | None
+    waiting_to_us: Instant | None
     last_recorded_us: Instant
+
+    @property
+    def horizon(self) -> Horizon:
+        """The horizon after the flush."""
+        return Horizon(
+            trusted_us=self.trusted_us,
+            waiting_from_us=self.waiting_from_us,
+            waiting_to_us=self.waiting_to_us,
+        )
 
 
 class BatchInfo(Struct, frozen=True, kw_only=True, gc=False):  # thousands of numbers only
@@ -145,7 +159,6 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
     min_recorded_us: Instant
     max_recorded_us: Instant
     producers_max_ts_us: Instant | None
-    producers_max_recorded_us: Instant | None
     size_bytes: Some
     sha256: Sha256
     head_bytes: Some
@@ -183,7 +196,6 @@ class TombstoneRow(Struct, frozen=True, kw_only=True):
     rows: Some
     min_ts_us: Instant
     max_ts_us: Instant
-    max_recorded_us: Instant
     sha256: Sha256
     policy: str
     horizon_us: Instant

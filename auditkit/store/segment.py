@@ -280,7 +280,6 @@ def _row(layout: Layout, partition: str, columns: _Columns, file: _File) -> Segm
         min_recorded_us=int(recorded.min()),
         max_recorded_us=int(recorded.max()),
         producers_max_ts_us=int(stamps[others[-1]]) if len(others) else None,
-        producers_max_recorded_us=int(recorded[others].max()) if len(others) else None,
         size_bytes=len(file.data),
         sha256=digest,
         time_index=pack_time_index(stamps),

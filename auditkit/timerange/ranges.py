@@ -51,6 +51,11 @@ class TimeRange(Struct, frozen=True, kw_only=True):
         ends = [us for us in (self.end_us, other.end_us) if us is not None]
         return TimeRange(start_us=max(starts, default=None), end_us=min(ends, default=None))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no instant lies inside."""
+        return self.start_us is not None and self.end_us is not None and self.start_us >= self.end_us
+
     def describe(self, tz: str = "UTC") -> str:
         """Return the range in words, its bounds shown in `tz`.
 
@@ -192,6 +197,15 @@ def partition_start(us: int, width: Width) -> int:
     if width == "1d":
         return us - us % US_PER_DAY
     return to_us(from_us(us).replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+
+
+def partition_end(us: int, width: Width) -> int:
+    """Return the end (exclusive) of the UTC hour, day or month that an instant lies in.
+
+    >>> partition_end(-1, "1d")
+    0
+    """
+    return parse_duration(width).after(partition_start(us, width))
 
 
 def partition_name(us: int, width: Width) -> str:

@@ -14,16 +14,25 @@ from auditkit.errors import CorruptionError, InvalidQueryError
 from auditkit.event import EventSchema
 from auditkit.query.frames import text_out
 from auditkit.queue.tail import QueueTail, TailView
-from auditkit.retention.horizon import Newest, horizon_us
+from auditkit.retention.horizon import WINDOW_US, Horizon
 from auditkit.retention.policy import Policy, read_policy
 from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles
-from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow, TombstoneRow
+from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow
 from auditkit.store.rollups import Cubes
 from auditkit.store.scan import everything, execute, frame_of
 from auditkit.store.tiers import Tier, read_tier
-from auditkit.trail.snapshot import Snapshot, control_rows, newest_of, pruned_error, tier_rows
+from auditkit.timerange import TimeRange
+from auditkit.trail.snapshot import (
+    Snapshot,
+    Uncertain,
+    by_producers,
+    control_rows,
+    horizon_after,
+    pruned_error,
+    tier_rows,
+)
 
 _ATTEMPTS = 20
 
@@ -54,18 +63,17 @@ class SnapshotReader(Struct, frozen=True):
         tail = tail if as_of == committed else tail.filter(pl.col("seq") < as_of)
         policies, moments = _control_events(catalog, tail, as_of)
         policy = read_policy(policies[-1].spec)
-        newest = self._newest(catalog, tail, as_of)
-        newest = newest.joined(Newest(now_us=max((row.now_us for row in moments), default=None)))
+        horizon = self._horizon(catalog, tail, as_of, moments)
         return Snapshot(
             catalog=catalog,
             tail=tail,
             queue=queue,
             as_of=as_of,
-            newest=newest,
+            horizon=horizon,
             policy=policy,
-            expiry=Expiry(policy.cutoff_us(horizon_us(newest))),
+            expiry=Expiry(policy.cutoff_us(horizon.trusted_us)),
             tiers=_tiers(catalog, tail, as_of),
-            uncertain=_uncertain(catalog, as_of, newest, policy),
+            uncertain=self._uncertain(catalog, tail, as_of, policy, moments),
             policies=policies,
             moments=moments,
             allow_pruned=allow_pruned,
@@ -89,23 +97,55 @@ class SnapshotReader(Struct, frozen=True):
             reason=f"seqs {catalog.flushed_seq} to {queue.first_seq - 1} are neither queued nor in segments",
         )
 
-    def _newest(self, catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> Newest:
-        """Return the largest times among the producers' events before `as_of`."""
-        flush = _last_flush(catalog, as_of)
-        known = 0 if flush is None else flush.end_seq
-        newest = (
-            Newest()
-            if flush is None
-            else Newest(ts_us=flush.newest_ts_us, recorded_us=flush.newest_recorded_us)
-        )
-        for tombstone in catalog.tombstones:
-            if known <= tombstone.last_seq < as_of:
-                newest = newest.joined(_newest_pruned(tombstone))
+    def _horizon(
+        self, catalog: CatalogView, tail: pl.DataFrame, as_of: int, moments: Sequence[MomentRow]
+    ) -> Horizon:
+        """Return the horizon after the events before `as_of`: that of the last flush, and what came since folded."""
+        known, horizon = _flushed(_last_flush(catalog, as_of))
         if known == as_of:
-            return newest
-        return newest.joined(
-            newest_of(self._stored(catalog, tail, known, as_of, ("seq", "ts", "recorded", "source")))
+            return horizon
+        events = self._stored(catalog, tail, known, as_of, ("seq", "ts", "recorded", "source")).sort("seq")
+        return horizon_after(horizon, events, [row for row in moments if row.seq >= known])
+
+    def _uncertain(
+        self,
+        catalog: CatalogView,
+        tail: pl.DataFrame,
+        as_of: int,
+        policy: Policy,
+        moments: Sequence[MomentRow],
+    ) -> Uncertain | None:
+        """Return what is not known of a view, because events are gone that may have moved the horizon before `as_of`.
+
+        The horizon is known before a flush and after it.  Where events of a flush are gone, it lay in between, and not
+        beyond what was seen by then, unless they came too late to count.
+        """
+        known, before = _flushed(_last_flush(catalog, as_of))
+        _, after = _flushed(next((row for row in catalog.flushes if row.end_seq > known), None))
+        gone = [
+            row
+            for row in catalog.tombstones
+            if row.first_seq < as_of
+            and row.last_seq >= known
+            and (before.trusted_us is None or row.max_ts_us >= before.trusted_us - WINDOW_US)
+        ]
+        if known == as_of or not gone or after.trusted_us is None:
+            return None
+        left = self._stored(catalog, tail, known, as_of, ("ts", "recorded", "source"))
+        seen = (
+            left.filter(by_producers(left))
+            .select(pl.min_horizontal(pl.col("ts", "recorded").to_physical()).max())
+            .item()
         )
+        told = [row.now_us for row in moments if row.seq >= known]
+        most = max(
+            us for us in (before.trusted_us, seen, *told, *(row.max_ts_us for row in gone)) if us is not None
+        )
+        window = TimeRange(
+            start_us=policy.cutoff_us(before.trusted_us),
+            end_us=policy.cutoff_us(min(most, after.trusted_us)),
+        )
+        return None if window.start_us == window.end_us else Uncertain(tombstone=gone[0], window=window)
 
     def _stored(
         self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int, columns: Sequence[str]
@@ -155,22 +195,9 @@ def _tiers(catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> dict[str, Ti
     return {row.name: read_tier(row) for row in declared if row.seq < as_of}
 
 
-def _newest_pruned(tombstone: TombstoneRow) -> Newest:
-    return Newest(ts_us=tombstone.max_ts_us, recorded_us=tombstone.max_recorded_us)
-
-
-def _uncertain(catalog: CatalogView, as_of: int, newest: Newest, policy: Policy) -> TombstoneRow | None:
-    """Return a record of pruned events, some of them before `as_of`, that may have expired others; `None` if none.
-
-    Which of them were before it is not known any more; the newest of them may have been, or not.
-    """
-    least = policy.cutoff_us(horizon_us(newest))
-    for tombstone in catalog.tombstones:
-        if tombstone.first_seq < as_of <= tombstone.last_seq:
-            most = policy.cutoff_us(horizon_us(newest.joined(_newest_pruned(tombstone))))
-            if most != least:
-                return tombstone
-    return None
+def _flushed(flush: FlushRow | None) -> tuple[int, Horizon]:
+    """Return before which seq everything was flushed, and the horizon by then."""
+    return (0, Horizon()) if flush is None else (flush.end_seq, flush.horizon)
 
 
 def _last_flush(catalog: CatalogView, as_of: int) -> FlushRow | None:

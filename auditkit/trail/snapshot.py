@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
+import numpy as np
 import polars as pl
 from msgspec import Struct
 
 from auditkit.errors import FormatError, PrunedError
 from auditkit.queue.tail import TailView
-from auditkit.retention.horizon import Newest, horizon_us
+from auditkit.retention.horizon import Horizon
 from auditkit.retention.policy import Policy
 from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
 from auditkit.store.records import CatalogView, MomentRow, PolicyRow, TierRow, TombstoneRow
@@ -27,6 +28,13 @@ TIER_DECLARED = "rollup.declared"
 TIER_PRUNED = "rollup.pruned"
 
 
+class Uncertain(Struct, frozen=True, kw_only=True):
+    """Pruned events because of which it is not known any more whether events of these times had expired by then."""
+
+    tombstone: TombstoneRow
+    window: TimeRange
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
     """One consistent moment of a trail: the events with seq < `as_of`.
 
@@ -37,7 +45,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     tail: pl.DataFrame
     queue: TailView
     as_of: int
-    newest: Newest
+    horizon: Horizon
     policy: Policy
     expiry: Expiry
     """Which events the policy no longer keeps at the horizon."""
@@ -45,14 +53,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     moments: Sequence[MomentRow]
     tiers: Mapping[str, Tier]
     """The tiers declared by then, by name."""
-    uncertain: TombstoneRow | None
-    """Pruned events because of which it is not known any more what had expired by then."""
+    uncertain: Uncertain | None
     allow_pruned: bool
 
     @property
     def horizon_us(self) -> int | None:
         """The moment retention measures from."""
-        return horizon_us(self.newest)
+        return self.horizon.trusted_us
 
     @property
     def cutoff_us(self) -> int | None:
@@ -103,8 +110,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         """Raise `PrunedError` where events that this view would show were pruned after it."""
         if self.allow_pruned:
             return
-        if self.uncertain is not None:
-            raise pruned_error(self.uncertain, self.as_of)
+        if self.uncertain is not None and not window.intersection(self.uncertain.window).is_empty:
+            raise pruned_error(self.uncertain.tombstone, self.as_of)
         cutoff = self.cutoff_us
         for tombstone in self.catalog.tombstones:
             oldest_us = tombstone.min_ts_us if cutoff is None else max(tombstone.min_ts_us, cutoff)
@@ -121,13 +128,16 @@ def by_producers(events: pl.DataFrame) -> pl.Series:
     return events.select(~IS_OWN).to_series()
 
 
-def newest_of(events: pl.DataFrame) -> Newest:
-    """Return the newest ts and recorded among the producers' events of a frame."""
-    chosen = by_producers(events)
-    if not chosen.any():
-        return Newest()
-    ts, recorded = (events.get_column(name).to_physical().filter(chosen) for name in ("ts", "recorded"))
-    return Newest(ts_us=ts.max(), recorded_us=recorded.max())  # type: ignore[arg-type]
+def horizon_after(horizon: Horizon, events: pl.DataFrame, moments: Sequence[MomentRow]) -> Horizon:
+    """Return the horizon after events with seq, ts, recorded and source, in order of seq, and the moments among them."""
+    producers = events.filter(by_producers(events))
+    seqs, ts, recorded = (producers[name].to_physical().to_numpy() for name in ("seq", "ts", "recorded"))
+    reached, begin = np.minimum(ts, recorded), 0
+    for row in moments:
+        end = int(np.searchsorted(seqs, row.seq))
+        horizon = horizon.after(reached[begin:end]).told(row.now_us, confirmed=bool(row.confirmed))
+        begin = end
+    return horizon.after(reached[begin:])
 
 
 def own_events(events: pl.DataFrame) -> Iterator[tuple[int, str, dict[str, object]]]:
@@ -149,7 +159,8 @@ def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]
             if action == POLICY_SET:
                 policies.append(PolicyRow(from_seq=seq + 1, spec=str(attrs["policy"])))
             elif action == NOW_RECORDED:
-                moments.append(msgspec.convert({"seq": seq, "now_us": int(str(attrs["now_us"]))}, MomentRow))
+                given = {"now_us": int(str(attrs["now_us"])), "confirmed": int(str(attrs["confirmed"]))}
+                moments.append(msgspec.convert({"seq": seq, **given}, MomentRow))
     return policies, moments
 
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from auditkit.display.cards import Card, Section, make_card
+from auditkit.retention.horizon import WINDOW_US
 from auditkit.text import ago, counted, minute, number, size
 
 
@@ -53,16 +54,48 @@ class SegmentStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruneWaits:
+    """Expired events that the next prune by itself removes, once the horizon has reached `until`."""
+
+    events: int
+    until: datetime
+
+    def __str__(self) -> str:
+        return f"{counted(self.events, 'expired event')} to prune once the horizon has reached {minute(self.until)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HorizonWaits:
+    """Events from `first` to `last` that lie too far ahead of the horizon to move it by themselves."""
+
+    horizon: datetime
+    first: datetime
+    last: datetime
+
+    def __str__(self) -> str:
+        return (
+            f"the horizon stays at {minute(self.horizon)}: events from {minute(self.first)} to {minute(self.last)} lie too far "
+            f"ahead, and count once they span {WINDOW_US // 3_600_000_000} hours"
+        )
+
+
+Waiting: TypeAlias = PruneWaits | HorizonWaits
+"""What waits, and for what; `str` says it in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionStats:
     """The policy and what it has done.  Events with `ts` before `cutoff` are expired."""
 
     policy: str
     horizon: datetime | None
+    ahead: datetime | None
+    """The newest of the events that lie too far ahead of the horizon to move it; None where there are none."""
     cutoff: datetime | None
     prunable: int
     """Events in segments that `prune()` would remove now."""
-    waits_for_hand: bool
-    """True where they stay until a prune by hand, because the horizon jumped."""
+    waiting: tuple[Waiting, ...]
+    """What waits, and for what; `str` of each says it in words."""
     pruned: int
     tombstones: int
     last_prune: datetime | None
@@ -98,7 +131,7 @@ class Stats:
     unrecorded: int = 0
     """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
     due: tuple[str, ...] = ()
-    """What `maintain()` or, for "prune" where it waits for a hand, `prune()` would do now: "flush", "prune", "compact"."""
+    """What `maintain()` would do now: "flush", "prune", "compact"."""
     maintenance_failure: str | None = None
     """Why the last flush or prune that this object began by itself failed; it is tried again."""
 
@@ -178,14 +211,12 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
     pruned = f"{counted(retention.pruned, 'event')} in {counted(retention.tombstones, 'segment')}"
     if retention.last_prune is not None:
         pruned += f", last {minute(retention.last_prune)}"
-    due = counted(retention.prunable, "event")
-    if retention.waits_for_hand:
-        due += "; they wait for a prune by hand, as the horizon jumped by more than the policy keeps"
     return [
         ("policy", retention.policy),
         ("horizon", minute(retention.horizon)),
         ("expired before", minute(retention.cutoff, missing="nothing is")),
-        ("to prune", due),
+        ("to prune", counted(retention.prunable, "event")),
+        *(("waits", str(one)) for one in retention.waiting),
         ("pruned", pruned),
     ]
 

@@ -19,7 +19,7 @@ from auditkit.queue.dead_letters import DeadLetter, keep_letters
 from auditkit.queue.dedup import Verdict, conflict_error, keys_of
 from auditkit.queue.payload import without_views
 from auditkit.queue.tail import TailView
-from auditkit.retention.horizon import Newest
+from auditkit.retention.horizon import Horizon
 from auditkit.store.catalog import change_catalog, read_catalog
 from auditkit.store.records import (
     CatalogChange,
@@ -31,7 +31,7 @@ from auditkit.store.records import (
 )
 from auditkit.store.segment import as_table, encode_segments, store_segments
 from auditkit.trail.handle import Handle
-from auditkit.trail.snapshot import control_rows, tier_rows
+from auditkit.trail.snapshot import control_rows, horizon_after, tier_rows
 from auditkit.trail.summaries import FlushSummary
 
 BACKLOG_EVENTS = 10_000
@@ -232,10 +232,9 @@ def _change(
     """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
     policies, moments = _declared(events, rows)
     tiers = tier_rows(_own_columns(events)) if any(row.own_rows for row in rows) else []
-    newest = _newest(rows)
-    if catalog.flushes:
-        last = catalog.flushes[-1]
-        newest = newest.joined(Newest(ts_us=last.newest_ts_us, recorded_us=last.newest_recorded_us))
+    times = pl.DataFrame(events.select(["seq", "ts", "recorded", "source"]))
+    horizon = catalog.flushes[-1].horizon if catalog.flushes else Horizon()
+    horizon = horizon_after(horizon, times, moments)
     return replace(
         also,
         add_segments=[*rows, *also.add_segments],
@@ -244,8 +243,9 @@ def _change(
         tiers=tiers,
         flush=FlushRow(
             end_seq=end,
-            newest_ts_us=newest.ts_us,
-            newest_recorded_us=newest.recorded_us,
+            trusted_us=horizon.trusted_us,
+            waiting_from_us=horizon.waiting_from_us,
+            waiting_to_us=horizon.waiting_to_us,
             last_recorded_us=events["recorded"][-1].value,
         ),
     )
@@ -260,16 +260,6 @@ def _declared(events: pa.Table, rows: Sequence[SegmentRow]) -> tuple[list[Policy
 
 def _own_columns(events: pa.Table) -> pl.DataFrame:
     return pl.DataFrame(events.select(["seq", "action", "source", "attrs"]))
-
-
-def _newest(rows: Sequence[SegmentRow]) -> Newest:
-    """Return the newest ts and recorded among the producers' events of segments."""
-    newest = Newest()
-    for row in rows:
-        newest = newest.joined(
-            Newest(ts_us=row.producers_max_ts_us, recorded_us=row.producers_max_recorded_us)
-        )
-    return newest
 
 
 def _drop_queue_files(handle: Handle, end: int) -> None:

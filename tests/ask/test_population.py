@@ -35,7 +35,7 @@ def lived(make_trail: Callable[..., Trail]) -> Trail:
     trail = make_trail(retention="30d", maintain=False)
     trail.extend([{"action": "a", "ts": day(d)} for d in (50, 45, 45, 40)]).wait()
     trail.append(action="a", ts=day(0)).wait()
-    trail.prune()
+    trail.prune(now=NOW)
     trail.extend([{"action": "late", "ts": day(d), "source": "app"} for d in (41, 35, 33)]).wait()
     trail.set_retention("31d")
     trail.extend(

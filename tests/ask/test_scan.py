@@ -10,6 +10,7 @@ import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import CorruptionError, PrunedError
 from auditkit.store import segment
+from auditkit.timerange import from_us
 from tests.fakes import ManualClock
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
@@ -63,7 +64,7 @@ def test_a_scan_survives_that_its_files_go(make_trail: Callable[..., Trail], clo
     lazy, recent = trail.scan(), trail.scan("2026-11-22")
     clock.advance(days=8)
     trail.append(action="now").wait()
-    trail.prune()
+    trail.prune(now=from_us(clock.us))
     assert trail.range()["action"].to_list() == ["new", "now"]
     with pytest.raises(PrunedError, match="pruned after seq 2"):
         lazy.collect()

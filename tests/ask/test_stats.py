@@ -8,6 +8,7 @@ from rich.console import Console
 
 from auditkit.api import Trail
 from auditkit.trail.summaries import Stats
+from tests.aging import trust
 from tests.fakes import ManualClock
 
 
@@ -71,6 +72,7 @@ def test_what_is_due_is_told(make_trail: Callable[..., Trail], clock: ManualCloc
     assert trail.stats().due == ()
     clock.advance(days=3)
     trail.append(action="b").wait()
+    trust(trail, trail.now())
     assert trail.stats().due == ("prune",)
     clock.advance(minutes=15)
     assert "flush, prune" in str(trail.stats())

@@ -12,6 +12,7 @@ import pytest
 import auditkit as ak
 from auditkit import query
 from auditkit.query import group_by
+from tests.aging import trust
 
 STOCKHOLM, KOLKATA = ZoneInfo("Europe/Stockholm"), ZoneInfo("Asia/Kolkata")
 NIGHT = ["2024-01-11T23:30:00Z", "2024-01-12T00:30:00Z", "2024-01-12T22:30:00Z", "2024-01-12T23:30:00Z"]
@@ -143,6 +144,7 @@ def test_cards_show_the_zone(tmp_path: Path) -> None:
     with ak.create(tmp_path / "audit", tz="Asia/Kolkata", retention="30d") as trail:
         trail.extend([{"ts": ts, "action": "a"} for ts in (NIGHT[0], "2024-06-01T00:00:00Z")]).wait()
         trail.flush()
+        trust(trail, datetime(2024, 6, 1, tzinfo=UTC))
         stats, plan = trail.stats(), trail.plan_prune()
         assert stats.segments.first_ts is not None
         assert stats.segments.first_ts.tzinfo == stats.retention.horizon.tzinfo == KOLKATA  # type: ignore[union-attr]

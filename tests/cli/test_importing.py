@@ -136,12 +136,13 @@ def test_import_says_what_would_expire(run: Run, tmp_path: Path) -> None:
     run("init", "--retention", "30d")
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     old.write_text('{"ts": "2020-01-01T00:00:00Z", "action": "a"}\n' * 3)
-    new.write_text('{"ts": "2026-11-01T00:00:00Z", "action": "b"}\n')
+    days = ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04")
+    new.write_text("".join(f'{{"ts": "{day}T00:00:00Z", "action": "b"}}\n' for day in days))
     assert "expires at once" not in run("import", str(old)).stderr
     warned = run("import", str(new))
     assert "the trail's policy is to keep 30d" in warned.stderr
     assert "3 of the events in the trail" in warned.stderr
-    assert [row["action"] for row in rows(run("range", "--json"))] == ["b"]
+    assert [row["action"] for row in rows(run("range", "--json"))] == ["b"] * 4
     assert "at least" not in run("import", str(old)).stderr  # they are in already
     old.write_text('{"ts": "2020-01-01T00:00:00Z", "action": "c"}\n' * 3)
     assert "at least 3 of the events to import" in run("import", str(old)).stderr

@@ -33,7 +33,8 @@ def old_and_new(run: Run) -> None:
     """Put an old event and a current one into a trail that keeps 30 days."""
     run("init", "--retention", "30d")
     run("append", "--action", "old", "--ts", "2020-01-01T00:00:00Z")
-    run("append", "--action", "new")
+    for day in ("2026-11-22", "2026-11-23", "2026-11-24"):
+        run("append", "--action", "new", "--ts", f"{day}T00:00:00Z")
 
 
 def test_stats_as_json(filled: Run, place: Path) -> None:
@@ -105,7 +106,7 @@ def test_prune_asks_for_consent(run: Run) -> None:
 def test_prune_dry_run_changes_nothing(run: Run, place: Path) -> None:
     """--dry-run shows the plan, as text or JSON, and leaves every file as it is."""
     old_and_new(run)
-    assert "2 queued events not counted" in run("prune", "--dry-run").stderr
+    assert "4 queued events not counted" in run("prune", "--dry-run").stderr
     run("flush")
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     assert "would remove 1 event" in run("prune", "--dry-run").stdout
@@ -122,7 +123,7 @@ def test_prune_removes_what_it_showed(run: Run, place: Path) -> None:
     assert "Pruned 1 event" in done
     with open_trail(place) as trail:
         assert trail.stats().retention.pruned == 1
-        assert trail.range()["action"].to_list() == ["new"]
+        assert trail.range()["action"].to_list() == ["new"] * 3
     assert run("prune").stdout.endswith("Nothing to prune.\n")
 
 
@@ -244,10 +245,11 @@ def test_a_first_round_that_fails_ends_it(tmp_path: Path, run: Run) -> None:
 
 @pytest.fixture
 def aged(started: Run) -> Run:
-    """Return the caller, with events of six years ago, of sixty days ago and of now in the trail."""
+    """Return the caller, with events of six years ago, of sixty days ago and of now in the trail, which is told of now."""
     now = datetime.now(UTC)
     for days in (6 * 365, 60, 0):
         started("append", "--action", f"age.{days}", "--ts", (now - timedelta(days=days)).isoformat())
+    started("prune", "--now", "now", "--yes")
     return started
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.opening import create
+from tests.aging import trust
 
 AUDITKIT = [sys.executable, "-m", "auditkit.cli.main"]
 
@@ -162,8 +163,8 @@ def test_tables_on_a_terminal(place: Path) -> None:
 def test_prune_asks_on_a_terminal(tmp_path: Path) -> None:
     """On a terminal prune shows its plan and asks; no is no."""
     with create(tmp_path / "old", retention="30d") as trail:
-        trail.append(action="old", ts="2020-01-01T00:00:00Z")
-        trail.append(action="new").wait()
+        trail.append(action="old", ts="2020-01-01T00:00:00Z").wait()
+        trust(trail, trail.now())
     env = environment(tmp_path / "old")
     code, got = on_terminal(["prune"], env, answer=b"n\n")
     assert code == 1
@@ -179,9 +180,8 @@ def test_import_asks_and_shows_progress_on_a_terminal(tmp_path: Path) -> None:
     with create(tmp_path / "old", retention="30d"):
         pass
     file = tmp_path / "t.jsonl"
-    file.write_text(
-        '{"ts":"2020-01-01T00:00:00Z","action":"a"}\n{"ts":"2026-11-01T00:00:00Z","action":"a"}\n'
-    )
+    days = ("2020-01-01", "2026-11-01", "2026-11-03")
+    file.write_text("".join(f'{{"ts":"{day}T00:00:00Z","action":"a"}}\n' for day in (*days, "2026-11-05")))
     env = environment(tmp_path / "old")
     code, got = on_terminal(["import", str(file)], env, answer=b"n\n")
     assert code == 1
@@ -190,7 +190,7 @@ def test_import_asks_and_shows_progress_on_a_terminal(tmp_path: Path) -> None:
     code, got = on_terminal(["import", str(file), "--yes"], env)
     assert code == 0
     assert "importing" in got
-    assert "Imported 2 events" in got
+    assert "Imported 4 events" in got
 
 
 def test_record_keeps_the_exit_code(place: Path) -> None:

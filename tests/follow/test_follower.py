@@ -22,6 +22,7 @@ from auditkit.follow.follower import Follower
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.dead_letters import read_letters
 from auditkit.queue.frames import COMMIT_MARK, pack_frame
+from tests.aging import trust
 from tests.fakes import FailingDisk, ManualClock
 
 
@@ -173,8 +174,7 @@ def test_a_dead_letter_of_a_consumer_names_the_event_and_repeats_nothing_of_it(
     next(mailer(trail, max_deliver=1)).fail("mailbox full")
     assert list(mailer(trail, max_deliver=1)) == []
     clock.advance(days=3)
-    trail.append(action="later").wait()
-    assert trail.prune().events == 1
+    assert trail.prune(now=trail.now()).events == 1
     (letter,) = read_letters(trail.handle.layout)
     assert (letter.consumer, letter.seq) == ("mailer", 0)
     held = [path.read_bytes() for path in trail.path.rglob("*") if path.is_file()]
@@ -358,14 +358,15 @@ def test_pruned_and_expired_events_are_passed_over_and_counted(
     fill(trail, 5)
     clock.advance(days=8)
     fill(trail, 2)
-    assert trail.prune().events == 7
-    kept = trail.end_seq - 1  # the last one is the trail's own, about the prune
+    assert trail.prune(now=trail.now()).events == 7
+    kept = trail.end_seq - 1  # the last two are the trail's own, about the prune
     follower = mailer(trail)
     delivery = next(follower)
     assert (delivery.seq, delivery.missed, follower.missed) == (7, 4, 4)
     delivery.ack()
     clock.advance(days=3)
     fill(trail, 1)
+    trust(trail, trail.now())
     follower.close()
     late = mailer(trail)
     assert [(d.seq, d.missed) for d in [next(late)]] == [(12, 4)]
@@ -403,6 +404,7 @@ def test_small_chunks_change_nothing(
     trail.flush()
     clock.advance(days=5)
     fill(trail, 4)
+    trust(trail, trail.now())
     follower = trail.follow(timeout_s=0)
     assert [(d.seq, d.missed) for d in follower] == [
         (seq, 6 * (seq == 6)) for seq in (6, 7, 8, 9, 10, 12, 13, 14, 15)
@@ -430,7 +432,7 @@ def test_a_view_of_the_past_needs_only_what_it_gives(
     fill(trail, 4)
     clock.advance(days=3)
     fill(trail, 1)
-    assert trail.prune().events == 3
+    assert trail.prune(now=trail.now()).events == 3
     assert [delivery.seq for delivery in trail.at(7).follow(start=3)] == [3, 4, 5, 6]
     with pytest.raises(PrunedError):
         list(trail.at(7).follow(start=2))

@@ -20,18 +20,20 @@ _TABLES: dict[str, dict[str, type]] = {
         "created_us": int, "tz": str, "partition": str, "max_ahead_us": int, "sharing": str, "fields": str,
     },
     "policies": {"from_seq": int, "spec": str},
-    "moments": {"seq": int, "now_us": int},
-    "flushes": {"end_seq": int, "newest_ts_us": int, "newest_recorded_us": int, "last_recorded_us": int},
+    "moments": {"seq": int, "now_us": int, "confirmed": int},
+    "flushes": {
+        "end_seq": int, "trusted_us": int, "waiting_from_us": int, "waiting_to_us": int, "last_recorded_us": int,
+    },
     "segments": {
         "path": str, "partition": str, "first_seq": int, "last_seq": int, "rows": int, "own_rows": int,
         "min_ts_us": int, "max_ts_us": int, "min_recorded_us": int, "max_recorded_us": int,
-        "producers_max_ts_us": int, "producers_max_recorded_us": int, "size_bytes": int, "sha256": bytes,
+        "producers_max_ts_us": int, "size_bytes": int, "sha256": bytes,
         "head_bytes": int, "head_crc": int, "foot_crc": int, "batches": bytes, "time_index": bytes,
         "empty_columns": str, "combinations": str,
     },
     "tombstones": {
         "path": str, "partition": str, "first_seq": int, "last_seq": int, "rows": int, "min_ts_us": int,
-        "max_ts_us": int, "max_recorded_us": int, "sha256": bytes, "policy": str, "horizon_us": int,
+        "max_ts_us": int, "sha256": bytes, "policy": str, "horizon_us": int,
         "cutoff_us": int, "pruned_us": int, "end_seq": int,
     },
     "replaced": {"path": str, "min_ts_us": int, "replaced_us": int},
@@ -364,22 +366,24 @@ def _tree_of_itself(place: Place) -> None:
 
 _SCHEMAS: dict[str, Callable[[Place], None]] = {
     "endless view as moments": _view_of(
-        "moments", f"{_ENDLESS} SELECT x AS seq, x AS now_us, 0 AS crc FROM c"
+        "moments", f"{_ENDLESS} SELECT x AS seq, x AS now_us, 0 AS confirmed, 0 AS crc FROM c"
     ),
     "endless view without rows": _view_of(
-        "moments", f"{_ENDLESS} SELECT x AS seq, x AS now_us, 0 AS crc FROM c WHERE x < 0"
+        "moments", f"{_ENDLESS} SELECT x AS seq, x AS now_us, 0 AS confirmed, 0 AS crc FROM c WHERE x < 0"
     ),
     "endless view as contents": _view_of(
         "contents", f"{_ENDLESS} SELECT 'a' AS name, x AS rows, 0 AS digest, 0 AS crc FROM c WHERE x < 0"
     ),
     "endless view as trail": _view_of("trail", f"{_ENDLESS} SELECT x AS format, 0 AS crc FROM c WHERE x < 0"),
-    "huge blob from a view": _view_of("moments", "SELECT zeroblob(900000000) AS seq, 1 AS now_us, 0 AS crc"),
+    "huge blob from a view": _view_of(
+        "moments", "SELECT zeroblob(900000000) AS seq, 1 AS now_us, 0 AS confirmed, 0 AS crc"
+    ),
     "huge text from a view": _view_of(
-        "moments", "SELECT hex(zeroblob(400000000)) AS seq, 1 AS now_us, 0 AS crc"
+        "moments", "SELECT hex(zeroblob(400000000)) AS seq, 1 AS now_us, 0 AS confirmed, 0 AS crc"
     ),
     "cross join as moments": _view_of(
         "moments",
-        "SELECT a.rows AS seq, b.rows AS now_us, 0 AS crc FROM segments a, segments b, segments c, segments d, "
+        "SELECT a.rows AS seq, b.rows AS now_us, 0 AS confirmed, 0 AS crc FROM segments a, segments b, segments c, segments d, "
         "segments e, segments f, segments g, segments h, segments i, segments j, segments k, segments l "
         "WHERE a.rows < 0",
     ),
@@ -406,13 +410,17 @@ _SCHEMAS: dict[str, Callable[[Place], None]] = {
         "CREATE TRIGGER t BEFORE INSERT ON contents BEGIN UPDATE trail SET tz = 'x'; END"
     ),
     "virtual table": _schema(
-        "DROP TABLE moments", "CREATE VIRTUAL TABLE moments USING fts5(seq, now_us, crc)"
+        "DROP TABLE moments", "CREATE VIRTUAL TABLE moments USING fts5(seq, now_us, confirmed, crc)"
     ),
-    "rtree": _schema("DROP TABLE moments", "CREATE VIRTUAL TABLE moments USING rtree(seq, now_us, crc)"),
+    "rtree": _schema(
+        "DROP TABLE moments", "CREATE VIRTUAL TABLE moments USING rtree(seq, now_us, confirmed, crc)"
+    ),
     "unknown module": _schema(
         "INSERT INTO sqlite_schema VALUES ('table', 'later', 'later', 0, 'CREATE VIRTUAL TABLE later USING csv(x)')"
     ),
-    "generated column": _rebuilt("moments", "(seq, now_us, crc, more AS (hex(zeroblob(100000000))) VIRTUAL)"),
+    "generated column": _rebuilt(
+        "moments", "(seq, now_us, confirmed, crc, more AS (hex(zeroblob(100000000))) VIRTUAL)"
+    ),
     "index of an expression": _schema("CREATE INDEX i ON segments (hex(zeroblob(1000000)))"),
     "unique index": _schema("CREATE UNIQUE INDEX i ON policies (from_seq > -1)"),
     "without rowid": _rebuilt("features", "(name PRIMARY KEY, crc) WITHOUT ROWID"),
@@ -421,7 +429,7 @@ _SCHEMAS: dict[str, Callable[[Place], None]] = {
     "no crc": _schema("DROP TABLE features", "CREATE TABLE features (name)"),
     "no table": _schema("DROP TABLE segments"),
     "no contents": _schema("DROP TABLE contents"),
-    "not strict": _rebuilt("moments", "(seq TEXT, now_us TEXT, crc INTEGER)"),
+    "not strict": _rebuilt("moments", "(seq TEXT, now_us TEXT, confirmed INTEGER, crc INTEGER)"),
     "check that is slow": _schema("CREATE TABLE later (x CHECK (length(hex(zeroblob(400000000))) > 0), crc)"),
     "collation unknown": _schema(
         "DROP TABLE features",
@@ -432,13 +440,13 @@ _SCHEMAS: dict[str, Callable[[Place], None]] = {
     "definition is garbage": _schema("UPDATE sqlite_schema SET sql = 'garbage' WHERE name = 'moments'"),
     "definition is deep": _schema(
         "UPDATE sqlite_schema SET sql = 'CREATE TABLE moments (seq DEFAULT (' || replace(hex(zeroblob(50000)), '00', '(') "
-        "|| '), now_us, crc)' WHERE name = 'moments'"
+        "|| '), now_us, confirmed, crc)' WHERE name = 'moments'"
     ),
     "definition is not UTF-8": _schema(
         "UPDATE sqlite_schema SET sql = CAST(x'FFFE' AS TEXT) WHERE name = 'moments'"
     ),
     "definition is huge": _schema(
-        "UPDATE sqlite_schema SET sql = 'CREATE TABLE moments (seq, now_us, crc) -- ' || hex(zeroblob(20000000)) "
+        "UPDATE sqlite_schema SET sql = 'CREATE TABLE moments (seq, now_us, confirmed, crc) -- ' || hex(zeroblob(20000000)) "
         "WHERE name = 'moments'"
     ),
     "page of another table": _tree_of_itself,

@@ -241,7 +241,7 @@ _CASES: dict[str, Callable[[Place], None]] = {
     "action is long": _event(action="a" * 5_000_000),
     "action is our own": _event(action="retention.policy-set", source="auditkit", attrs='{"policy":"x"}'),
     "our own prune": _event(action="retention.pruned", source="auditkit", attrs="{}"),
-    "our own moment": _event(action="time.recorded", source="auditkit", attrs='{"now_us":99999999999999999999}'),
+    "our own moment": _event(action="retention.now", source="auditkit", attrs='{"now_us":99999999999999999999,"confirmed":1}'),
     "our own letters": _event(action="dead-letters.retried", source="auditkit", attrs='{"letters":{"a":[1]}}'),
     "our own, deep": _event(action="retention.policy-set", source="auditkit", attrs="[" * 100_000),
     "value is text": _event(value="7"),

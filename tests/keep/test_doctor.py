@@ -13,6 +13,7 @@ from auditkit.keep.doctor import FAR_BEHIND, MANY_FILES, Diagnosis, Finding, dia
 from auditkit.store.catalog import change_catalog
 from auditkit.store.records import CatalogChange, FeatureRow, SegmentRow
 from auditkit.timerange import to_us
+from tests.aging import trust
 from tests.fakes import ManualClock
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -117,6 +118,7 @@ def test_an_idle_trail_keeps_longer_than_its_policy(
     """Without events nothing expires; a week beyond the policy a person is told, and the advice helps."""
     trail = make_trail(retention="90d", maintain=False)
     trail.extend([{"action": "a", "ts": NOW - timedelta(days=back)} for back in (80, 60, 0)]).wait()
+    trust(trail, NOW)
     trail.flush()
     clock.advance(days=16.9)
     assert examine(trail).findings == ()
@@ -187,7 +189,7 @@ def test_a_tier_that_is_behind(make_trail: Callable[..., Trail], clock: ManualCl
     assert not finding.needs_person
     assert finding.text == f"The tier 1h is {behind} events behind, the oldest accepted 2 days ago."
     clock.advance(days=95)
-    trail.append(action="a").wait()
+    trust(trail, trail.now())
     trail.flush()
     found = {finding.about: finding for finding in examine(trail).findings}
     assert found["tiers"].needs_person

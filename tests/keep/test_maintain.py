@@ -9,8 +9,10 @@ import auditkit as ak
 from auditkit.api import Trail
 from auditkit.ask.population import population
 from auditkit.errors import InvalidTimeError
-from auditkit.retention.horizon import Newest, horizon_us
 from auditkit.retention.policy import Policy
+from auditkit.timerange import from_us, to_us
+from auditkit.trail.summaries import PruneWaits
+from tests.aging import trust
 from tests.fakes import ManualClock
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -21,29 +23,13 @@ def day(back: float) -> datetime:
     return NOW - timedelta(days=back)
 
 
-@pytest.mark.parametrize(
-    ("newest", "expected"),
-    [
-        (Newest(), None),
-        (Newest(ts_us=5), None),
-        (Newest(ts_us=5, recorded_us=3), 3),
-        (Newest(ts_us=3, recorded_us=5), 3),
-        (Newest(now_us=9), 9),
-        (Newest(ts_us=3, recorded_us=5, now_us=4), 4),
-        (Newest(ts_us=3, recorded_us=5, now_us=2), 3),
-    ],
-)
-def test_horizon(newest: Newest, expected: int | None) -> None:
-    """R is the smaller of newest ts and newest recorded, or a recorded "now" beyond it."""
-    assert horizon_us(newest) == expected
-
-
 @pytest.fixture
 def aged(make_trail: Callable[..., Trail]) -> Trail:
     """Return a trail keeping 30 days, with flushed events 40, 31, 29 and 0 days old."""
     trail = make_trail(retention="30d")
     trail.extend([{"action": "a", "actor": f"{d}", "ts": day(d)} for d in (40, 31, 29, 0)]).wait()
     trail.flush()
+    trust(trail, NOW)
     return trail
 
 
@@ -53,7 +39,7 @@ def test_expired_events_are_hidden_at_once(aged: Trail) -> None:
     assert aged.group_by("action")["count"].to_list() == [2]
     assert aged.scan().collect().height == 2
     assert aged.sql("SELECT count(*) FROM events").item() == 2
-    assert aged.tail(10).height == 2
+    assert aged.tail(10)["actor"].drop_nulls().to_list() == ["29", "0"]
     assert aged.stats().segments.rows == 4
 
 
@@ -62,6 +48,7 @@ def test_the_bound_is_exclusive(make_trail: Callable[..., Trail]) -> None:
     trail = make_trail(retention="30d")
     edge = day(30)
     trail.extend([{"action": "a", "ts": ts} for ts in (edge - timedelta(microseconds=1), edge, NOW)]).wait()
+    trust(trail, NOW)
     assert trail.range()["ts"].to_list() == [edge, NOW]
 
 
@@ -108,8 +95,8 @@ def test_the_plan_says_what_prune_does(aged: Trail) -> None:
     summary = aged.prune(plan)
     assert (summary.events, summary.segments, summary.bytes) == (2, 2, plan.bytes)
     stats = aged.stats()
-    kept_and_record = 2 + 1
-    assert stats.segments.rows == kept_and_record
+    kept_and_records = 2 + 2
+    assert stats.segments.rows == kept_and_records
     assert (stats.retention.pruned, stats.retention.tombstones) == (2, 2)
     assert sorted(p.name for p in (aged.path / "segments").iterdir()) == ["2026-10-26", "2026-11-24"]
     assert str(aged.prune()) == "nothing to prune"
@@ -118,8 +105,8 @@ def test_the_plan_says_what_prune_does(aged: Trail) -> None:
 def test_a_prune_is_an_event(aged: Trail) -> None:
     """What was pruned is recorded in the trail itself, with policy and counts."""
     aged.prune()
-    (event,) = aged.range(own=True, where={"source": "auditkit"}).to_dicts()
-    assert event["action"] == "retention.pruned"
+    own = aged.range(own=True, where={"source": "auditkit"})
+    assert own["action"].to_list() == ["retention.now", "retention.pruned"]
     assert aged.range(own=True, where={"attrs.events": 2, "attrs.policy": "keep 30d"}).height == 1
 
 
@@ -127,7 +114,7 @@ def test_a_plan_from_before_removes_nothing_new(aged: Trail, clock: ManualClock)
     """An old plan removes only what it names, even where more has expired since."""
     plan = aged.plan_prune()
     clock.advance(days=20)
-    aged.append(action="new").wait()
+    trust(aged, from_us(clock.us))
     assert aged.prune(plan).events == 2
     assert [s.first_seq for s in aged.plan_prune().segments] == [2]
 
@@ -139,9 +126,8 @@ def test_the_trails_own_events_survive_a_prune(make_trail: Callable[..., Trail],
     trail.set_retention("20d")
     trail.flush()
     clock.advance(days=25)
-    trail.append(action="new").wait()
-    assert trail.prune().events == 1
-    assert trail.range(own=True)["action"].to_list() == ["retention.set", "new", "retention.pruned"]
+    assert trail.prune(now=from_us(clock.us)).events == 1
+    assert trail.range(own=True)["action"].to_list() == ["retention.set", "retention.now", "retention.pruned"]
     assert trail.range(own=True)["seq"].to_list() == [1, 2, 3]
     assert ak.open(trail.path).retention == trail.retention
     assert str(trail.retention) == "keep 20d"
@@ -149,6 +135,7 @@ def test_the_trails_own_events_survive_a_prune(make_trail: Callable[..., Trail],
 
 def test_opening_and_asking_delete_nothing(aged: Trail, clock: ManualClock) -> None:
     """However old the events, opening and asking remove no file."""
+    aged.flush()  # nothing waits for its own thread
     clock.advance(days=4000)
     before = sorted(aged.path.rglob("*"))
     ak.open(aged.path, clock=clock).range()
@@ -195,29 +182,52 @@ def test_flush_alone_enforces_the_policy(make_trail: Callable[..., Trail], clock
         assert trail.range().height == 4
 
 
-def test_a_jump_of_the_horizon_prunes_nothing_by_itself(
-    make_trail: Callable[..., Trail], clock: ManualClock
-) -> None:
-    """After a jump longer than the keep time, expired events wait, hidden, for a prune by hand."""
-    trail = make_trail(retention="3d", maintain=False)
-    trail.append(action="a").wait()
-    trail.maintain()
-    clock.advance(days=10)
-    trail.append(action="b").wait()
-    assert trail.maintain().prune is None
-    assert trail.range()["action"].to_list() == ["b"]
-    assert trail.stats().retention.waits_for_hand
-    assert trail.prune().events == 1
-    assert not trail.stats().retention.waits_for_hand
+def test_after_an_outage_pruning_goes_on(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A silence longer than the keep time expires nothing at once; a few days later the policy is enforced as ever."""
+    trail = make_trail(retention="7d", maintain=False)
+    on_disk = []
+    for day in [*range(15), *range(25, 75)]:
+        clock.us = to_us(NOW + timedelta(days=day))
+        hours = [clock.us - back * 3_600_000_000 for back in (16, 8, 0)]
+        trail.extend([{"action": "a", "ts": from_us(us)} for us in hours]).wait()
+        done = trail.maintain()
+        if day == 25:
+            assert done.prune is None
+            assert "the horizon stays at 2026-12-08 08:00 UTC" in str(done)
+            assert trail.range().height == 8 * 3 + 1  # of the last 7 days of the 15, and the night's
+        on_disk.append(trail.range().height + trail.plan_prune().rows)
+    assert trail.stats().retention.waiting == ()
+    assert on_disk[14] == on_disk[-1] == 23
 
 
-def test_one_current_event_after_an_old_import_waits(make_trail: Callable[..., Trail]) -> None:
-    """An import of old events with a current one among them hides the old ones and removes nothing unasked."""
+def test_one_current_event_after_an_old_import_expires_nothing(make_trail: Callable[..., Trail]) -> None:
+    """An import of old events with a current one among them stays as it is: one event confirms no time."""
     trail = make_trail(retention="30d")
     trail.extend([{"action": "a", "ts": day(400)}, {"action": "a", "ts": NOW}]).wait()
     assert trail.maintain().prune is None
-    assert trail.maintain().prune is None
-    assert trail.plan_prune().rows == 1
+    assert trail.range().height == 2
+    assert trail.plan_prune().rows == 0
+    assert trail.plan_prune(now=NOW).rows == 1
+    assert trail.prune(now=NOW).events == 1
+
+
+def test_what_maintain_says_is_what_stats_count(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """Prune is due in the statistics where maintenance would prune, and where it would not, both say what for."""
+    trail = make_trail(retention="2d", maintain=False)
+    waited = set()
+    for _ in range(40):
+        trail.append(action="a").wait()
+        trail.flush()
+        is_due = "prune" in trail.stats().due
+        done = trail.maintain()
+        assert (done.prune is not None) == is_due
+        stats = trail.stats()
+        assert "prune" not in stats.due
+        assert done.waiting == stats.retention.waiting
+        assert bool(stats.retention.prunable) == any(isinstance(one, PruneWaits) for one in done.waiting)
+        waited.add(bool(done.waiting))
+        clock.advance(hours=5)
+    assert waited == {False, True}
 
 
 def test_policies_in_force_follow_the_seq(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
@@ -225,14 +235,15 @@ def test_policies_in_force_follow_the_seq(make_trail: Callable[..., Trail], cloc
     trail = make_trail(retention="10d")
     trail.append(action="a", ts=day(8)).wait()
     trail.append(action="b").wait()
+    trust(trail, NOW)
     for _ in range(2):
-        assert trail.at(2).range()["action"].to_list() == ["a", "b"]
+        assert trail.at(3).range()["action"].to_list() == ["a", "b"]
         trail.flush()
     trail.set_retention("5d")
     for _ in range(2):
         assert trail.range()["action"].to_list() == ["b"]
-        assert trail.at(2).range()["action"].to_list() == ["a", "b"]
-        assert trail.at(3).range()["action"].to_list() == ["b"]
+        assert trail.at(3).range()["action"].to_list() == ["a", "b"]
+        assert trail.at(4).range()["action"].to_list() == ["b"]
         trail.flush()
     clock.advance(days=1)
     trail.set_retention(None)

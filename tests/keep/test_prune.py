@@ -16,6 +16,7 @@ from auditkit.store.catalog import change_catalog
 from auditkit.store.records import CatalogChange, ReplacedRow
 from auditkit.timerange import from_us
 from auditkit.write import extend
+from tests.aging import trust
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
 
@@ -44,6 +45,7 @@ def crossed(make_trail: Callable[..., Trail]) -> Trail:
     trail = make_trail(retention="30d", maintain=False)
     moments = [CUTOFF + timedelta(microseconds=us) for us in (-1, 0, 1, -3_600_000_000, -86_400_000_000)]
     trail.extend([{"action": f"a{n}", "ts": ts} for n, ts in enumerate([*moments, NOW])]).wait()
+    trust(trail, NOW)
     trail.flush()
     return trail
 
@@ -58,6 +60,7 @@ def test_no_expired_event_stays_on_disk(make_trail: Callable[..., Trail], width:
         trail.flush()
     before = stored(trail)
     cutoff = stamps[0] - timedelta(days=2)
+    trust(trail, stamps[0])
     gone = expired(before, cutoff)
     plan = trail.plan_prune()
     assert (plan.rows, len(plan.boundary) > 0) == (gone.height, True)
@@ -74,7 +77,7 @@ def test_the_bytes_are_free(crossed: Trail) -> None:
     files = {path: path.stat().st_size for path in (crossed.path / "segments").rglob("*.arrow")}
     summary = crossed.prune()
     left = {path: path.stat().st_size for path in (crossed.path / "segments").rglob("*.arrow")}
-    (record,) = [row for row in read_trail(crossed.path).catalog["segments"] if row["first_seq"] == 6]
+    (record,) = [row for row in read_trail(crossed.path).catalog["segments"] if row["first_seq"] == 7]
     assert summary.bytes == sum(files.values()) - sum(left.values()) + record["size_bytes"]
     assert (summary.events, summary.segments, summary.rewritten) == (3, 1, 1)
     assert str(summary).startswith("pruned 3 events in 1 segment, 1 rewritten (")
@@ -89,7 +92,7 @@ def test_the_plan_counts_what_is_expired_in_boundary_segments(crossed: Trail) ->
     assert "would remove 1 event in 1 segment" in text
     assert "and 2 events of 1 segment that the cutoff runs through" in text
     assert "2 of 4 events" in text
-    assert crossed.at(6).plan_prune() == plan
+    assert crossed.at(7).plan_prune() == plan
 
 
 def test_the_trails_own_events_stay_in_a_rewritten_segment(
@@ -102,9 +105,10 @@ def test_the_trails_own_events_stay_in_a_rewritten_segment(
     clock.advance(hours=3)
     trail.append(action="new").wait()
     trail.flush()
-    assert trail.prune().rewritten == 1
-    assert stored(trail)["action"].to_list() == ["retention.set", "new", "retention.pruned"]
-    assert trail.range(own=True)["seq"].to_list() == [1, 2, 3]
+    assert trail.prune(now=from_us(clock.us)).rewritten == 1
+    actions = ["retention.set", "new", "retention.now", "retention.pruned"]
+    assert stored(trail)["action"].to_list() == actions
+    assert trail.range(own=True)["seq"].to_list() == [1, 2, 3, 4]
 
 
 def test_a_tombstone_counts_exactly_what_went(crossed: Trail) -> None:
@@ -120,24 +124,24 @@ def test_a_tombstone_counts_exactly_what_went(crossed: Trail) -> None:
 
 def test_views_of_the_past_refuse_only_what_went(crossed: Trail, clock: ManualClock) -> None:
     """A view from before a prune answers for the rest of a rewritten segment, and refuses where events went."""
-    answer = crossed.at(6).range()
+    answer = crossed.at(7).range()
     clock.advance(hours=12)
     crossed.append(action="later").wait()
     crossed.prune()
     with pytest.raises(PrunedError, match="4 events"):
-        crossed.at(6).range()
+        crossed.at(7).range()
     edge = CUTOFF + timedelta(microseconds=2)
-    assert crossed.at(6).range(edge).equals(answer.filter(pl.col("ts") >= edge))
-    assert crossed.at(6).range(end=CUTOFF).height == 0  # what was expired then is not shown, pruned or not
-    assert crossed.at(6, allow_pruned=True).range()["action"].to_list() == ["a5"]
-    assert crossed.at(8).range()["action"].to_list() == ["a5", "later"]
+    assert crossed.at(7).range(edge).equals(answer.filter(pl.col("ts") >= edge))
+    assert crossed.at(7).range(end=CUTOFF).height == 0  # what was expired then is not shown, pruned or not
+    assert crossed.at(7, allow_pruned=True).range()["action"].to_list() == ["a5"]
+    assert crossed.at(9).range()["action"].to_list() == ["a5", "later"]
 
 
 def test_an_old_plan_cuts_where_it_said(crossed: Trail, clock: ManualClock) -> None:
     """A plan from before removes from a boundary segment only what was expired when it was made."""
     plan = crossed.plan_prune()
     clock.advance(hours=12)
-    crossed.append(action="later").wait()
+    trust(crossed, from_us(clock.us))
     assert crossed.plan_prune().rows == 5
     assert crossed.prune(plan).events == plan.rows == 3
     assert crossed.plan_prune().rows == 2
@@ -170,7 +174,7 @@ def test_the_queue_keeps_no_expired_event(
         trail.extend([{"action": "bulk"}] * 4).wait()
         assert trail.stats().queue.depth == 0
     trail.append(action="new").wait()
-    assert trail.prune().events == 1
+    assert trail.prune(now=NOW).events == 1
     assert all(b"expired-in-the-queue" not in p.read_bytes() for p in (trail.path / "queue").iterdir())
 
 
@@ -181,6 +185,7 @@ def test_replaced_files_go_with_what_is_pruned_from_them(make_trail: Callable[..
         trail.append(action="a", ts=ts).wait()
         trail.flush()
     trail.maintain(compact=True)
+    trust(trail, NOW)
     assert len(list((trail.path / "replaced").iterdir())) == 3
     assert trail.prune().events == 2
     (kept,) = (trail.path / "replaced").iterdir()
@@ -196,6 +201,7 @@ def test_a_segment_named_as_a_replaced_one_stays(
     """What a prune leaves may be, name for name, a file that a compaction replaced: neither prune nor time removes it."""
     trail = make_trail(maintain=False)
     trail.set_retention("1h")
+    trust(trail, NOW)
     trail.append(action="kept", ts=NOW + timedelta(minutes=110)).wait()
     trail.flush()
     (row,) = trail.view.snapshot().catalog.segments
@@ -242,7 +248,7 @@ def test_pruned_bytes_are_free(make_trail: Callable[..., Trail]) -> None:
     with ak.open(trail.path) as reader:
         assert trail.range().height == reader.range().height == 9
         trail.set_retention("3d")
-        assert trail.prune().segments
+        assert trail.prune(now=NOW).segments
         assert len(held()) == len(set(held())) > 0  # the reader's own
         assert reader.range().height == 4
         assert not held()

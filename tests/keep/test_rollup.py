@@ -110,6 +110,7 @@ def test_prune_waits_for_what_is_not_folded(
     first = events(50)
     trail.extend(first).wait()
     trail.maintain()
+    left = 50 - trail.stats().retention.pruned
     second = events(80, seed=2)
     trail.extend(second).wait()
     with monkeypatch.context() as patched:
@@ -117,9 +118,9 @@ def test_prune_waits_for_what_is_not_folded(
         with pytest.raises(InvalidQueryError, match="too many series"):
             trail.prune()
     kept = sum(row.rows - row.own_rows for row in read_catalog(trail.handle.layout.catalog).segments)
-    assert kept == 130
+    assert kept == left + 80
     pruned = trail.prune()
-    assert pruned.events > 80
+    assert pruned.events > 40
     assert of_tier(trail, "1h", ["action"]) == expected([*first, *second], "1h", ["action"])
 
 

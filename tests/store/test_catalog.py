@@ -19,6 +19,7 @@ from auditkit.keep.compact import compact
 from auditkit.opening import open_trail
 from auditkit.store.catalog import CurrentCatalog, change_catalog, read_catalog, replace_info
 from auditkit.store.records import CatalogChange, FeatureRow
+from tests.aging import trust
 from tests.oracle import read_catalog as read_oracle
 
 LONG_NS = 3_000_000_000
@@ -142,6 +143,7 @@ def test_unknown_features_are_refused_by_who_would_lose_them(trail: Trail, tmp_p
     trail.handle.maintains = True
     change_catalog(trail.handle.layout.catalog, CatalogChange(features=[FeatureRow(name="rollups")]))
     trail.append(action="b").wait()
+    trust(trail, trail.now())
     assert trail.flush().events > 0
     assert trail.range(columns=["action"])["action"].to_list() == ["b"]
     files = sorted((trail.path / "segments").rglob("*.arrow"))

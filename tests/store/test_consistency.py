@@ -69,7 +69,10 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("moments", {"now_us": FAR_US}),
     ("flushes", {"end_seq": 1 << 40}),
     ("flushes", {"end_seq": -1}),
-    ("flushes", {"newest_ts_us": FAR_US}),
+    ("flushes", {"trusted_us": FAR_US}),
+    ("flushes", {"waiting_from_us": None, "waiting_to_us": 0}),
+    ("flushes", {"waiting_from_us": 0, "waiting_to_us": None}),
+    ("flushes", {"waiting_from_us": 1, "waiting_to_us": 0}),
     ("flushes", {"last_recorded_us": -FAR_US}),
     ("segments", {"path": "../../secret"}),
     ("segments", {"path": "/etc/passwd"}),
@@ -171,7 +174,9 @@ def test_rows_beyond_the_files_size_are_refused(path: Path) -> None:
     """A database whose inner page names one leaf six hundred times is refused before memory is taken for its rows."""
     with closing(sqlite3.connect(path)) as database, database:
         for number in range(3_000):
-            database.execute("INSERT INTO moments (seq, now_us, crc) VALUES (?, 0, 0)", (number,))
+            database.execute(
+                "INSERT INTO moments (seq, now_us, confirmed, crc) VALUES (?, 0, 0, 0)", (number,)
+            )
         sign(database, "moments")
         (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'moments'").fetchone()
     data = bytearray(path.read_bytes())

@@ -18,7 +18,7 @@ import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import ClosedError
 from auditkit.opening import create, open_trail
-from auditkit.timerange import EVERYTHING
+from auditkit.timerange import EVERYTHING, from_us
 from auditkit.trail.events import frames, plan_events
 from tests.fakes import ManualClock
 
@@ -99,8 +99,7 @@ def test_a_prune_takes_no_file_from_a_reader(make_trail: Callable[..., Trail], c
             if pruned:
                 return events
             clock.advance(days=300)
-            trail.append(action="later").wait()
-            pruned.append(trail.prune().events)
+            pruned.append(trail.prune(now=from_us(clock.us)).events)
         return events
 
     assert frame.map_batches(prune, streamable=True).collect().height == 60_000

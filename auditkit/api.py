@@ -1084,10 +1084,10 @@ class Trail:
 
     def rollup(
         self,
-        every: str,
+        every: str | timedelta,
         *,
         by: str | Sequence[str] | None = None,
-        keep: str | None = None,
+        keep: str | timedelta | None = None,
         tz: str | None = None,
         name: str | None = None,
     ) -> RollupSummary:
@@ -1098,13 +1098,13 @@ class Trail:
 
         Parameters
         ----------
-        every : str
+        every : str or timedelta
             Length of a bucket, from a minute to ten years: `"1h"`, `"1d"`, `"1w"`, `"1mo"`; from a day up they follow the calendar
             of `tz`.
         by : str, sequence of str or None, default None
             Keys, of `actor`, `action`, `resource`, `outcome`, `source`, `origin` and `correlation`: one series per combination
             of their values, of which a tier has at most 10,000.
-        keep : str or None, default None
+        keep : str, timedelta or None, default None
             How long a bucket is kept, counted back from the trail's horizon, such as `"5y"`; None: for ever.
         tz : str, optional
             IANA zone whose wall clock the buckets follow; by default the trail's view zone.

@@ -93,10 +93,13 @@ def is_condition(text: str, instant: int | None) -> bool:
 @example("2024-01-12")
 @example("1705023015")
 def test_an_instant_with_its_zone_is_the_same_everywhere(text: str) -> None:
-    """Without a zone to read by, append, import and where take the same texts, as the same instants; bounds take them too."""
+    """Without a zone to read by, append, import, where and `ak.attr` take the same texts, as the same instants; bounds too."""
     assume(is_of_an_event(text))
     instant = taken(lambda: appended(text, None))
     assert taken(lambda: imported(text, None)) == instant
+    attrs = pl.DataFrame({"attrs": [json.dumps({"at": text})]})
+    found = attrs.select(ak.attr("at", dtype=pl.Datetime("us", "UTC"))).item()
+    assert (None if found is None else to_us(found)) == instant
     if instant is None:
         with pytest.raises(InvalidTimeError):
             is_condition(text, instant)

@@ -294,7 +294,7 @@ def _look_ahead(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, yes: b
         forecast = foresee(trail, _readable(named, plan), on_progress=lambda at: tick(at, None))
     if forecast is None:
         return True
-    warn(str(forecast))
+    warn(str(in_zone(forecast, trail.tz)))
     if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     return click.confirm("Import all the same?", err=True)

@@ -9,6 +9,7 @@ until the next fold, for who has it open.
 import json
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -56,7 +57,13 @@ class _Fold(Struct, frozen=True, kw_only=True):
 
 
 def declare_rollup(
-    handle: Handle, every: str, keys: Sequence[str], *, name: str | None, keep: str | None, tz: str
+    handle: Handle,
+    every: str | timedelta,
+    keys: Sequence[str],
+    *,
+    name: str | None,
+    keep: str | timedelta | None,
+    tz: str,
 ) -> RollupSummary:
     """Declare a tier, or another keep time or fewer keys for one that there is, and fold what the trail holds.
 

@@ -5,6 +5,7 @@ month for those of hours, else a year.  So a store has some 1,500 buckets at mos
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 from msgspec import Struct
@@ -21,7 +22,7 @@ from auditkit.timerange import (
     check_zone,
     from_us,
     local_us,
-    parse_duration,
+    parse_keep_time,
 )
 
 TIER_KEYS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation")
@@ -77,12 +78,12 @@ class Tier(Struct, frozen=True, kw_only=True):
 
 
 def declare_tier(
-    every: str,
+    every: str | timedelta,
     keys: Sequence[str],
     *,
     name: str | None,
     tz: str,
-    keep: str | None,
+    keep: str | timedelta | None,
     from_us: int | None = None,
 ) -> Tier:
     """Return a tier as a user declared it; what does not fit is an `InvalidQueryError` or `InvalidTimeError`.
@@ -104,9 +105,9 @@ def declare_tier(
             "name", name, "is no name of a tier (expected a-z, 0-9, '_' and '-', at most 64)"
         )
     check_zone(tz)
-    kept = None if keep is None else parse_duration(keep, name="keep")
-    if kept is not None and (kept.negative or not 0 < kept.shortest_us <= 100 * _LONGEST_US):
-        raise InvalidTimeError("keep", keep, "is not a positive length of at most a thousand years")
+    kept = None if keep is None else parse_keep_time(keep, name="keep")
+    if kept is not None and kept.shortest_us > 100 * _LONGEST_US:
+        raise InvalidTimeError("keep", keep, "is longer than a thousand years")
     return Tier(name=name, every=length, keys=tuple(keys), tz=tz, keep=kept, from_us=from_us)
 
 

@@ -32,11 +32,21 @@ from auditkit.timerange.ranges import (
     partition_start,
     resolve,
 )
-from auditkit.timerange.reading import EPOCH_UNITS, OnAmbiguous, TimeReader
+from auditkit.timerange.reading import (
+    EARLIEST_US,
+    EPOCH_UNITS,
+    FULL_INSTANT,
+    LATEST_US,
+    OnAmbiguous,
+    TimeReader,
+)
 
 __all__ = [
+    "EARLIEST_US",
     "EPOCH_UNITS",
     "EVERYTHING",
+    "FULL_INSTANT",
+    "LATEST_US",
     "US_PER_DAY",
     "US_PER_SECOND",
     "WIDTHS",

@@ -30,15 +30,17 @@ EPOCH_UNITS: Mapping[str, Decimal] = MappingProxyType(
 )
 """Numbers as times: how many microseconds one unit has."""
 
-_FIRST_US = to_us(datetime(1, 1, 1, tzinfo=UTC))
-_LAST_US = to_us(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
+EARLIEST_US = to_us(datetime(1, 1, 1, tzinfo=UTC))
+LATEST_US = to_us(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
 _FIRST_YEAR, _LAST_YEAR = 1971, 2200
 """What numbers since 1970 may lead to: with the unit next to the right one, no time of ours does."""
 
-_ISO = re.compile(
+FULL_INSTANT = (
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3])(?::[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?)?)"
     rf"(?: ?({OFFSET}))?"
 )
+"""What a clock shows, and its offset, by ISO 8601 in its extended form, as a regular expression of two groups."""
+_ISO = re.compile(FULL_INSTANT)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _NEAR = re.compile(
     r"([0-9]{4})[-/.]?([0-9]{2})[-/.]?([0-9]{2})"
@@ -121,7 +123,7 @@ class TimeReader:
 
 def _instant(name: str, value: Any, shown: datetime, offset: timedelta) -> int:
     us = (shown.replace(tzinfo=None) - LOCAL_EPOCH - offset) // MICROSECOND
-    if not _FIRST_US <= us <= _LAST_US:
+    if not EARLIEST_US <= us <= LATEST_US:
         raise InvalidTimeError(name, value, "lies outside the years 1 to 9999")
     return us
 

@@ -15,8 +15,10 @@ import polars as pl
 from msgspec import Struct
 
 from auditkit.errors import InvalidQueryError
+from auditkit.timerange import EARLIEST_US, FULL_INSTANT, LATEST_US, US_PER_SECOND
 
 ATTRS = "attrs"
+_UTC = pl.Datetime("us", "UTC")
 PREFIX = "attrs."
 
 MOST_STEPS = 64
@@ -165,8 +167,8 @@ def _of_kind(found: pl.Expr, kind: pl.DataType) -> pl.Expr:
     if kind == pl.Boolean:
         return pl.when(found == "true").then(True).when(found == "false").then(False)  # noqa: FBT003 -- literals
     if isinstance(kind, pl.Datetime):
-        zoned = found.str.strptime(pl.Datetime(kind.time_unit, "UTC"), "%+", strict=False)
-        return zoned.dt.convert_time_zone(kind.time_zone or "UTC")
+        instants = _instants(found).cast(pl.Datetime(kind.time_unit, "UTC"), strict=False)
+        return instants.dt.convert_time_zone(kind.time_zone or "UTC")
     number = found.cast(pl.Float64, strict=False)
     number = pl.when(number.is_finite()).then(number)  # JSON has no other ones
     if kind.is_float():
@@ -175,6 +177,21 @@ def _of_kind(found: pl.Expr, kind: pl.DataType) -> pl.Expr:
         whole = pl.when(number == number.floor()).then(number).cast(kind, strict=False)
         return pl.coalesce(found.cast(kind, strict=False), whole)
     raise InvalidQueryError("dtype", kind, "is not a kind of value that attrs have")
+
+
+def _instants(found: pl.Expr) -> pl.Expr:
+    """Return text as instants, null where it is none: what `TimeReader` reads, for columns."""
+    parts = found.str.strip_chars(" \t").str.extract_groups(f"^{FULL_INSTANT}$").struct
+    clock, offset = parts.field("1"), parts.field("2").str.replace_all(":", "", literal=True)
+    time, zeros = clock.str.slice(11), pl.lit("000000")
+    whole = clock.str.head(10) + "T" + (time.str.head(8) + ":00:00").str.head(8)
+    shown = whole.str.strptime(pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S", strict=False).to_physical()
+    below_second = (time.str.slice(9) + zeros).str.head(6).cast(pl.Int64)
+    digits = (offset.str.slice(1) + zeros).str.head(6).cast(pl.Int64)
+    ahead_s = digits // 10_000 * 3600 + digits // 100 % 100 * 60 + digits % 100
+    ahead_s *= pl.when(offset.str.starts_with("-")).then(-1).otherwise(1)
+    us = shown + below_second - ahead_s * US_PER_SECOND
+    return pl.when(us.is_between(EARLIEST_US, LATEST_US)).then(us).cast(_UTC)
 
 
 def _json_step(step: str | int) -> str:

@@ -164,6 +164,35 @@ def test_times_are_typed() -> None:
     assert frame.select(attr("at", pl.Datetime))["at"].dtype == pl.Datetime("us", "UTC")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-01-12T01:30Z", "2024-01-12T01:30:00+00:00"),
+        (" 2024-01-12 01:30:15,123456789 +0530", "2024-01-11T20:00:15.123456+00:00"),
+        ("1937-01-01T00:00:00+00:19:32", "1936-12-31T23:40:28+00:00"),
+        ("2024-1-2T1:3:5Z", None),
+        ("2024-01-12T23:59:60Z", None),
+        ("2024-01-12T01:30:15 UTC", None),
+        ("2024-01-12T01:30:15\u221201:00", None),
+        ("2024-02-30T01:30:15Z", None),
+        ("9999-12-31T23:59:59-01:00", None),
+        ("2024-01-12T01:30:15", None),
+    ],
+)
+def test_times_are_read_as_everywhere(text: str, expected: str | None) -> None:
+    """Text is an instant where an event's `ts` would be; whatever else another parser finds in it is null."""
+    frame = pl.DataFrame({"attrs": [json.dumps({"at": text})]})
+    found = frame.select(attr("at", dtype=pl.Datetime)).item()
+    assert (None if found is None else found.isoformat()) == expected
+    assert frame.select(attr("at", dtype=pl.Datetime("ns", "UTC"))).item() == found
+
+
+def test_an_instant_that_its_unit_cannot_hold_is_null() -> None:
+    """Nanoseconds end in the year 2262."""
+    frame = pl.DataFrame({"attrs": ['{"at": "9999-12-31T23:59:59Z"}']})
+    assert frame.select(attr("at", dtype=pl.Datetime("ns", "UTC"))).item() is None
+
+
 def test_a_kind_that_attrs_do_not_have_is_refused() -> None:
     """Lists and structs are asked for with Polars itself."""
     with pytest.raises(InvalidQueryError, match="dtype: is not a kind of value"):

@@ -1,6 +1,7 @@
 """The command that imports files of records."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -251,13 +252,16 @@ def _import_all(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, again:
     alone = len(named) == 1
     tally, failed, passed_over = Tally(), 0, list[str]()
     known, source = known_imports(trail.handle), None
+    found = Counter[str]()
     with _progress("importing", named) as tick:
         try:
             for file in named:
                 try:
                     with plan.open(_content(file)) as (source, mapping, preset):
                         if preset is not None and plan.preset in (None, AUTO):
-                            warn(f"{source.name} is read as {preset.title} (--preset {preset.name})")
+                            found[preset.name] += 1
+                            if found[preset.name] == 1:
+                                warn(f"{source.name} is read as {preset.title} (--preset {preset.name})")
                         import_records(
                             trail, source, mapping, known=known, again=again, on_progress=tick, tally=tally
                         )
@@ -272,6 +276,9 @@ def _import_all(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, again:
                         raise
                     failed += 1
                     complain(str(exc), *notes_of(exc))
+            for name, count in found.items():
+                if count > 1:
+                    warn(f"{count:,} files in all were read so (--preset {name})")
         except (Exception, KeyboardInterrupt) as exc:
             if source is not None and (tally.events or tally.dead_letters):
                 exc.add_note(

@@ -196,7 +196,7 @@ class _Importing:
         """Make a chunk durable, its dead letters first, then its events and the record of both, and return that."""
         events, refused = self.mapped(chunk.items)
         if is_first and not len(events):
-            raise _hopeless(self.source, refused, self.count.keys)
+            raise _hopeless(self.source, refused)
         self._keep(refused, chunk)
         while True:
             stored = self._stored(chunk, len(events), len(refused))
@@ -321,8 +321,8 @@ def _keys(batch: Sequence[Item]) -> tuple[str, ...]:
     return next((tuple(item.fields) for item in batch if isinstance(item, Record)), ())
 
 
-def _hopeless(source: Input, refused: Sequence[Refused], keys: tuple[str, ...]) -> AuditError:
-    count = len(refused)
+def _hopeless(source: Input, refused: Sequence[Refused]) -> AuditError:
+    count, keys = len(refused), _keys([one.item for one in refused])
     none = "its only record cannot" if count == 1 else f"none of the first {count:,} records can"
     error = AuditError(f"{source.name}: {none} become an event; nothing was imported")
     kinds = Tally()

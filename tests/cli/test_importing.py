@@ -8,6 +8,7 @@ import pytest
 
 from auditkit.opening import open_trail
 from auditkit.queue.dead_letters import read_letters
+from auditkit.sources.presets import PRESETS
 from tests.cli.conftest import Run, rows
 
 LINES = (
@@ -168,3 +169,20 @@ def test_import_of_parquet_and_damage(started: Run, tmp_path: Path) -> None:
     failed = started("import", str(packed), *MAPS, code=1)
     assert "gzip stream breaks off" in failed.stderr
     assert "events and" in failed.stderr
+
+
+def test_a_folder_says_once_as_what_its_files_are_read(started: Run, tmp_path: Path) -> None:
+    """Of each kind the first file is named and the others are counted; one that fails is reported with its own keys."""
+    day = tmp_path / "logs" / "2026" / "11"
+    day.mkdir(parents=True)
+    for number in range(3):
+        record = PRESETS["cloudtrail"].example.replace('"e-1"', f'"e-{number}"')
+        (day / f"{number}.json.gz").write_bytes(gzip.compress(f'{{"Records":[{record}]}}'.encode()))
+    (day / "9-digest.json").write_text('{"digestStartTime": "2026-11-24T06:00:00Z", "logFiles": []}')
+    (day / "access.log").write_text(f"{PRESETS['access-log'].example}\n")
+    done = started("import", str(tmp_path / "logs"), code=1)
+    assert done.stdout.startswith("Imported 4 events from 5 files")
+    assert done.stderr.count("is read as") == 2
+    assert "0.json.gz is read as AWS CloudTrail" in done.stderr
+    assert "3 files in all were read so (--preset cloudtrail)" in done.stderr
+    assert "the records have the keys digestStartTime, logFiles\n" in done.stderr

@@ -14,12 +14,14 @@ from msgspec import Struct
 
 from auditkit.display.cards import Card, make_card
 from auditkit.keep.compact import plan_compaction
-from auditkit.keep.plan import plan_segments
+from auditkit.keep.plan import plan_segments, waiting
 from auditkit.keep.rollup import FOLD_AT_EVENTS
+from auditkit.retention.horizon import WINDOW_US
 from auditkit.store.records import FEATURES, MOST_SERIES, SegmentRow
 from auditkit.text import ago, counted, minute, visible
 from auditkit.timerange import Duration, Width, check_width, from_us
 from auditkit.trail.snapshot import Snapshot
+from auditkit.trail.summaries import HorizonWaits
 
 _MINUTE_US = 60 * 1_000_000
 _HOUR_US = 60 * _MINUTE_US
@@ -93,7 +95,7 @@ class Diagnosis:
 def diagnose(snapshot: Snapshot, *, now_us: int, tz: str) -> Diagnosis:
     """Return what is wrong with the trail at this moment, or will be; times are shown in the zone `tz`."""
     seen = _Seen(snapshot=snapshot, now_us=now_us, zone=ZoneInfo(tz))
-    checks = (_features, _queue, _future, _recorded, _producers, _overdue, _tiers, _files)
+    checks = (_features, _queue, _future, _recorded, _producers, _waits, _overdue, _tiers, _files)
     found = [finding for check in checks for finding in check(seen)]
     return Diagnosis(findings=tuple(sorted(found, key=lambda finding: not finding.needs_person)))
 
@@ -190,6 +192,21 @@ def _producers(seen: _Seen) -> Iterator[Finding]:
             "accepted: the clock of a producer is ahead.",
             advice='`auditkit sql "SELECT source, max(ts - recorded) AS ahead FROM events GROUP BY source"` says whose',
         )
+
+
+def _waits(seen: _Seen) -> Iterator[Finding]:
+    for waits in waiting(seen.snapshot, seen.width):
+        if isinstance(waits, HorizonWaits):
+            horizon, first, last = (
+                minute(moment.astimezone(seen.zone)) for moment in (waits.horizon, waits.first, waits.last)
+            )
+            yield Finding(
+                about="retention",
+                needs_person=False,
+                text=f"The horizon stays at {horizon} and expires nothing more: events from {first} to {last} lie too far "
+                f"ahead of it, and count once they span {WINDOW_US // _HOUR_US} hours.",
+                advice="events of the next days move it; where none will come, `auditkit maintain --now now` from a timer does",
+            )
 
 
 def _overdue(seen: _Seen) -> Iterator[Finding]:

@@ -152,6 +152,27 @@ def test_what_nothing_prunes(make_trail: Callable[..., Trail], clock: ManualCloc
     assert "retention" not in {finding.about for finding in examine(trail).findings}
 
 
+def test_a_horizon_that_waits(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """After a gap the horizon waits for more events; that is said, and heals by itself."""
+    trail = make_trail(retention="90d", tz="Europe/Stockholm", maintain=False)
+    trail.append(action="a").wait()
+    trust(trail, trail.now())
+    clock.advance(days=10)
+    trail.append(action="a").wait()
+    trail.flush()
+    finding = only(examine(trail), "retention")
+    assert not finding.needs_person
+    assert finding.text == (
+        "The horizon stays at 2026-11-24 09:00 CET and expires nothing more: events from 2026-12-04 09:00 CET to "
+        "2026-12-04 09:00 CET lie too far ahead of it, and count once they span 36 hours."
+    )
+    for _ in range(2):
+        clock.advance(days=1)
+        trail.append(action="a").wait()
+    trail.flush()
+    assert examine(trail).findings == ()
+
+
 def test_small_files(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
     """Small segments that maintenance would merge are a note, very many of them need a person."""
     trail = make_trail(maintain=False)

@@ -271,10 +271,9 @@ def chunks_of(source: Input, known: Known, chunk_records: int) -> Iterator[Chunk
     for item in source:
         items.append(item)
         size += len(item.input if isinstance(item, Unreadable) else item.text)
-        fill = max(len(items) / chunk_records, size / CHUNK_CHARACTERS)
-        if fill >= (1 if item.end >= last else _MOST_CHUNKS) or (
-            item.end in ends and source.digest(item.end) in known.mappings
-        ):
+        times = 1 if item.end >= last else _MOST_CHUNKS
+        is_full = len(items) >= chunk_records * times or size >= CHUNK_CHARACTERS * times
+        if is_full or (item.end in ends and source.digest(item.end) in known.mappings):
             chunk = Chunk(items, before, source.digest(item.end))
             yield chunk
             items, size, before = [], 0, chunk.digest

@@ -29,21 +29,20 @@ def json_lines(stream: IO[bytes]) -> Iterator[Item]:
     """Yield the JSON object of each line, with the line itself as its text; empty lines are passed over."""
     decode = msgspec.json.Decoder().decode
     for line in physical_lines(stream):
-        if line.overlong:
-            yield line.unreadable(OVERLONG.format(line.length))
-            continue
         try:
             text = line.content.decode().strip()
             if not text:
                 continue
-            fields = decode(text)
+            fields = None if line.overlong else decode(text)
         except UnicodeDecodeError as exc:
             yield line.unreadable(f"not UTF-8 at byte {exc.start}")
         except (msgspec.DecodeError, RecursionError, ValueError) as exc:
             yield line.unreadable(f"not JSON: {first_sentence(exc)}")
         else:
-            if isinstance(fields, dict):
+            if fields.__class__ is dict:
                 yield Record(line.number, fields, text, line.end)
+            elif line.overlong:
+                yield line.unreadable(OVERLONG.format(line.length))
             else:
                 yield line.unreadable("JSON, but not an object")
 

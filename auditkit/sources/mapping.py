@@ -7,6 +7,7 @@ records are mapped at once, field by field, because calls are what costs.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -71,12 +72,7 @@ class FieldRule:
             if plain is not None:
                 column = plain
             else:
-                for position in wanted:
-                    if found[position] is not None:
-                        try:
-                            column[position] = self._converted(found[position])
-                        except InvalidEventError as exc:
-                            wrong.setdefault(position, exc)
+                self._convert(found, wanted, column, wrong)
             wanted = [position for position in wanted if column[position] is None]
             if not wanted:
                 break
@@ -88,19 +84,40 @@ class FieldRule:
         return column
 
     def _plain(self, found: list[Any]) -> list[Any] | None:
-        """Return values that are what the field needs already, as most texts are; else `None`."""
-        if (
-            self.convert is not _text
-            or self.words is not None
-            or not {*map(type, found)} <= {str, type(None)}
-        ):
+        """Return values all of which are what the field needs, as is usual; else `None`."""
+        if self.words is not None or self.convert not in (_text, _number):
             return None
-        return found
+        kinds = {*map(type, found)}
+        if self.convert is _text:
+            return found if kinds <= {str, type(None)} else None
+        try:
+            return (
+                [None if value is None else float(value) for value in found]
+                if kinds <= {int, float, type(None)}
+                else None
+            )
+        except OverflowError:
+            return None
 
-    def _converted(self, value: Any) -> Any:
-        if self.words is not None and isinstance(value, str | int | float):
-            value = self.words.written(_text(self.name, value), value)
-        return self.convert(self.name, value)
+    def _convert(
+        self,
+        found: list[Any],
+        wanted: Iterable[int],
+        column: list[Any],
+        wrong: dict[int, InvalidEventError],
+    ) -> None:
+        """Put what was found, as the field needs it, into the column; what does not fit goes into `wrong`."""
+        name, convert, words = self.name, self.convert, self.words
+        for position in wanted:
+            value = found[position]
+            if value is None:
+                continue
+            try:
+                if words is not None and isinstance(value, str | int | float):
+                    value = words.written(_text(name, value), value)
+                column[position] = convert(name, value)
+            except InvalidEventError as exc:
+                wrong.setdefault(position, exc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,16 +215,17 @@ class _Times:
         is_day = self._days_count and _is_day(value)
         if is_day:
             value = f"{value}T00:00:00"
-        first: InvalidTimeError | None = None
-        for reader in self._readers:
-            try:
-                us = reader.read(name, value)
-            except InvalidTimeError as exc:
-                first = first or exc
-            else:
-                self._days += is_day
-                return us
-        assert first is not None  # noqa: S101 -- there is at least one form
+        try:
+            us = self._readers[0].read(name, value)
+        except InvalidTimeError as exc:
+            us = self._read_otherwise(name, value, exc)
+        self._days += is_day
+        return us
+
+    def _read_otherwise(self, name: str, value: Any, first: InvalidTimeError) -> int:
+        for reader in self._readers[1:]:
+            with suppress(InvalidTimeError):
+                return reader.read(name, value)
         raise InvalidEventError(name, value, first.reason) from first
 
 

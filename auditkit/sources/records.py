@@ -20,7 +20,7 @@ BUFFER_BYTES = 64 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One record: its line (or row, from 1), its fields, the whole of it as JSON text, where it ends, and its lines."""
 
     line: int
@@ -31,7 +31,7 @@ class Record(Struct, frozen=True):
     lines: int = 1
 
 
-class Unreadable(Struct, frozen=True):
+class Unreadable(Struct, frozen=True, gc=False):
     """Something that is no record: the line it begins on, why, what stands there, where it ends, and its lines."""
 
     line: int
@@ -44,7 +44,7 @@ class Unreadable(Struct, frozen=True):
 Item = Record | Unreadable
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One physical line without its end.  `length` counts all its bytes; `content` is cut where that is too many."""
 
     number: int

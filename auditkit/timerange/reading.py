@@ -7,6 +7,7 @@ sentence that says what would be read.  Import, append, extend, the command line
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from types import MappingProxyType
@@ -41,6 +42,9 @@ FULL_INSTANT = (
 )
 """What a clock shows, and its offset, by ISO 8601 in its extended form, as a regular expression of two groups."""
 _ISO = re.compile(FULL_INSTANT)
+_PLAIN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
+"""What most logs write, and Python reads as it is meant."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _NEAR = re.compile(
     r"([0-9]{4})[-/.]?([0-9]{2})[-/.]?([0-9]{2})"
@@ -87,6 +91,9 @@ class TimeReader:
 
         Raises `InvalidTimeError` with `name`, value and what is wrong or would be read.
         """
+        if self._parse is _iso_parts and value.__class__ is str and _PLAIN.fullmatch(value):
+            with suppress(ValueError):  # which the long way explains
+                return (datetime.fromisoformat(value) - _EPOCH) // MICROSECOND
         if isinstance(value, datetime):
             offset = value.utcoffset()
             return self._local(name, value, value) if offset is None else _instant(name, value, value, offset)

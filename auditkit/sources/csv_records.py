@@ -18,8 +18,16 @@ from typing import IO
 import msgspec
 
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.json_records import first_sentence
-from auditkit.sources.records import LONGEST, OVERLONG, Item, Line, Record, Unreadable, physical_lines
+from auditkit.sources.records import (
+    LONGEST,
+    OVERLONG,
+    Item,
+    Line,
+    Record,
+    Unreadable,
+    first_sentence,
+    physical_lines,
+)
 from auditkit.text import counted
 
 _DELIMITERS = ",;\t|"
@@ -49,6 +57,8 @@ class _Lines:
         while (line := self.take()) is not None:
             self.row.append(line)
             self.size += line.length
+            if line.overlong:
+                raise _NoRowError("longer than an event may be")
             if self.size > self.most and len(self.row) > 1:
                 self.most = max(
                     self.most // 2, _LEAST_LOOK

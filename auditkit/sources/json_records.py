@@ -14,7 +14,15 @@ from typing import IO, Any
 import msgspec
 
 from auditkit.event import MAX_ATTRS_BYTES
-from auditkit.sources.records import BYTE_ORDER_MARK, OVERLONG, Item, Record, Unreadable, physical_lines
+from auditkit.sources.records import (
+    BYTE_ORDER_MARK,
+    OVERLONG,
+    Item,
+    Record,
+    Unreadable,
+    first_sentence,
+    physical_lines,
+)
 
 _BLOCK = 256 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -50,15 +58,17 @@ def json_lines(stream: IO[bytes]) -> Iterator[Item]:
 def json_documents(stream: IO[bytes], path: Sequence[str] = ()) -> Iterator[Item]:
     """Yield the objects that lie at `path` in each document of a stream, arrays on the way gone through.
 
-    Without a path a document is a record, or an array of records; so is what a path does not lead into.  The text of a record is as it stands, but for spaces
-    and line ends between its values.
+    Without a path a document is a record, or an array of records; so is what a path does not lead into.  The text of a
+    record is as it stands, but for spaces and line ends between its values.  Where a document of one line breaks off,
+    reading goes on at the next line.
     """
     text = _Text(stream)
-    try:
-        while text.skip_space():
+    while text.skip_space():
+        begun = text.line
+        try:
             yield from _found(text, path)
-    except (ValueError, RecursionError) as exc:
-        yield text.rest(f"not JSON: {first_sentence(exc)}")
+        except (ValueError, RecursionError) as exc:
+            yield text.rest(f"not JSON: {first_sentence(exc)}", of_line=text.line == begun)
 
 
 def looks_like_document(head: bytes) -> bool:
@@ -79,11 +89,6 @@ def compact(text: str) -> str:
     '{"a":1.50,"b c":"\\" d"}'
     """
     return _INSIGNIFICANT.sub(r"\1", text)
-
-
-def first_sentence(exc: BaseException) -> str:
-    """Return the first line of an error's message, without full stop."""
-    return (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(".")
 
 
 class _Text:
@@ -132,32 +137,33 @@ class _Text:
             try:
                 decoded, end = self._scan(self._held, self._at)
             except json.JSONDecodeError as exc:
+                reason = f"{exc.msg} in line {self.line + self._held.count(chr(10), self._at, exc.pos):,}"
                 # What is wrong may only be that the value goes on in what is not read yet.
                 if self._is_early(exc) and self._read():
                     continue
-                raise ValueError(f"{exc.msg} in line {self._line_of(exc.pos):,}") from None
+                raise ValueError(reason) from None
             if end == len(self._held) and self._held[-1] not in '}]"' and self._read():
                 continue  # a number may go on
             text = self._held[self._at : end]
             self._go(end)
             return decoded, text
 
-    def rest(self, reason: str) -> Unreadable:
-        """Go to the end, and return what was there as something unreadable."""
-        line, kept = self.line, self._held[self._at :][:MAX_ATTRS_BYTES]
-        self._go(len(self._held))
-        while self._read():
-            self._go(len(self._held))
-        return Unreadable(line, reason, _shown(kept), self.end, self.line - line + 1)
+    def rest(self, reason: str, *, of_line: bool) -> Unreadable:
+        """Go to the end, or only to that of the line, and return what was there as something unreadable."""
+        line, kept = self.line, ""
+        while True:
+            found = self._held.find("\n", self._at) if of_line else -1
+            end = len(self._held) if found < 0 else found
+            kept += self._held[self._at : end][: MAX_ATTRS_BYTES - len(kept)]
+            self._go(end)
+            if found >= 0 or not self._read():
+                return Unreadable(line, reason, _shown(kept.rstrip()), self.end, self.line - line + 1)
 
     def _is_early(self, mistake: json.JSONDecodeError) -> bool:
         """Return whether a mistake may be one only because the text breaks off."""
         if len(self._held) - self._at > _LONGEST_VALUE:
             return False
         return mistake.pos + 16 >= len(self._held) or mistake.msg.startswith("Unterminated string")
-
-    def _line_of(self, position: int) -> int:
-        return self.line + self._held.count("\n", self._at, position)
 
     def _go(self, to: int) -> None:
         passed = self._held[self._at : to]
@@ -172,9 +178,11 @@ class _Text:
         # Twice as much each time, so that a long value is not begun too often.
         block = self._stream.read(max(_BLOCK, len(self._held) - self._at))
         self._more = bool(block)
-        self._held = self._held[self._at :] + self._decoder.decode(block, final=not block)
-        self._at = 0
-        return self._more
+        more = self._decoder.decode(block, final=not block)
+        if more:
+            self._held = self._held[self._at :] + more
+            self._at = 0
+        return bool(more)
 
 
 def _found(text: _Text, path: Sequence[str]) -> Iterator[Item]:
@@ -189,8 +197,7 @@ def _found(text: _Text, path: Sequence[str]) -> Iterator[Item]:
         yield from _members(text, path)
     else:
         line = text.line
-        decoded, raw = text.value()
-        yield _record(line, decoded, raw, text)
+        yield _record(line, text.value()[1], text)
 
 
 def _members(text: _Text, path: Sequence[str]) -> Iterator[Item]:
@@ -215,25 +222,24 @@ def _members(text: _Text, path: Sequence[str]) -> Iterator[Item]:
         if is_done:
             text.expect("}")
     if not is_found:
-        raw = f"{{{','.join(others)}}}"
-        yield _record(line, json.loads(raw), raw, text)
+        yield _record(line, f"{{{','.join(others)}}}", text)
 
 
-def _record(line: int, decoded: Any, raw: str, text: _Text) -> Item:
+def _record(line: int, raw: str, text: _Text) -> Item:
     lines = text.line - line + 1
-    if not isinstance(decoded, dict):
-        return Unreadable(line, "JSON, but not an object", _shown(raw), text.end, lines)
     written = compact(raw) if lines > 1 or "  " in raw else raw
     if len(written) > MAX_ATTRS_BYTES:
-        return Unreadable(
-            line, OVERLONG.format(len(written)), _shown(written[:MAX_ATTRS_BYTES]), text.end, lines
-        )
-    if not written.isascii():
+        reason = OVERLONG.format(len(written))
+    else:
         try:
-            written.encode()
-        except UnicodeEncodeError:
-            return Unreadable(line, "not UTF-8", _shown(raw), text.end, lines)
-    return Record(line, decoded, written, text.end, lines)
+            fields = msgspec.json.decode(written)  # as a line is: Python's own reader takes more than JSON
+        except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+            reason = f"not JSON: {first_sentence(exc)}"
+        else:
+            if isinstance(fields, dict):
+                return Record(line, fields, written, text.end, lines)
+            reason = "JSON, but not an object"
+    return Unreadable(line, reason, _shown(written[:MAX_ATTRS_BYTES]), text.end, lines)
 
 
 def _shown(raw: str) -> str:

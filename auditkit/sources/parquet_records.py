@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from auditkit.errors import CorruptionError
-from auditkit.sources.json_records import first_sentence
-from auditkit.sources.records import Item, Record, Unreadable
+from auditkit.sources.records import Item, Record, Unreadable, first_sentence
 
 ROWS_PER_BATCH = 10_000
 

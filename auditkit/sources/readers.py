@@ -235,10 +235,14 @@ def open_source(source: Path | IO[bytes], *, encoding: str | None = None) -> Ite
             if encoding is None and stream.peek(2)[:2] in _UTF_16:
                 encoding = "utf-16"
         except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-            raise CorruptionError(Path(str(path or "-")), offset=None, reason="no whole gzip stream") from exc
+            raise CorruptionError(
+                Path(str(path or "standard input")), offset=None, reason="no whole gzip stream"
+            ) from exc
         if encoding is not None:
             try:
-                stream = io.BufferedReader(Transcoded(stream, encoding), BUFFER_BYTES)
+                stream = io.BufferedReader(
+                    Transcoded(stream, encoding, str(path or "standard input")), BUFFER_BYTES
+                )
             except LookupError as exc:
                 raise ValueError(f"encoding: unknown (found {encoding!r})") from exc
         digested = Digested(stream)

@@ -9,10 +9,12 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from msgspec import Struct
 
+from auditkit.errors import CorruptionError
 from auditkit.event import MAX_ATTRS_BYTES
 
 LONGEST = MAX_ATTRS_BYTES + 2  # the longest attrs and a line end
@@ -135,10 +137,11 @@ class Digested(io.RawIOBase):
 
 
 class Transcoded(io.RawIOBase):
-    """A binary stream of another encoding, read as UTF-8; raises `UnicodeDecodeError` for what it does not have."""
+    """A binary stream of another encoding, read as UTF-8; raises `CorruptionError` for what is not in it."""
 
-    def __init__(self, source: IO[bytes], encoding: str) -> None:
+    def __init__(self, source: IO[bytes], encoding: str, name: str) -> None:
         self._source = source
+        self._encoding, self._name = encoding, name
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._ready = b""
 
@@ -151,9 +154,18 @@ class Transcoded(io.RawIOBase):
         view = memoryview(buffer)
         while not self._ready:
             content = self._source.read(BUFFER_BYTES)
-            self._ready = self._decoder.decode(content, final=not content).encode()
+            try:
+                self._ready = self._decoder.decode(content, final=not content).encode()
+            except UnicodeError as exc:
+                reason = f"not {self._encoding} ({first_sentence(exc)})"
+                raise CorruptionError(Path(self._name), offset=None, reason=reason) from exc
             if not content:
                 break
         count = min(len(view), len(self._ready))
         view[:count], self._ready = self._ready[:count], self._ready[count:]
         return count
+
+
+def first_sentence(exc: BaseException) -> str:
+    """Return the first line of an error's message, without full stop."""
+    return (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(".")

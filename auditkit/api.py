@@ -547,7 +547,7 @@ class Trail:
         ----------
         start : str, datetime, date or None, default None
             First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
-            such as `"-7d"`.  None: from the first event on.
+            such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
         end : str, datetime, date or None, default None
             First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
             last event.
@@ -619,7 +619,7 @@ class Trail:
         ----------
         start : str, datetime, date or None, default None
             First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
-            such as `"-7d"`.  None: from the first event on.
+            such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
         end : str, datetime, date or None, default None
             First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
             last event.
@@ -700,7 +700,7 @@ class Trail:
             Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`.  None: no buckets.
         start : str, datetime, date or None, default None
             First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
-            such as `"-7d"`.  None: from the first event on.
+            such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
         end : str, datetime, date or None, default None
             First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
             last event.
@@ -796,7 +796,7 @@ class Trail:
             Keys, as in `group_by`: one series per combination of their values.
         start : str, datetime, date or None, default None
             First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before now
-            such as `"-7d"`.  None: from the first event on.
+            such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
         end : str, datetime, date or None, default None
             First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
             last event.

@@ -84,7 +84,7 @@ def window_options(function: _F) -> _F:
         click.option(
             "--start",
             metavar="TIME",
-            help="From this time on: 2026-11-24, 2026-11-24T07:30Z, or -7d for before now.",
+            help="From this time on: 2026-11-24, 2026-11-24T07:30Z, yesterday, or -7d for before now.",
         ),
     ):
         function = option(function)

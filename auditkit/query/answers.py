@@ -51,7 +51,7 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
         Events, with a column `ts` (Datetime with a zone); without `seq`, equal times keep their order.
     start : str, datetime, date or None, default None
         First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
-        `now` such as `"-7d"`.  None: from the first event on.
+        `now` such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
     end : str, datetime, date or None, default None
         First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
         last event.
@@ -124,7 +124,7 @@ def group_by(
         Length of a bucket: `"5m"`, `"1h"`, `"1d"`, `"1w"`, `"1mo"`.  None: no buckets.
     start : str, datetime, date or None, default None
         First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
-        `now` such as `"-7d"`.  None: from the first event on.
+        `now` such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
     end : str, datetime, date or None, default None
         First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
         last event.
@@ -197,7 +197,7 @@ def downsample(
         Keys, as in `group_by`: one series per combination of their values.
     start : str, datetime, date or None, default None
         First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
-        `now` such as `"-7d"`.  None: from the first event on.
+        `now` such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
     end : str, datetime, date or None, default None
         First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
         last event.

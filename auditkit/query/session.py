@@ -43,7 +43,7 @@ def sessions(
         Keys: columns or `"attrs.path"`.  A null key is a key like any other.
     start : str, datetime, date or None, default None
         First instant that counts: ISO text, an aware datetime, a date (its midnight in `tz`), or a duration before
-        `now` such as `"-7d"`.  None: from the first event on.
+        `now` such as `"-7d"`, or `"today"` or `"yesterday"`.  None: from the first event on.
     end : str, datetime, date or None, default None
         First instant that no longer counts (exclusive); a duration such as `"+1d"` counts from `start`.  None: to the
         last event.

@@ -382,7 +382,9 @@ def _print_summary(outcome: _Outcome, seconds: float, *, as_json: bool) -> None:
 
 def _summary_lines(outcome: _Outcome) -> Iterator[str]:
     summary = outcome.summary
-    if summary.events:
+    if summary.events == 1:
+        yield f"at {minute(summary.first_ts)}, seq {summary.first_seq}"
+    elif summary.events:
         yield f"from {minute(summary.first_ts)} to {minute(summary.last_ts)}, seq {summary.first_seq} and on"
     if summary.known:
         yield f"{counted(summary.known, 'record')} imported before, and left alone"

@@ -77,6 +77,14 @@ def test_import_from_standard_input(started: Run) -> None:
     )
 
 
+def test_one_event_has_one_time_and_one_seq(started: Run) -> None:
+    """What an import of one record came to is said without a range."""
+    line = '{"ts": "2026-11-20T10:00:00Z", "action": "a"}\n'
+    shown = started("import", "-", stdin=line).stdout
+    assert "Imported 1 event " in shown
+    assert "  at 2026-11-20 10:00 UTC, seq 0\n" in shown
+
+
 def test_import_asks_what_a_file_is(started: Run, tmp_path: Path) -> None:
     """Where neither name nor content says what a file is, --format does; else the content is looked at."""
     path = tmp_path / "app.log"

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from auditkit.errors import InvalidTimeError
+from auditkit.text import counted
 from auditkit.timerange.instants import (
     LOCAL_EPOCH,
     US_PER_DAY,
@@ -165,8 +166,9 @@ def parse_keep_time(given: str | timedelta, *, name: str) -> Duration:
     if lone is None:
         return keep
     if given == keep.text:
-        error = InvalidTimeError(name, given, f"may mean {lone[1]} minutes or {lone[1]} months")
-        error.add_note(f"months are {lone[1]}mo; for minutes write '{lone[1]} minutes'")
+        minutes, months = (counted(int(lone[1]), unit) for unit in ("minute", "month"))
+        error = InvalidTimeError(name, given, f"may mean {minutes} or {months}")
+        error.add_note(f"months are {lone[1]}mo; for minutes write '{minutes}'")
         raise error
     return parse_duration(f"{int(lone[1]) * 60}s", name=name)
 

@@ -19,6 +19,7 @@ from auditkit.retention.policy import Policy
 from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
 from auditkit.store.records import CatalogView, MomentRow, PolicyRow, TierRow, TombstoneRow
 from auditkit.store.tiers import Tier, read_tier
+from auditkit.text import counted
 from auditkit.timerange import TimeRange, from_us
 
 POLICY_SET = "retention.set"
@@ -189,7 +190,7 @@ def pruned_error(tombstone: TombstoneRow, as_of: int) -> PrunedError:
     """Return the error that names what a view of `as_of` would need."""
     error = PrunedError(
         f"seqs {tombstone.first_seq} to {tombstone.last_seq} were pruned after seq {as_of} "
-        f"({tombstone.rows} events, {tombstone.policy}, on {from_us(tombstone.pruned_us):%Y-%m-%d})",
+        f"({counted(tombstone.rows, 'event')}, {tombstone.policy}, on {from_us(tombstone.pruned_us):%Y-%m-%d})",
         tombstone=tombstone.path,
     )
     error.add_note("ask for a window without them, or pass allow_pruned=True to see what is left")

@@ -135,6 +135,7 @@ def test_keep_times(given_: str | timedelta, text: str) -> None:
     ("given_", "reason"),
     [
         ("3m", "may mean 3 minutes or 3 months"),
+        ("1m", "may mean 1 minute or 1 month"),
         ("+12m", "may mean 12 minutes or 12 months"),
         ("-90d", "is not a positive duration"),
         (timedelta(0), "is not a positive duration"),

@@ -671,11 +671,13 @@ class Trail:
         >>> trail.range("2025-11-24", "+1d", where={"action": "doc.*"}, columns=["actor", "attrs.bytes"]).rows()
         [('bob', None), ('ann', '512')]
         """
+        from auditkit.ask.near import noted
         from auditkit.ask.range import range_
 
-        return range_(
+        found = range_(
             self._view, start, end, where=where, columns=columns, limit=limit, descending=descending, own=own, tz=tz
         )  # fmt: skip
+        return found if limit == 0 else noted(found, self._view, start, end, where=where, own=own, tz=tz)
 
     def group_by(
         self,
@@ -758,8 +760,9 @@ class Trail:
         [(1, 2.5), (1, None), (1, None)]
         """
         from auditkit.ask.group import group_by as _group_by
+        from auditkit.ask.near import noted
 
-        return _group_by(
+        groups = _group_by(
             self._view,
             by,
             every=every,
@@ -771,6 +774,7 @@ class Trail:
             tz=tz,
             tier=tier,
         )
+        return noted(groups, self._view, start, end, where=where, own=own, tz=tz)
 
     def downsample(
         self,
@@ -852,8 +856,9 @@ class Trail:
         [1, 1, 1, 0]
         """
         from auditkit.ask.group import downsample as _downsample
+        from auditkit.ask.near import noted
 
-        return _downsample(
+        series = _downsample(
             self._view,
             every,
             by=by,
@@ -866,6 +871,7 @@ class Trail:
             tz=tz,
             tier=tier,
         )
+        return noted(series, self._view, start, end, where=where, own=own, tz=tz)
 
     def sql(
         self,

@@ -132,6 +132,16 @@ class InvalidTimeError(InvalidArgumentError):
     """
 
 
+class EmptyAnswerWarning(UserWarning):
+    """A question that no event answers seems not to say what was meant: what is near it.
+
+    Examples
+    --------
+    >>> issubclass(EmptyAnswerWarning, UserWarning)
+    True
+    """
+
+
 class QueueFullError(AuditError):
     """The queue is at its bound, and the trail was opened with `on_full="raise"`; nothing was accepted."""
 

@@ -133,12 +133,23 @@ def counted(count: int, what: str, plural: str | None = None) -> str:
     return f"{count:,} {what if count == 1 else plural or what + 's'}"
 
 
+def nearest(word: object, known: Iterable[object], *, n: int = 1) -> list[str]:
+    """Return the nearest of the words that are known, in any case; none where none is near.
+
+    >>> nearest("Failed", ["success", "failure"])
+    ['failure']
+    """
+    names = {str(name).casefold(): str(name) for name in known}
+    return [
+        names[near] for near in difflib.get_close_matches(str(word).casefold()[:LABEL_CHARACTERS], names, n=n)
+    ]
+
+
 def did_you_mean(word: object, known: Iterable[object]) -> str:
-    """Return a question for the nearest of the words that are known, in any case; nothing where none is near.
+    """Return a question for the nearest of the words that are known; nothing where none is near.
 
     >>> did_you_mean("actr", ["ts", "actor", "action"]), did_you_mean("Actor", ["actor"]), did_you_mean("x", ["actor"])
     ("; did you mean 'actor'?", "; did you mean 'actor'?", '')
     """
-    names = {str(name).casefold(): name for name in known}
-    near = difflib.get_close_matches(str(word).casefold()[:LABEL_CHARACTERS], names, n=1)
-    return f"; did you mean {names[near[0]]!r}?" if near else ""
+    near = nearest(word, known)
+    return f"; did you mean {near[0]!r}?" if near else ""

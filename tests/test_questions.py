@@ -18,6 +18,8 @@ from tests.fakes import ManualClock
 from tests.plain import DAY, HOUR, Event, instant
 from tests.questions import COLUMNS, assert_answers, assert_views
 
+pytestmark = pytest.mark.filterwarnings("ignore::auditkit.errors.EmptyAnswerWarning")
+
 START = instant("2026-10-24T22:00Z")
 """Some hours before the clocks of Europe are put back."""
 

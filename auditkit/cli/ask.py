@@ -5,6 +5,7 @@ stay in their places.
 """
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,6 +17,7 @@ import click
 import polars as pl
 
 from auditkit.api import Trail
+from auditkit.cli.failing import warn
 from auditkit.cli.options import (
     Command,
     Form,
@@ -38,6 +40,7 @@ from auditkit.cli.output import (
     write_json,
 )
 from auditkit.display.tables import cell, heading, moment
+from auditkit.errors import EmptyAnswerWarning
 from auditkit.event import OWN_SOURCE
 from auditkit.query import UNFILLED, Fill
 from auditkit.query.spreadsheet import csv_line
@@ -96,13 +99,14 @@ def range_(
     where = read_conditions(conditions)
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     bound = TABLE_ROWS + 1 if limit is None and form == "table" else limit
-    with opened(trail_path, tz=tz, at=at) as trail, _polars_errors():
+    with opened(trail_path, tz=tz, at=at) as trail, _asking():
         events = trail.range(
             start, end, where=where, columns=names, limit=bound, descending=descending, own=own, tz=tz
         )
         more = limit is None and form == "table" and events.height > TABLE_ROWS
         shown = events.head(TABLE_ROWS) if more else events
         show_events(shown, form, tz=tz or trail.tz, chosen=names is not None, more=more)
+        _say_doubts(trail, events, start, end, where=where, own=own, tz=tz)
 
 
 @click.command(
@@ -146,7 +150,7 @@ def group_by(
     Columns: ts (start of the interval), the keys, count, value_count, sum, mean, min and max of value.
     """
     where = read_conditions(conditions)
-    with opened(trail_path, tz=tz, at=at) as trail, _polars_errors():
+    with opened(trail_path, tz=tz, at=at) as trail, _asking():
         groups = trail.group_by(
             _names(by),
             every=every,
@@ -159,6 +163,7 @@ def group_by(
         )
         groups = _sorted(groups, sort)
         _show_rows(groups, form, limit, tz or trail.tz)
+        _say_doubts(trail, groups, start, end, where=where, own=own, tz=tz)
 
 
 @click.command(
@@ -205,7 +210,7 @@ def downsample(
     Intervals follow the calendar of --tz from a day up, on days of 23 and 25 hours too.
     """
     where = read_conditions(conditions)
-    with opened(trail_path, tz=tz, at=at) as trail, _polars_errors():
+    with opened(trail_path, tz=tz, at=at) as trail, _asking():
         series = trail.downsample(
             every,
             by=None if by is None else _names(by),
@@ -218,6 +223,7 @@ def downsample(
             tz=tz,
         )
         _show_rows(series, form, limit, tz or trail.tz)
+        _say_doubts(trail, series, start, end, where=where, own=own, tz=tz)
 
 
 @click.command(
@@ -311,9 +317,27 @@ def sql(
     """
     text = sys.stdin.read() if query == "-" else query
     values = {name: read_value(value) for name, value in read_pairs("--param", params)}
-    with opened(trail_path, at=at) as trail, _polars_errors():
+    with opened(trail_path, at=at) as trail, _asking():
         answer = trail.sql(text, params=values or None, own=own, timeout_s=timeout_s)
         _show_rows(answer, form, limit, trail.tz)
+
+
+def _say_doubts(
+    trail: Trail,
+    answer: pl.DataFrame,
+    start: str | None,
+    end: str | None,
+    *,
+    where: dict[str, object] | None,
+    own: bool,
+    tz: str | None,
+) -> None:
+    """Say beside an empty answer what was near the question."""
+    if answer.is_empty():
+        from auditkit.ask.near import doubts
+
+        for doubt in doubts(trail.view, start, end, where=where, own=own, tz=tz):
+            warn(doubt.text)
 
 
 def _show_rows(frame: pl.DataFrame, form: Form, limit: int | None, tz: str) -> None:
@@ -347,10 +371,12 @@ def _read_fill(text: str | None) -> Fill:
 
 
 @contextmanager
-def _polars_errors() -> Iterator[None]:
-    """Turn what Polars finds wrong with a question into a usage error."""
+def _asking() -> Iterator[None]:
+    """Turn what Polars finds wrong with a question into a usage error; what was near it is said by `_say_doubts`."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EmptyAnswerWarning)
+            yield
     except pl.exceptions.PolarsError as exc:
         kind = type(exc).__name__.removesuffix("Error")
         raise click.UsageError(f"{kind}: {str(exc).splitlines()[0]}") from exc

@@ -7,6 +7,7 @@ trail to a seq, so that every cell sees the same events while others append.
 import getpass
 import json
 import platform
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -18,8 +19,10 @@ import polars as pl
 
 import auditkit
 from auditkit.api import Trail
+from auditkit.ask.near import doubts
 from auditkit.ask.population import Population, population
 from auditkit.display.tables import LIMIT, Table, table
+from auditkit.errors import EmptyAnswerWarning
 from auditkit.reporting.cover import (
     MIME,
     VERSION,
@@ -39,7 +42,7 @@ from auditkit.reporting.packed import COLUMNS, MOST_EVENTS, pack_events
 from auditkit.reporting.packed import MIME as EVENTS_MIME
 from auditkit.reporting.summary import summary
 from auditkit.timerange import US_PER_SECOND, SystemClock, check_zone, from_us, resolve, to_us
-from auditkit.where import Where, compile_where, describe_where
+from auditkit.where import Where, checked_mapping, compile_where, describe_where
 from auditkit.where.vocabulary import failing
 
 _EVENT_COLUMNS = ("ts", "actor", "action", "resource", "outcome", "origin", "source", "seq")
@@ -169,6 +172,7 @@ def cover(
     *,
     title: str,
     where: Where = None,
+    also: Mapping[str, object] | None = None,
     as_of: int | None = None,
     answer: str | None = None,
     failures: Sequence[str] | None = None,
@@ -185,6 +189,8 @@ def cover(
     title : str
     where : mapping or polars.Expr, optional
         The filter, as in every query.
+    also : mapping, optional
+        Further conditions, in place of those of a filter on the same columns.
     as_of : int, optional
         Shows the trail as it was at that seq; left out, as it is now.  Later events stay out of every cell.
     answer : str, optional
@@ -204,6 +210,9 @@ def cover(
     InvalidTimeError, InvalidQueryError
         As the trail's queries do.
     """
+    warnings.simplefilter("ignore", EmptyAnswerWarning)  # this screen says it once, for all cells below
+    if isinstance(where, str) or also:
+        where = {**checked_mapping(where or {}), **(also or {})}
     viewed = trail if as_of is None else trail.at(as_of)
     window = resolve(start, end, now_us=to_us(viewed.now()), tz=trail.tz)
     pinned = viewed.at(viewed.end_seq)
@@ -215,6 +224,9 @@ def cover(
     groups = pinned.group_by(["actor", "action", "outcome"], **asked, aggs="count")
     if answer is None:
         answer = answer_sentence(counts, len(found.sources), groups, failed)
+    if counts.filtered and not counts.shown:
+        found_near = doubts(pinned.view, first, last, where=where, own=False, tz=None)
+        answer = " ".join([answer, *(f"{doubt.text[:1].upper()}{doubt.text[1:]}." for doubt in found_near)])
     packed = None
     if counts.shown <= MOST_EVENTS:
         packed = pack_events(pinned.range(**asked, columns=list(COLUMNS)))

@@ -1,24 +1,37 @@
 """Which events a question is about: a mapping of conditions, or an expression."""
 
-from auditkit.where.conditions import Condition, Where, compile_where, conditions, read_value, unknown_column
+from auditkit.where.conditions import (
+    LISTS,
+    Condition,
+    Where,
+    checked_mapping,
+    compile_where,
+    conditions,
+    read_glob,
+    read_value,
+    unknown_column,
+)
 from auditkit.where.paths import ATTRS, PREFIX, Path, attr, parse_path
 from auditkit.where.pushdown import Implied, implied
 from auditkit.where.words import describe_where, parse_where_option
 
 __all__ = [
     "ATTRS",
+    "LISTS",
     "PREFIX",
     "Condition",
     "Implied",
     "Path",
     "Where",
     "attr",
+    "checked_mapping",
     "compile_where",
     "conditions",
     "describe_where",
     "implied",
     "parse_path",
     "parse_where_option",
+    "read_glob",
     "read_value",
     "unknown_column",
 ]

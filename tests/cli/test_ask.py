@@ -64,6 +64,19 @@ def test_where(filled: Run, conditions: list[str], seqs: list[int]) -> None:
     assert [row["seq"] for row in rows(filled("range", "--json", *options))] == seqs
 
 
+@pytest.mark.parametrize(
+    "command", [["range"], ["range", "--json"], ["group-by", "action"], ["downsample", "1h"]]
+)
+def test_an_empty_answer_says_what_was_near(filled: Run, command: list[str]) -> None:
+    """Beside no events stands what may have been meant, on standard error."""
+    done = filled(*command, "--where", "actor=ANN")
+    assert 'Note: actor is "ANN" in no event here; near it: "ann" (3)' in done.stderr
+    assert "near it" not in done.stdout
+    done = filled(*command, "--where", "attrs.Ip=10.0.0.7")
+    assert "did you mean 'attrs.ip'?" in done.stderr
+    assert "Note" not in filled(*command, "--where", "actor=ann").stderr
+
+
 def test_range_as_csv(filled: Run) -> None:
     """CSV has a header and a line per event; null is empty and an empty text is quoted."""
     text = filled("range", "--csv", "--columns", "seq,ts,actor,value").stdout

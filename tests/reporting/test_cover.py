@@ -199,9 +199,10 @@ def test_an_empty_trail_has_a_first_screen(trail: Trail) -> None:
 
 
 def test_the_answer_counts_what_is_left_out(busy: Trail) -> None:
-    """Where nothing is shown the answer says how much is left out."""
+    """Where nothing is shown the answer says how much is left out, and what was near the filter."""
     assert cover(busy, where={"actor": "nobody"}, title="T").model.answer == (
-        "No events to show: 10 in this window are left out."
+        "No events to show: 10 in this window are left out. "
+        'Actor is "nobody" in no event here; there are "bo" (4), "ann" (3).'
     )
 
 

@@ -154,7 +154,7 @@ def _days(layout: Layout) -> Iterator[tuple[datetime, Path]]:
     """Yield the beginning of each day with letters and its file, oldest first."""
     for day, path in layout.letter_files():
         with suppress(ValueError):  # no date
-            yield datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC), path
+            yield datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC), path  # noqa: TID251 -- our own name
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -445,7 +445,8 @@ def moment_words(text: str, zone: str) -> str:
     'Sun 25 Oct 2026 02:30:00 +01:00'
     """
     try:
-        moment = datetime.fromisoformat(text).astimezone(check_zone(zone))
+        moment = datetime.fromisoformat(text)  # noqa: TID251 -- a cover's own
+        moment = moment.astimezone(check_zone(zone))
     except ValueError:
         return visible(text)
     offset = moment.isoformat()[-6:]

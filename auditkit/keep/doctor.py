@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -19,7 +18,7 @@ from auditkit.keep.rollup import FOLD_AT_EVENTS
 from auditkit.retention.horizon import WINDOW_US
 from auditkit.store.records import FEATURES, MOST_SERIES, SegmentRow
 from auditkit.text import ago, counted, minute, visible
-from auditkit.timerange import Duration, Width, check_width, from_us
+from auditkit.timerange import Duration, Width, check_width, check_zone, from_us
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.summaries import HorizonWaits
 
@@ -94,7 +93,7 @@ class Diagnosis:
 
 def diagnose(snapshot: Snapshot, *, now_us: int, tz: str) -> Diagnosis:
     """Return what is wrong with the trail at this moment, or will be; times are shown in the zone `tz`."""
-    seen = _Seen(snapshot=snapshot, now_us=now_us, zone=ZoneInfo(tz))
+    seen = _Seen(snapshot=snapshot, now_us=now_us, zone=check_zone(tz))
     checks = (_features, _queue, _future, _recorded, _producers, _waits, _overdue, _tiers, _files)
     found = [finding for check in checks for finding in check(seen)]
     return Diagnosis(findings=tuple(sorted(found, key=lambda finding: not finding.needs_person)))

@@ -38,6 +38,7 @@ from msgspec import Struct
 import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import AuditError
+from auditkit.keep.doctor import diagnose
 from auditkit.queue import dead_letters
 from auditkit.queue.dead_letters import read_letters
 from auditkit.trail import handle
@@ -74,6 +75,7 @@ def readers_steps(place: Place, report: Report) -> None:
     trail: Trail | None = step("open", lambda: ak.open(place.trail, clock=clock))
     if trail is not None:
         step("stats", trail.stats)
+        step("doctor", lambda: diagnose(trail.view.snapshot(), now_us=clock.us, tz=trail.tz))
         step("end_seq", lambda: trail.end_seq)
         step("card", lambda: trail._repr_mimebundle_()["text/plain"])
         step("range", lambda: trail.range(own=True, limit=None))

@@ -266,19 +266,22 @@ def chunks_of(source: Input, known: Known, chunk_records: int) -> Iterator[Chunk
     """Yield a file in pieces of bounded length; what former imports of it have stored ends where it ended then."""
     before = source.digest(0)
     items: list[Item] = []
-    size, ends = 0, known.ends.get(before, set())
+    size, is_ready, ends = 0, False, known.ends.get(before, set())
     last = max(ends, default=0)
     for item in source:
-        items.append(item)
-        size += len(item.input if isinstance(item, Unreadable) else item.text)
-        times = 1 if item.end >= last else _MOST_CHUNKS
-        is_full = len(items) >= chunk_records * times or size >= CHUNK_CHARACTERS * times
-        if is_full or (item.end in ends and source.digest(item.end) in known.mappings):
-            chunk = Chunk(items, before, source.digest(item.end))
+        if (
+            is_ready and item.end > items[-1].end
+        ):  # an unfinished line ends where it begins, and goes with those before
+            chunk = Chunk(items, before, source.digest(items[-1].end))
             yield chunk
             items, size, before = [], 0, chunk.digest
             ends = known.ends.get(before, set())
             last = max(ends, default=0)
+        items.append(item)
+        size += len(item.input if isinstance(item, Unreadable) else item.text)
+        times = 1 if item.end >= last else _MOST_CHUNKS
+        is_full = len(items) >= chunk_records * times or size >= CHUNK_CHARACTERS * times
+        is_ready = is_full or (item.end in ends and source.digest(item.end) in known.mappings)
     if items:
         yield Chunk(items, before, source.digest(items[-1].end))
 

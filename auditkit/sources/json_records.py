@@ -68,7 +68,7 @@ def json_documents(stream: IO[bytes], path: Sequence[str] = ()) -> Iterator[Item
         try:
             yield from _found(text, path)
         except (ValueError, RecursionError) as exc:
-            yield text.rest(f"not JSON: {first_sentence(exc)}", of_line=text.line == begun)
+            yield text.rest(f"not JSON: {_shown(first_sentence(exc))}", of_line=text.line == begun)
 
 
 def looks_like_document(head: bytes) -> bool:

@@ -377,6 +377,17 @@ def test_an_import_goes_on_where_it_was_stopped(
     assert load(trail, content).known == 16
 
 
+def test_an_unfinished_line_goes_with_the_chunk_before_it(trail: Trail) -> None:
+    """A file that breaks off within a line leaves a dead letter, also behind a full chunk; the whole line is new."""
+    begun = numbered(1, 2) + numbered(3)[:20]
+    summary = load(trail, begun, chunk_records=2)
+    assert (summary.events, summary.dead_letters, summary.known) == (2, 1, 0)
+    summary = load(trail, begun, chunk_records=2)
+    assert (summary.events, summary.dead_letters, summary.known) == (0, 0, 3)
+    assert load(trail, numbered(1, 2, 3), chunk_records=2).events == 1
+    assert producers(trail)["action"].to_list() == ["1", "2", "3"]
+
+
 def test_parquet_is_imported_once(trail: Trail, tmp_path: Path) -> None:
     """The rows of a Parquet file are known again by the file's bytes."""
     path = tmp_path / "t.parquet"

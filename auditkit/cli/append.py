@@ -120,6 +120,8 @@ def _append_lines(trail: Trail, defaults: dict[str, Any], tz: str | None) -> tup
     except InvalidEventError as exc:
         refused = placed(exc, None)
         refused.add_note(f"this is line {item.line}; {_settled(receipt, count)}")
+        if exc.field in ("seq", "recorded"):
+            refused.add_note("what `auditkit range --json` writes is read again by `auditkit import -`")
         raise refused from None
     except KeyboardInterrupt as exc:
         exc.add_note(_settled(receipt, count))

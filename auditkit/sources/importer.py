@@ -312,11 +312,9 @@ def _moments(events: Batch) -> list[int]:
 
 def _left_out(events: Batch, positions: dict[int, InvalidEventError]) -> Batch:
     kept = [position for position in range(len(events)) if position not in positions]
-    return (
-        without_views(events).take(kept)
-        if isinstance(events, pa.RecordBatch)
-        else [events[at] for at in kept]
-    )
+    if isinstance(events, pa.RecordBatch):
+        return without_views(events).take(pa.array(kept, pa.int64()))
+    return [events[at] for at in kept]
 
 
 def _keys(batch: Sequence[Item]) -> tuple[str, ...]:

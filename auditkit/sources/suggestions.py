@@ -4,6 +4,7 @@ A guess is only ever said, never acted upon; where nothing is near, nothing is s
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ def suggest(record: Mapping[str, Any], error: InvalidEventError) -> str | None:
     """
     options = None
     if error.field == "ts":
-        options = _for_time(record, error.value)
+        options = _for_time(record, error.value) or (None if error.value else _for_wrapped(record, ""))
     elif error.field == "action" and not error.value:
         options = next((_map("action", path) for path, _ in _near(record, _ACTION_NAME)), None)
     elif isinstance(error.value, dict):
@@ -62,6 +63,16 @@ def _for_time(record: Mapping[str, Any], value: Any) -> str | None:
         form = _form_of(found)
         if form is not None and (form != "" or (path, found) in others):
             return f"{_map('ts', path)} {form}".rstrip()
+    return None
+
+
+def _for_wrapped(record: Mapping[str, Any], prefix: str) -> str | None:
+    """Return how records are reached that lie in an array of this one."""
+    for key, value in record.items():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            return f"--records {shlex.quote(f'{prefix}{key}')}"
+        if isinstance(value, dict) and not prefix and (inner := _for_wrapped(value, f"{key}.")):
+            return inner
     return None
 
 
@@ -114,5 +125,4 @@ def _path_of(record: Mapping[str, Any], value: Any) -> str | None:
 
 
 def _map(field: str, path: str) -> str:
-    plain = re.fullmatch(r"[\w@:.\\-]+", path)
-    return f"--map {field}={path}" if plain else f"--map '{field}={path}'"
+    return f"--map {shlex.quote(f'{field}={path}')}"

@@ -2,14 +2,20 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from auditkit.api import Trail
 from auditkit.opening import open_trail
-from auditkit.queue.dead_letters import read_letters
+from auditkit.queue.dead_letters import DeadLetter, read_letters
+from auditkit.sources.importer import IMPORTED
+from auditkit.sources.mapping import EventMap, Mapped
 from auditkit.sources.presets import PRESETS
+from auditkit.sources.records import Record
 from tests.cli.conftest import Run, rows
+from tests.cli.running import running
 
 LINES = (
     '{"time": "2026-11-23T10:00:00Z", "user": {"name": "ann"}, "event": "login", "ms": 12}\n'
@@ -194,3 +200,215 @@ def test_a_folder_says_once_as_what_its_files_are_read(started: Run, tmp_path: P
     assert "0.json.gz is read as AWS CloudTrail" in done.stderr
     assert "3 files in all were read so (--preset cloudtrail)" in done.stderr
     assert "the records have the keys digestStartTime, logFiles\n" in done.stderr
+
+
+def events(run: Run) -> list[dict[str, object]]:
+    """The producers' events of the trail."""
+    return rows(run("range", "--json"))
+
+
+def test_import_by_what_a_file_holds(started: Run, tmp_path: Path) -> None:
+    """Where nothing is mapped a known kind is recognised and said; options go before what the preset says."""
+    path = tmp_path / "calls.log"
+    record = {
+        "eventTime": "2024-01-12T01:30:15Z", "eventName": "PutRolePolicy", "eventSource": "iam.amazonaws.com", "eventID": "e1",
+        "userIdentity": {"arn": "arn:ann"}, "errorCode": "AccessDenied",
+    }  # fmt: skip
+    path.write_text(json.dumps({"Records": [record]}))
+    done = started("import", str(path))
+    assert "calls.log is read as AWS CloudTrail" in done.stderr
+    assert "(--preset cloudtrail)" in done.stderr
+    options = ["--preset", "cloudtrail", "--value", "outcome:Access*=failure", "--map", "actor=eventName"]
+    taken = started("import", str(path), *options, "--again", "--strict", code=1).stdout
+    assert "id: seq 0 has this source and id with another body" in taken
+    path.write_text(json.dumps({"Records": [{**record, "eventID": "e2"}]}))
+    started("import", str(path), *options)
+    assert [(event["actor"], event["outcome"]) for event in events(started)] == [
+        ("arn:ann", "AccessDenied"),
+        ("PutRolePolicy", "failure"),
+    ]
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"ts": "2024-01-12T01:30:15Z", "action": "a"}\n')
+    assert "no preset reads it" in started("import", str(other), "--preset", "auto", code=2).stderr
+    assert started("import", str(other)).stderr == ""
+    assert "cloudtrial" in started("import", str(other), "--preset", "cloudtrial", code=2).stderr
+
+
+def test_import_of_a_folder_twice(started: Run, tmp_path: Path) -> None:
+    """All files of a folder are imported, but hidden and unknown ones; the same folder again adds nothing."""
+    folder = tmp_path / "logs"
+    (folder / "deep" / ".cache").mkdir(parents=True)
+    line = '{"ts": "2024-01-12T01:30:15Z", "action": "%s"}\n'
+    (folder / "b.jsonl").write_text(line % "b")
+    (folder / "a.json.gz").write_bytes(gzip.compress((line % "a").encode()))
+    (folder / "deep" / "c.csv").write_text("ts;action\n2024-01-12T01:30:16Z;c\n")
+    (folder / "deep" / ".cache" / "d.jsonl").write_text(line % "d")
+    (folder / "readme.txt").write_text("what this is\n")
+    done = started("import", str(folder))
+    assert done.stdout.startswith("Imported 3 events from 4 files")
+    assert "1 file of no known format passed over: readme.txt" in done.stdout
+    again = started("import", str(folder), str(folder / "b.jsonl"), "--json")
+    summary = json.loads(again.stdout)
+    assert (summary["events"], summary["known"], summary["files"]) == (0, 4, 5)
+    assert [event["action"] for event in events(started)] == ["a", "b", "c"]
+    assert "of no known format" in started("import", str(folder / "readme.txt"), code=2).stderr
+
+
+def test_import_is_strict_on_demand(started: Run, file: Path) -> None:
+    """With --strict a dead letter makes the exit code 1; what fits is imported all the same, and only once."""
+    assert "2 dead letters" in started("import", str(file), *MAPS, "--strict", code=1).stdout
+    assert len(events(started)) == 2
+    assert "4 records imported before" in started("import", str(file), *MAPS, "--strict").stdout
+
+
+def test_import_goes_on_to_the_next_path(started: Run, tmp_path: Path) -> None:
+    """A path that finds nothing, or what does not fit, gives way to the next; so do forms of times."""
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"when": "soon", "time": "2024-01-12T01:30:15Z", "who": {"id": 7}, "name": "ann", "action": "a", "ms": "n/a", "size": 5}\n'
+        '{"when": 1705023016, "who": "bob", "action": "b", "ms": 3}\n'
+    )
+    maps = ["ts=when", "ts=time", "actor=who", "actor=name", "value=ms", "value=size"]
+    options = [option for pair in maps for option in ("--map", pair)]
+    started("import", str(path), *options, "--ts-format", "iso", "--ts-format", "s")
+    assert [(event["ts"], event["actor"], event["value"]) for event in events(started)] == [
+        ("2024-01-12T01:30:15Z", "ann", 5.0),
+        ("2024-01-12T01:30:16Z", "bob", 3.0),
+    ]
+
+
+def test_import_of_two_columns_joined(started: Run, tmp_path: Path) -> None:
+    """Day and time of day in two columns are one time; a day alone is its midnight, and counted."""
+    path = tmp_path / "two.csv"
+    path.write_text("date,time,actor,action\n2024-01-12,01:30:15,ann,login\n2024-01-12,23:59:15,bob,login\n")
+    said = started("import", str(path), "--map", "ts=date", "--tz", "UTC").stdout
+    assert (
+        "2 times named a day only, and became its midnight (--map ts=date+time joins a time of day)" in said
+    )
+    started("import", str(path), "--map", "ts=date+time", "--tz", "Europe/Berlin", "--again")
+    assert [event["ts"] for event in events(started)][2:] == ["2024-01-12T00:30:15Z", "2024-01-12T22:59:15Z"]
+
+
+def test_import_of_local_times(started: Run, tmp_path: Path) -> None:
+    """Times of the night the clocks change are counted; --on-ambiguous says which pass they mean."""
+    path = tmp_path / "door.csv"
+    path.write_text("ts,action\n2024-03-31 02:30:00,never\n2024-10-27 02:10:00,twice\n")
+    said = started("import", str(path), "--tz", "Europe/Berlin").stdout
+    assert (
+        "1 local time happened twice, when clocks went back: taken as the first pass (--on-ambiguous)" in said
+    )
+    assert "1 local time never existed, when clocks went forward: moved by as much" in said
+    said = started("import", str(path), "--tz", "Europe/Berlin", "--on-ambiguous", "second", "--again").stdout
+    assert "taken as the second pass" in said
+    assert [event["ts"] for event in events(started) if event["action"] == "twice"] == [
+        "2024-10-27T00:10:00Z",
+        "2024-10-27T01:10:00Z",
+    ]
+    failed = started(
+        "import", str(path), "--tz", "Europe/Berlin", "--on-ambiguous", "raise", "--again", code=1
+    )
+    assert "is shown twice in Europe/Berlin" in failed.stderr
+
+
+def test_import_of_wrapped_records_and_other_encodings(started: Run, tmp_path: Path) -> None:
+    """--records leads to the records of a document, --encoding says how text is written."""
+    path = tmp_path / "calls.json"
+    path.write_text(
+        json.dumps({"page": 1, "Calls": [{"ts": "2024-01-12T01:30:15Z", "action": "a"}]}, indent=2)
+    )
+    assert "would fit: --records Calls" in started("import", str(path), code=1).stderr
+    started("import", str(path), "--records", "Calls")
+    table = tmp_path / "t.csv"
+    table.write_bytes("ts;aktör;action\n2024-01-12T01:30:15Z;Jörg;b\n".encode("cp1252"))
+    assert "--encoding says what it is" in started("import", str(table), code=2).stderr
+    started("import", str(table), "--encoding", "cp1252", "--map", "actor=aktör")
+    assert [(event["action"], event["actor"]) for event in events(started)] == [("a", None), ("b", "Jörg")]
+
+
+def test_import_of_a_file_that_is_in_otherwise(started: Run, file: Path) -> None:
+    """With other options a file that is in is refused, with the ways out; --again takes it once more."""
+    started("import", str(file), *MAPS)
+    refused = started("import", str(file), "--map", "ts=time", "--map", "action=event", code=1).stderr
+    assert "is in already, imported with other options; nothing was imported" in refused
+    assert "dead-letters retry" in refused
+    assert "--again" in refused
+    assert len(events(started)) == 2
+    started("import", str(file), "--map", "ts=time", "--map", "action=event", "--again")
+    assert len(events(started)) == 4
+
+
+def test_an_unexpected_error_says_what_is_in(
+    started: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stops an import, it says how many events are in, and the same command goes on from there."""
+    path = tmp_path / "many.jsonl"
+    path.write_text('{"ts": "2026-11-23T10:00:00Z", "action": "a"}\n' * 25_000)
+    columns, calls = EventMap.columns, 0
+
+    def broken(self: EventMap, records: Sequence[Record]) -> Mapped:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise RuntimeError("out of luck")
+        return columns(self, records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EventMap, "columns", broken)
+        failed = started("import", str(path), code=1)
+    assert "unexpected RuntimeError: out of luck" in failed.stderr
+    assert "20,000 events and 0 dead letters are in, of" in failed.stderr
+    assert "many.jsonl up to about line 25,000; the same command goes on from there" in failed.stderr
+    said = started("import", str(path)).stdout
+    assert said.startswith("Imported 5,000 events")
+    assert "20,000 records imported before, and left alone" in said
+
+
+def test_what_range_writes_is_read_again(run: Run, place: Path, tmp_path: Path) -> None:
+    """`range --json` of one trail imported into another gives the same events, with ids, attrs and declared fields."""
+    other = tmp_path / "other"
+    run("init", "--field", "amount=float", "--field", "due=datetime", "--field", "ok=boolean")
+    run("init", str(other), "--field", "amount=float", "--field", "due=datetime", "--field", "ok=boolean")
+    lines = [
+        {"ts": "2026-11-20T10:00:00.000001Z", "action": "pay", "actor": "", "id": "k1", "source": "app", "value": 5, "amount": 1.5},
+        {"ts": "2026-11-20T10:00:00Z", "action": "a\u202eb\u001b", "attrs": '{"big":12345678901234567890123, "f":1.50,"n":null}'},
+        {"ts": "2026-11-19T10:00:00Z", "action": "c", "attrs": {"attrs": {"ts": 1}, "é.x": "\n"}, "due": "2026-12-01T00:00:00Z", "ok": False},
+        {"ts": "2026-11-18T10:00:00Z", "action": "d", "resource": "r", "outcome": "o", "origin": "x", "correlation": "y"},
+    ]  # fmt: skip
+    run("append", "-", stdin="".join(json.dumps(line) + "\n" for line in lines))
+    exported = run("range", "--json", "--tz", "Asia/Kolkata").stdout
+    said = run("import", "-", "--trail", str(other), stdin=exported).stderr
+    assert "what `auditkit range --json` writes (--preset auditkit)" in said
+    assert "4 records imported before" in run("import", "-", "--trail", str(other), stdin=exported).stdout
+    with open_trail(other) as copy, open_trail(place) as trail:
+        assert copy.range().drop("seq", "recorded").equals(trail.range().drop("seq", "recorded"))
+        assert copy.range(where={"attrs.f": 1.5}).height == 1
+    assert "auditkit import -" in run("append", "-", "--trail", str(other), stdin=exported, code=1).stderr
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_killed_import_goes_on(started: Run, place: Path, tmp_path: Path, chunks: int) -> None:
+    """An import killed by SIGKILL and run again has each record once, and each bad line as one dead letter."""
+    path, count = tmp_path / "many.jsonl", 60_000
+    good = '{{"ts": "2026-11-23T10:00:00Z", "action": "{}"}}\n'
+    path.write_text("".join(good.format(n) if n % 1000 else "bad\n" for n in range(count)))
+    with running("import", str(path), AUDITKIT_TRAIL=str(place)) as process:
+        while process.poll() is None and len(chunks_in(place)) < chunks:
+            pass
+        process.kill()
+    assert started("import", str(path)).exit_code == 0
+    with open_trail(place) as trail:
+        seen = trail.scan().select("action").collect()["action"]
+        assert len(seen) == seen.n_unique() == count - count // 1000
+        assert [letter.line for letter in trail_letters(trail)] == [n + 1 for n in range(0, count, 1000)]
+        assert trail.stats().dead_letters == count // 1000
+
+
+def chunks_in(place: Path) -> list[int]:
+    """The seqs of the events that say of a chunk that it is in."""
+    with open_trail(place, maintain=False) as trail:
+        return trail.range(where={"action": IMPORTED}, own=True, columns="seq")["seq"].to_list()
+
+
+def trail_letters(trail: Trail) -> list[DeadLetter]:
+    """The dead letters of a trail, each once."""
+    return list(read_letters(trail.handle.layout))

@@ -35,7 +35,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 MAX_MESSAGE_CHARACTERS = 1_000
-_counting = threading.Lock()
+_counting = threading.RLock()
 _LOCKING = ("auditkit.queue.", "auditkit.store.", "auditkit.disk.", "auditkit.trail.", "auditkit.keep.")
 
 

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from auditkit.disk.durable import PosixDisk
 
@@ -236,14 +236,17 @@ class SimulatedDisk(PosixDisk):
         fault = self._reached("rename", self._subject(target))
         self._refuse(fault)
         super().rename(source, target)
-        if source in self._nodes:
-            self._nodes[target] = self._nodes.pop(source)
+        moved = self._nodes.get(source) or self._folders.get(source)
+        names: Sequence[dict[Path, Any]] = (self._nodes, self._folders)
+        for known in names:
+            for path in [path for path in known if path == source or source in path.parents]:
+                known[target / path.relative_to(source)] = known.pop(path)
+        if moved is not None:
             if source.parent == target.parent:
-                naming = Naming(source.name, target.name, self._nodes[target])
-                self._folders[source.parent].pending.append(naming)
+                self._folders[source.parent].pending.append(Naming(source.name, target.name, moved))
             else:
                 self._folders[source.parent].pending.append(Naming(source.name))
-                self._name(target, self._nodes[target])
+                self._name(target, moved)
         self._end(fault)
 
     def unlink(self, path: Path) -> None:

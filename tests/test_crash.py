@@ -27,7 +27,7 @@ from auditkit.queue.payload import as_arrow
 from auditkit.timerange import from_us
 from auditkit.trail.snapshot import PRUNED
 from auditkit.write.flush import write_bulk
-from tests.crashing import PAD, Batch, Ledger, Run, Step, digest, quiet_threads, shown
+from tests.crashing import OWN, PAD, Batch, Ledger, Run, Step, digest, quiet_threads, shown
 from tests.fakes import ManualClock
 from tests.oracle import Stored, read_trail
 from tests.simulated_disk import MUTATING, Fault, Keep, Kind, SimulatedDisk
@@ -58,6 +58,8 @@ class Workload:
     retention: str | None = None
     later: timedelta = timedelta(seconds=1)
     """How long after the trail's last event the steps begin."""
+    tier: str | None = None
+    """A tier that holds the trail's events when the steps begin."""
     floor: int = 15
     """At least how many operations the steps ask for: fewer, and something is not reached any more."""
 
@@ -176,6 +178,26 @@ WORKLOADS = {
         history=False,
         retention="2d",
     ),
+    "a rollup": Workload(
+        [
+            lambda run: run.append("one", "r0"),
+            lambda run: run.trail("one").prune(now=from_us(run.clock.now_us())),
+            Run.look,
+        ],
+        retention="2d",
+        later=timedelta(days=10),
+        tier="1d",
+        floor=150,
+    ),
+    "a rollup that expires": Workload(
+        [
+            lambda run: run.trail("one").rollup("1d", keep="2d"),
+            lambda run: run.clock.advance(days=400),
+            lambda run: run.trail("one").prune(now=from_us(run.clock.now_us())),
+            Run.look,
+        ],
+        floor=120,
+    ),
     "a bulk": Workload(
         [
             lambda run: run.append("two", "a0"),
@@ -243,6 +265,8 @@ def begin(bench: Bench, workload: Workload) -> tuple[Path, Case]:
             if number == 2:
                 trail.set_retention(workload.retention)
                 trail.flush()
+        if workload.tier is not None:
+            trail.rollup(workload.tier)
     if workload.retention is not None:
         ledger.may_go = frozenset(f"old{number}" for number in range(5))
     clock.advance(seconds=workload.later.total_seconds())
@@ -312,6 +336,11 @@ def recover(bench: Bench, image: Path, case: Case) -> Recovered:
     after = tags_of(stored)
     with open_trail(work, maintain=False) as trail:
         assert shown(trail) == after or case.expires, "a reader is not shown what is there"
+        if any(tier.keep is None for tier in trail.handle.reader.snapshot().tiers.values()):
+            producers = sum(not tag.startswith(OWN) for tag in after.values())
+            assert trail.group_by([], aggs="count")["count"].to_list() == [producers + stored.pruned], (
+                "a tier does not say each event once"
+            )
     bench.recovered[key] = Recovered(there if case.expires else before, after, stored.pruned)
     bench.courses.setdefault(tuple(entry.split()[0] for entry in disk.log), (image, case))
     shutil.rmtree(work)

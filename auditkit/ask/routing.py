@@ -76,7 +76,7 @@ class Route(Struct, frozen=True, kw_only=True):
             remaining: list[TimeRange] = []
             for window in left:
                 end = window.start_us
-                for claimed in self._claimed(candidate, window, asked=tier != AUTO):
+                for claimed in self._claimed(candidate, window, span, asked=tier != AUTO):
                     taken.append(Stretch(window=claimed, tier=candidate))
                     remaining.append(TimeRange(start_us=end, end_us=claimed.start_us))
                     end = claimed.end_us
@@ -131,8 +131,9 @@ class Route(Struct, frozen=True, kw_only=True):
         able = [one for name, one in tiers.items() if tier in (AUTO, name) and needed <= {*one.keys}]
         return sorted(able, key=lambda one: (-one.every.shortest_us, len(one.keys)))
 
-    def _claimed(self, tier: Tier, window: TimeRange, *, asked: bool) -> Iterator[TimeRange]:
+    def _claimed(self, tier: Tier, window: TimeRange, span: TimeRange, *, asked: bool) -> Iterator[TimeRange]:
         """Yield the parts of a window that a tier answers, and is worth being asked for."""
+        window = self._whole(tier, window, span)
         firsts = (
             tier.first_kept_us(self.snapshot.horizon_us),
             self.snapshot.catalog.fold_of(tier.name).dropped_us,
@@ -159,6 +160,18 @@ class Route(Struct, frozen=True, kw_only=True):
             claimed = TimeRange(start_us=int(edges[begin]), end_us=int(edges[end]))
             if asked or self._is_worth(claimed):
                 yield claimed
+
+    def _whole(self, tier: Tier, window: TimeRange, span: TimeRange) -> TimeRange:
+        """Return a window with the whole first and last bucket of a tier, where nothing else is asked for before and after."""
+        low, high = _start(window), window.end_us or 0
+        asked = self.window
+        if self.every is None and low == span.start_us:
+            start = tier.start_of(low)
+            low = start if asked.start_us is None or asked.start_us <= start else low
+        if self.every is None and high == span.end_us:
+            end = tier.end_of(tier.start_of(high - 1))
+            high = end if asked.end_us is None or end <= asked.end_us else high
+        return TimeRange(start_us=low, end_us=high)
 
     def _changed(self, tier: Tier) -> list[int]:
         """Return the buckets of a tier that hold events after the view."""

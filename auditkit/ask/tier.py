@@ -1,6 +1,5 @@
 """A tier as one xarray Dataset: the stores of all its periods, their series put side by side by their keys."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from auditkit.arrow import Numbers
 from auditkit.errors import AuditError, InvalidQueryError
 from auditkit.memory import available_memory
 from auditkit.store.files import retrying
-from auditkit.store.rollups import IS_NULL, MEASURE_FILLS, MEASURE_UNITS, MEASURES, StoredCube
+from auditkit.store.rollups import IS_NULL, MEASURE_UNITS, MEASURES, StoredCube, put_together
 from auditkit.text import size
 from auditkit.timerange import TimeRange
 from auditkit.trail.snapshot import Snapshot
@@ -46,23 +45,15 @@ def _dataset(view: View, snapshot: Snapshot, name: str, window: TimeRange) -> An
         if row.tier == name and shown.overlaps(row.first_us, row.end_us - 1)
     ]
     cubes = [view.handle.reader.cubes.open(row) for row in sorted(rows, key=lambda row: row.first_us)]
-    chosen = [_buckets(cube, shown, snapshot.as_of) for cube in cubes]
-    together = (
-        pl.concat([cube.series.select(tier.keys) for cube in cubes])
-        if tier.keys and cubes
-        else pl.DataFrame()
-    )
-    series = together.unique().sort(tier.keys, nulls_last=True) if tier.keys else together
-    shape = (sum(map(len, chosen)), series.height if tier.keys else min(1, len(cubes)))
-    _check_fits(shape, name)
-    places = [_places(cube, series, tier.keys) for cube in cubes]
-    starts = np.concatenate(
-        [np.empty(0, "<i8"), *(cube.starts[at] for cube, at in zip(cubes, chosen, strict=True))]
-    )
+    chosen = [np.empty(0, "<i8"), *(cube.starts[_buckets(cube, shown, snapshot.as_of)] for cube in cubes)]
+    starts = np.concatenate(chosen)
+    _check_fits(len(starts) * sum(cube.row.series for cube in cubes), name)
+    whole = put_together(cubes, tier.keys if cubes else (), starts)
+    series, series_shown = whole.series, slice(None) if cubes else slice(0)
     data = {
         measure: (
             ("time", "series"),
-            _grid(measure, shape, cubes, chosen, places),
+            whole.measure(measure)[:, series_shown],
             {"units": MEASURE_UNITS[measure]},
         )
         for measure in MEASURES
@@ -86,47 +77,9 @@ def _buckets(cube: StoredCube, shown: TimeRange, as_of: int) -> Numbers:
     return np.flatnonzero(inside)
 
 
-def _places(cube: StoredCube, series: pl.DataFrame, keys: Sequence[str]) -> Numbers:
-    """Return for each series of a cube its place among all series."""
-    if not keys:
-        return np.zeros(1, dtype=np.int64)
-    numbered = series.with_row_index("\0place")
-    found = cube.series.join(numbered, on=list(keys), how="left", nulls_equal=True, maintain_order="left")
-    return found["\0place"].to_numpy().astype(np.int64)
-
-
-def _grid(
-    measure: str,
-    shape: tuple[int, int],
-    cubes: Sequence[StoredCube],
-    chosen: Sequence[Numbers],
-    places: Sequence[Numbers],
-) -> Numbers:
-    """Return a measure over all periods; series of a period that a tier of fewer keys has as one are added up."""
-    grid: Numbers = np.full(shape, MEASURE_FILLS[measure], dtype=MEASURES[measure])
-    joins: dict[str, Callable[[Numbers, Numbers], Numbers]] = {"min": np.fmin, "max": np.fmax, "sum": _added}
-    join = joins.get(measure, np.add)
-    first = 0
-    for cube, at, columns in zip(cubes, chosen, places, strict=True):
-        found = cube.measure(measure)[at]
-        part = grid[first : first + len(at)]
-        if len(np.unique(columns)) == len(columns):
-            part[:, columns] = found
-        else:
-            for number, column in enumerate(columns):
-                part[:, column] = join(part[:, column], found[:, number])
-        first += len(at)
-    return grid
-
-
-def _added(first: Numbers, second: Numbers) -> Numbers:
-    """Return sums, where NaN is no value."""
-    return np.where(np.isnan(first), second, first + np.nan_to_num(second))
-
-
-def _check_fits(shape: tuple[int, int], name: str) -> None:
+def _check_fits(cells: int, name: str) -> None:
     """Refuse what would take more than `_MOST_SHARE` of the memory that is there."""
-    needed, available = 8 * len(MEASURES) * shape[0] * shape[1], available_memory()
+    needed, available = 8 * len(MEASURES) * cells, available_memory()
     if needed > available * _MOST_SHARE:
         reason = f"would take about {size(needed)} of memory, of which {size(available)} are there"
         error = InvalidQueryError("tier", name, reason)

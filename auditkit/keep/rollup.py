@@ -21,14 +21,14 @@ from auditkit.keep.summaries import RollupSummary
 from auditkit.queue.payload import as_arrow
 from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import change_catalog, read_catalog, refuse_unknown_features
-from auditkit.store.records import MOST_SERIES, CatalogChange, CatalogView, FoldRow, RollupRow
+from auditkit.store.records import MOST_CELLS, MOST_SERIES, CatalogChange, CatalogView, FoldRow, RollupRow
 from auditkit.store.rollups import (
     StoredCube,
-    cells_of,
     cube_of,
     digest_of,
     encode_cube,
     publish_store,
+    put_together,
     remove_store,
 )
 from auditkit.store.scan import everything, execute, frame_of
@@ -219,14 +219,17 @@ def _written(
     handle: Handle, tier: Tier, period: str, new: pl.DataFrame, before: RollupRow | None, first_us: int | None
 ) -> RollupRow:
     """Write the next generation of a period's store: what the one before holds, and new cells."""
-    cells, generation = new, 1
+    series, parts, generation = [new.select(tier.keys)], list[StoredCube](), 1
+    first, last = new.select(pl.col("start").min(), last=pl.col("start").max()).row(0)
     if before is not None:
-        kept = cells_of(StoredCube(handle.layout, before).cube)
-        cells = _joined([kept if first_us is None else kept.filter(pl.col("start") >= first_us), new], tier)
+        parts.append(StoredCube(handle.layout, before))
+        kept = parts[0].starts if first_us is None else parts[0].starts[parts[0].starts >= first_us]
+        first, last = min([first, *kept[:1]]), max([last, *kept[-1:]])
+        series.append(parts[0].series.select(tier.keys))
         generation = int(before.path.rsplit(".", 2)[1]) + 1
-    starts = tier.starts(cells["start"].min(), cells["start"].max())  # type: ignore[arg-type]
-    series = cells.select(tier.keys).unique() if tier.keys else pl.DataFrame()
-    _check_series(series, tier)
+    starts = tier.starts(first, last)
+    _check_series(pl.concat(series).unique() if tier.keys else pl.DataFrame(), tier, len(starts))
+    cube = put_together([*parts, cube_of(new, tier.keys, starts)], tier.keys, starts)
     attributes = {
         "title": f"events of {tier.name} in {period}",
         "tier": tier.name,
@@ -234,7 +237,7 @@ def _written(
         "keys": list(tier.keys),
         "tz": tier.tz,
     }
-    files = encode_cube(cube_of(cells, tier.keys, starts), attributes)
+    files = encode_cube(cube, attributes)
     path = f"{tier.name}/{period}.{generation}.zarr"
     publish_store(handle.disk, handle.layout, handle.modes, path, files)
     return RollupRow(
@@ -244,9 +247,9 @@ def _written(
         first_us=int(starts[0]),
         end_us=tier.end_of(int(starts[-1])),
         buckets=len(starts),
-        series=max(1, series.height),
-        events=int(cells["count"].sum()),
-        last_seq=int(cells["last_seq"].max()),  # type: ignore[arg-type]
+        series=max(1, cube.series.height),
+        events=int(cube.measure("count").sum()),
+        last_seq=int(cube.last_seqs.max()),
         size_bytes=sum(map(len, files.values())),
         sha256=digest_of(files),
     )
@@ -272,13 +275,14 @@ def _refuse_many_series(handle: Handle, snapshot: Snapshot, tier: Tier) -> None:
                 _check_series(series, tier)
 
 
-def _check_series(series: pl.DataFrame, tier: Tier) -> None:
+def _check_series(series: pl.DataFrame, tier: Tier, buckets: int = 1) -> None:
     """Refuse more series than a store may have, and say which key makes them."""
     characters = sum(int(column.str.len_chars().sum()) for column in series.iter_columns())
-    if series.height <= MOST_SERIES and characters <= _MOST_KEY_CHARACTERS:
+    most_series = min(MOST_SERIES, MOST_CELLS // buckets)
+    if series.height <= most_series and characters <= _MOST_KEY_CHARACTERS:
         return
     most = max(series.columns, key=lambda key: series[key].n_unique())
-    reason = f"makes too many series for tier {tier.name} (expected at most {MOST_SERIES:,})"
+    reason = f"makes too many series for tier {tier.name} (expected at most {most_series:,})"
     error = InvalidQueryError("by", list(tier.keys), reason)
     rest = [key for key in tier.keys if key != most]
     error.add_note(

@@ -21,6 +21,7 @@ from auditkit.event import DICTIONARY_COLUMNS, FIELD_TYPES, MAX_TEXT_BYTES, chec
 from auditkit.store.records import (
     BATCH,
     BATCH_ROWS,
+    MOST_CELLS,
     CatalogView,
     FlushRow,
     RollupRow,
@@ -214,6 +215,8 @@ def _rollup_fault(row: RollupRow, tier: Tier | None, end_seq: int, layout: Layou
         return "keys do not read"
     if not set(tier.keys).issubset(keys) or not set(keys).issubset(TIER_KEYS) or len(set(keys)) < len(keys):
         return "other keys than the tier's"
+    if row.buckets * row.series > MOST_CELLS:
+        return "more cells than a store has"
     if row.first_us >= row.end_us or row.last_seq >= end_seq or row.events > row.last_seq + 1:
         return "bounds do not fit"
     return None

@@ -57,6 +57,7 @@ _ROOT = "zarr.json"
 _ARRAY = re.compile(r"[a-z][a-z_]{0,63}")
 _CHUNK = re.compile(r"c(?:\.[0-9]{1,5}){1,2}")
 _LENGTH = struct.Struct("<I")
+_METADATA_BYTES = 256 * 1024
 _CHUNK_CELLS = 1 << 20
 _MOST_KEPT_BYTES = 8 * 1024 * 1024
 _MOST_HELD_BYTES = 64 * 1024 * 1024
@@ -76,17 +77,15 @@ class Cube(Struct, frozen=True, kw_only=True):
     measures: Mapping[str, Numbers]
     """`MEASURES`, each of shape (buckets, series)."""
 
+    def measure(self, name: str) -> Numbers:
+        """Return a measure."""
+        return self.measures[name]
+
 
 def cube_of(cells: pl.DataFrame, keys: Sequence[str], starts: Numbers) -> Cube:
     """Return the cube of cells (`start`, the keys, `MEASURES`, `last_seq`), all of which lie in buckets of these starts."""
     series = cells.select(keys).unique().sort(keys, nulls_last=True) if keys else pl.DataFrame()
-    places = np.zeros(cells.height, dtype=np.int64)
-    if keys:
-        numbered = series.with_row_index("\0place")
-        found = cells.select(keys).join(
-            numbered, on=keys, how="left", nulls_equal=True, maintain_order="left"
-        )
-        places = found["\0place"].to_numpy().astype(np.int64)
+    places = _places(cells.select(keys), series, keys) if keys else np.zeros(cells.height, dtype=np.int64)
     buckets = np.searchsorted(starts, cells["start"].to_numpy())
     shape, measures = (len(starts), max(1, series.height)), {}
     for name, kind in MEASURES.items():
@@ -98,16 +97,49 @@ def cube_of(cells: pl.DataFrame, keys: Sequence[str], starts: Numbers) -> Cube:
     return Cube(starts=starts, last_seqs=last_seqs, series=series, measures=measures)
 
 
-def cells_of(cube: Cube) -> pl.DataFrame:
-    """Return the cells of a cube that hold events: `start`, the keys, `MEASURES` (null without values), `last_seq`."""
-    buckets, places = np.nonzero(cube.measures["count"])
-    columns = [
-        pl.Series("start", cube.starts[buckets], dtype=pl.Int64),
-        *(column.gather(places) for column in cube.series.iter_columns()),
-        *(pl.Series(name, grid[buckets, places]) for name, grid in cube.measures.items()),
-        pl.Series("last_seq", cube.last_seqs[buckets], dtype=pl.Int64),
-    ]
-    return pl.DataFrame(columns).with_columns(pl.col("sum", "min", "max").fill_nan(None))
+def put_together(parts: "Sequence[Cube | StoredCube]", keys: Sequence[str], starts: Numbers) -> Cube:
+    """Return one cube of these buckets and keys, each of which all parts have; buckets of parts that are not asked for are left out.
+
+    Series that differ in other keys alone are added up.
+    """
+    series = pl.DataFrame()
+    if keys:
+        series = pl.concat([part.series.select(keys) for part in parts]).unique().sort(keys, nulls_last=True)
+    places = [_places(part.series, series, keys) for part in parts]
+    inside = [np.isin(part.starts, starts) for part in parts]
+    rows = [np.searchsorted(starts, part.starts[at]) for part, at in zip(parts, inside, strict=True)]
+    measures, last_seqs = {}, np.full(len(starts), -1, dtype="<i8")
+    for part, at, row in zip(parts, inside, rows, strict=True):
+        np.maximum.at(last_seqs, row, part.last_seqs[at])
+    for name, kind in MEASURES.items():
+        grid = np.full((len(starts), max(1, series.height)), MEASURE_FILLS[name], dtype=kind)
+        for part, at, row, columns in zip(parts, inside, rows, places, strict=True):
+            _add(name, grid, row, columns, part.measure(name)[at])
+        measures[name] = grid
+    return Cube(starts=starts, last_seqs=last_seqs, series=series, measures=measures)
+
+
+def _add(name: str, grid: Numbers, rows: Numbers, columns: Numbers, found: Numbers) -> None:
+    """Add a measure to a larger grid, at these rows and columns; a column may come more than once."""
+    _, firsts, counts = np.unique(columns, return_index=True, return_counts=True)
+    rounds = [firsts] if (counts == 1).all() else [[number] for number in range(len(columns))]
+    for chosen in rounds:
+        at, part = np.ix_(rows, columns[chosen]), found[:, chosen]
+        if name == "sum":
+            grid[at] = np.where(np.isnan(part), grid[at], np.nan_to_num(grid[at]) + part)
+        else:
+            grid[at] = {"min": np.fmin, "max": np.fmax}.get(name, np.add)(grid[at], part)
+
+
+def _places(series: pl.DataFrame, among: pl.DataFrame, keys: Sequence[str]) -> Numbers:
+    """Return for each series its place among others, by these keys."""
+    if not keys:
+        return np.zeros(max(1, series.height), dtype=np.int64)
+    numbered = among.with_row_index("\0place")
+    found = series.select(keys).join(
+        numbered, on=list(keys), how="left", nulls_equal=True, maintain_order="left"
+    )
+    return found["\0place"].to_numpy().astype(np.int64)
 
 
 # Writing
@@ -274,12 +306,6 @@ class StoredCube:
                     part[...] = grid[:, : part.shape[1]]
             return found
 
-    @property
-    def cube(self) -> Cube:
-        """All of it."""
-        measures = {name: self.measure(name) for name in MEASURES}
-        return Cube(starts=self.starts, last_seqs=self.last_seqs, series=self.series, measures=measures)
-
     def _shape(self, name: str) -> tuple[int, ...]:
         lengths = {"time": self.row.buckets, "series": self.row.series}
         return tuple(lengths[dimension] for dimension in _dimensions(name))
@@ -379,7 +405,8 @@ def read_store(layout: Layout, row: RollupRow) -> dict[str, bytes]:
         ]
     files = {}
     for name in names:
-        files[name] = read_file(store / name, layout.root, most=left)
+        most = min(left, _METADATA_BYTES) if name.endswith(_ROOT) else left
+        files[name] = read_file(store / name, layout.root, most=most)
         left -= len(files[name])
     if left or digest_of(files) != row.sha256:
         raise CorruptionError(store, offset=None, reason="digest differs from the catalog's")

@@ -20,7 +20,6 @@ from auditkit.errors import CorruptionError
 from auditkit.store.records import RollupRow
 from auditkit.store.rollups import (
     StoredCube,
-    cells_of,
     cube_of,
     digest_of,
     encode_cube,
@@ -51,6 +50,19 @@ def cells(keys: Sequence[str], values: Sequence[float | None] = (1.5, None, -2.0
             "last_seq": [7, 9, 4, 11],
         }
     )
+
+
+def cells_of(cube: StoredCube) -> pl.DataFrame:
+    """Return the cells of a store that hold events."""
+    buckets, places = np.nonzero(cube.measure("count"))
+    names = ("count", "value_count", "sum", "min", "max")
+    columns = [
+        pl.Series("start", cube.starts[buckets]),
+        *(column.gather(places) for column in cube.series.iter_columns()),
+        *(pl.Series(name, cube.measure(name)[buckets, places]) for name in names),
+        pl.Series("last_seq", cube.last_seqs[buckets]),
+    ]
+    return pl.DataFrame(columns).with_columns(pl.col("sum", "min", "max").fill_nan(None))
 
 
 def written(
@@ -87,7 +99,7 @@ def test_what_was_written_is_read(
     """Null keys, empty ones, cells without values and stores without any value come back as they were."""
     given = cells(keys, values) if keys else cells(keys, values)[1:]
     row = written(tmp_path, given, keys)
-    found = cells_of(StoredCube(Layout(tmp_path), row).cube)
+    found = cells_of(StoredCube(Layout(tmp_path), row))
     order = ["start", *keys]
     expected = given.with_columns(last_seq=pl.col("last_seq").max().over("start"))
     assert_frame_equal(found.sort(order), expected.sort(order))

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 import click
@@ -20,6 +21,7 @@ from auditkit.query.spreadsheet import csv_pieces
 from auditkit.text import MISSING, counted, visible
 
 _SLICE_ROWS = 10_000
+_MINUTE = timedelta(minutes=1)
 _ACTING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 TABLE_ROWS = 50
@@ -147,7 +149,7 @@ def write_json(frame: pl.DataFrame, out: IO[bytes]) -> None:
 
 
 def json_line(row: dict[str, Any]) -> bytes:
-    r"""Return a row as one line of JSON.
+    r"""Return a row as one line of JSON; a time whose offset JSON's own form (RFC 3339) cannot hold is in UTC.
 
     >>> json_line({"actor": "\x9b31m", "attrs": '{"bytes": 512}'})
     b'{"actor":"\\u009b31m","attrs":{"bytes": 512}}\n'
@@ -155,8 +157,18 @@ def json_line(row: dict[str, Any]) -> bytes:
     attrs = row.get("attrs")
     if isinstance(attrs, str):
         row = {**row, "attrs": _embedded(attrs)}
-    text = msgspec.json.encode(row).decode()
+    text = msgspec.json.encode({name: _expressible(value) for name, value in row.items()}).decode()
     return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
+
+
+def _expressible(value: Any) -> Any:
+    """Return a value whose times have offsets of whole minutes, as those before the railways had not."""
+    if isinstance(value, datetime):
+        offset = value.utcoffset()
+        return value.astimezone(UTC) if offset is not None and offset % _MINUTE else value
+    if isinstance(value, dict):
+        return {name: _expressible(one) for name, one in value.items()}
+    return [_expressible(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def write_csv(frame: pl.DataFrame, out: IO[bytes]) -> None:

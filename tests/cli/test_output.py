@@ -143,6 +143,26 @@ def test_csv_headers_are_texts_too(started: Run) -> None:
     assert started("sql", 'SELECT 1 AS "=1+1" FROM events', "--csv").stdout == "'=1+1\n1\n"
 
 
+def test_json_keeps_the_seconds_of_old_offsets(run: Run, tmp_path: Path) -> None:
+    """A zone's offset of hours, minutes and seconds loses none in JSON, and the events can be imported again."""
+    run("init", "--tz", "Asia/Kolkata")
+    for ts in ("1900-06-01T00:00:07Z", "2026-06-01T00:00:07Z"):
+        run("append", "--action", "a", "--ts", ts)
+    lines = run("range", "--json").stdout
+    assert [json.loads(line)["ts"] for line in lines.splitlines()] == [
+        "1900-06-01T00:00:07Z",
+        "2026-06-01T05:30:07+05:30",
+    ]
+    other = str(tmp_path / "other")
+    run("init", other)
+    run("import", "-", "--trail", other, stdin=lines)
+    copied = run("range", "--json", "--trail", other).stdout
+    assert [json.loads(line)["ts"] for line in copied.splitlines()] == [
+        "1900-06-01T00:00:07Z",
+        "2026-06-01T00:00:07Z",
+    ]
+
+
 def test_json_embeds_attrs_as_given() -> None:
     """attrs appears as the object that its text is, on one line, unless it is no JSON."""
     assert json_line({"attrs": '{\n "n": 1.50,\r\n "n": 12345678901234567890 }'}) == (

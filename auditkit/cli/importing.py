@@ -271,11 +271,12 @@ def _import_all(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, again:
                     if file in files:
                         raise
                     passed_over.append(file.name)
-                except AuditError as exc:
+                except (AuditError, ValueError) as exc:
                     if alone or isinstance(exc, _STOPPING):
                         raise
                     failed += 1
-                    complain(str(exc), *notes_of(exc))
+                    named_by = "" if str(file) in str(exc) else f"{file}: "
+                    complain(f"{named_by}{exc}", *notes_of(exc))
             for name, count in found.items():
                 if count > 1:
                     warn(f"{count:,} files in all were read so (--preset {name})")

@@ -87,8 +87,8 @@ class ImportPlan:
     def open(self, file: Path | IO[bytes]) -> Iterator[Opened]:
         """Open a file, or take an open binary stream.
 
-        Raises `UnknownFormatError` where it is not known what it is, `ValueError` where no preset is found though one
-        was asked for, and what `open_source` and `Source.read` raise.
+        Raises `UnknownFormatError` where it is not known what it is, or where no preset is found though one was asked
+        for, and what `open_source` and `Source.read` raise.
         """
         with open_source(file, encoding=self.encoding) as source:
             preset = self._preset(source)
@@ -103,7 +103,7 @@ class ImportPlan:
             return None
         found = recognise(source.head)
         if found is None and self.preset == AUTO:
-            raise ValueError(f"{source.name}: no preset reads it (`auditkit presets` lists them)")
+            raise UnknownFormatError(f"{source.name}: no preset reads it (`auditkit presets` lists them)")
         return found
 
     def _options(self, options: ReadOptions) -> ReadOptions:

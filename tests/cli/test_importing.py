@@ -412,3 +412,25 @@ def chunks_in(place: Path) -> list[int]:
 def trail_letters(trail: Trail) -> list[DeadLetter]:
     """The dead letters of a trail, each once."""
     return list(read_letters(trail.handle.layout))
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_stops_no_other(started: Run, tmp_path: Path) -> None:
+    """Each is reported by its name; what is of no known kind is passed over."""
+    (tmp_path / "a.csv").write_bytes(b"t\xe9,action\n1,a\n")
+    (tmp_path / "b.xes").write_text("<!DOCTYPE log><log></log>")
+    (tmp_path / "c.csv").write_text("ts,action\n2026-11-23T10:00:00Z,a\n")
+    (tmp_path / "d.bin").write_bytes(b"\x00\x01")
+    done = started("import", str(tmp_path), code=1)
+    assert done.stdout.startswith("Imported 1 event ")
+    assert "a.csv: csv header: not UTF-8" in done.stderr
+    assert "b.xes" in done.stderr
+    assert "d.bin" in done.stdout + done.stderr
+    assert started("range", "--json").stdout.count("\n") == 1
+
+
+def test_a_preset_that_is_to_be_found_and_is_not(started: Run, file: Path) -> None:
+    """One file is refused; of a folder it is passed over."""
+    refused = started("import", str(file), "--preset", "auto", code=2)
+    assert "no preset reads it (`auditkit presets` lists them)" in refused.stderr
+    (file.parent / "access.log").write_text(f"{PRESETS['access-log'].example}\n")
+    assert started("import", str(file.parent), "--preset", "auto").stdout.startswith("Imported 1 event ")

@@ -41,6 +41,7 @@ _SLOTS_S = {
 }
 _LONGEST = "1w"
 _UNITS = {
+    "100ms": "a tenth of a second",
     "1s": "one second",
     "10s": "10 seconds",
     "1m": "one minute",

@@ -25,6 +25,7 @@ from auditkit.text import visible
 from auditkit.timerange import parse_duration
 
 _UNITS = {
+    "100ms": "tenth of a second",
     "1s": "second",
     "1m": "minute",
     "1h": "hour",

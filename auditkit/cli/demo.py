@@ -29,6 +29,7 @@ from auditkit.text import visible
 
 _COMPILED = ("rich", "click", "pyarrow")
 """Packages that are always there with auditkit, and small enough to compile within seconds."""
+_FAILS = "import sys; sys.tracebacklimit = -1; open('no-such-file')"
 
 
 @click.command(
@@ -54,7 +55,7 @@ def demo(folder: Path) -> None:
     Works offline and takes less than a minute.  Everything it makes is in the output folder.
     """
     began = time.monotonic()
-    trail_path, report_path = _free_names(folder)
+    trail_path, report_path, incident_path = _free_names(folder)
     with create(trail_path, maintain=False) as trail:
         click.echo(
             click.style("auditkit demo", bold=True) + f": who did what, when, on this machine, in {folder}"
@@ -62,17 +63,25 @@ def demo(folder: Path) -> None:
         _put_in(trail)
         _ask(trail)
         _keep(trail)
-        written = _report(trail, report_path)
-    _closing(trail_path, written, time.monotonic() - began)
+        _report(trail, report_path)
+    _incident(incident_path)
+    click.echo(f"\nMade in {time.monotonic() - began:.0f} s.  Go on with:")
+    click.echo(f"  export AUDITKIT_TRAIL={quote(str(trail_path.absolute()))}; auditkit stats\n")
+    for name, path in (("Trail", trail_path), ("Report", report_path), ("Incident", incident_path)):
+        click.echo(f"{click.style(f'{name:<9}', bold=True)} {path.absolute()}")
 
 
-def _free_names(folder: Path) -> tuple[Path, Path]:
-    """Return names for trail and report that nothing has yet, numbered alike."""
+def _free_names(folder: Path) -> tuple[Path, Path, Path]:
+    """Return names for the trail and two reports that nothing has yet, numbered alike."""
     for number in count(1):
         suffix = "" if number == 1 else f"-{number}"
-        trail, report = folder / f"trail{suffix}", folder / f"overview{suffix}.html"
-        if not trail.exists() and not report.exists():
-            return trail, report
+        names = (
+            folder / f"trail{suffix}",
+            folder / f"overview{suffix}.html",
+            folder / f"incident{suffix}.html",
+        )
+        if not any(name.exists() for name in names):
+            return names
     raise AssertionError
 
 
@@ -98,6 +107,9 @@ def _put_in(trail: Trail) -> None:
         with _unseen_output():
             listed = record(trail, [sys.executable, "-m", "pip", "--disable-pip-version-check", "list"])
         click.echo(f"  pip list: {listed}")
+    with _unseen_output():
+        failed = record(trail, [sys.executable, "-c", _FAILS])
+    click.echo(f"  a program that opens a file that is not there: {failed}")
     _step("Add this machine's package history", "apt's history log")
     click.echo(f"  {import_history(trail)}")
     _step("Flush the queue into Arrow files, one per day", "trail.flush()")
@@ -154,23 +166,25 @@ def _keep(trail: Trail) -> None:
     _say("This is only a plan. The demo's trail keeps everything, until you declare how long.")
 
 
-def _report(trail: Trail, path: Path) -> Path:
-    """Write the overview report."""
-    _step("Write the report", 'ak.report("overview", trail=trail)')
+def _report(trail: Trail, path: Path) -> None:
+    """Write the overview report of what was recorded."""
+    _step("Write a report of the recorded run", 'ak.report("overview", trail=trail)', {"source": SOURCE})
     click.echo("  running the notebook, a few seconds …", err=True)
     from auditkit.reporting.run import report  # nbconvert and its kin load only here
 
-    written = report("overview", trail=trail, output=path)
+    report("overview", trail=trail, where={"source": SOURCE}, output=path)
     _say("One file that asks nothing of a network: open it anywhere, send it to anybody.")
-    return written
 
 
-def _closing(trail: Path, report: Path, seconds: float) -> None:
-    click.echo()
-    click.echo(click.style("Report", bold=True) + f"  {report.absolute()}")
-    click.echo(click.style("Trail", bold=True) + f"   {trail.absolute()}")
-    click.echo(
-        f"\nMade in {seconds:.0f} s. Go on with: export AUDITKIT_TRAIL={quote(str(trail.absolute()))}; auditkit stats"
+def _incident(path: Path) -> None:
+    """Write the report of an incident of the simulated week, from our notebook as it was executed."""
+    _step("See an incident: one of three in a simulated week of a firm", 'ak.render("incident.ipynb")')
+    from auditkit.reporting.notebooks import shipped
+    from auditkit.reporting.run import render
+
+    render(shipped()["incident"], path)
+    _say(
+        "Passwords are tried on 36 accounts from one address, until one of them fits. Who is it, and what came next?"
     )
 
 

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from operator import methodcaller
 from pathlib import Path
@@ -392,9 +392,15 @@ def write_published(disk: Disk, path: Path, data: bytes, mode: int) -> None:
     """Write a file that appears under its name whole.
 
     On return it is durable, in place of a file of that name.  If it raises, `path` is as it was or has all of `data`,
-    now and after a power cut, and a leftover with the ending `.tmp` may remain.
+    now and after a power cut; a `StorageError` names `path`.  A leftover with the ending `.tmp` remains only where it
+    cannot be removed either.
     """
     temporary = path.with_name(path.name + ".tmp")
     disk.unlink(temporary)
-    write_temporary(disk, temporary, data, mode)
+    try:
+        write_temporary(disk, temporary, data, mode)
+    except StorageError as exc:
+        with suppress(OSError):  # a full disk gets its room back
+            disk.unlink(temporary)
+        raise StorageError(exc.errno, exc.strerror, str(path)) from exc
     publish(disk, temporary, path)

@@ -182,7 +182,7 @@ def key_figures(
 ) -> tuple[KeyFigure, ...]:
     """Return events, actors, failures and span; `groups` counts the events shown by actor, `span` is in the report's zone."""
     accepted = "" if counts.shown == counts.accepted else f"of {counts.accepted:,} accepted"
-    share = f"{100 * outcomes.failed / counts.shown:.1f} %" if outcomes.failed else ""
+    share = _percent(outcomes.failed, counts.shown) if outcomes.failed else ""
     actors = groups.drop_nulls("actor").group_by("actor").agg(pl.col("count").sum())
     most = actors.sort("count", "actor", descending=[True, False]).row(0) if actors.height > 1 else None
     length, note = ("none", "") if span is None else _span_words(*span)
@@ -198,6 +198,16 @@ def key_figures(
     )
 
 
+def _percent(count: int, of: int) -> str:
+    """Return a share in percent; one that is not none does not look like none.
+
+    >>> _percent(1, 8), _percent(1, 5000)
+    ('12.5 %', 'less than 0.1 %')
+    """
+    percent = 100 * count / of
+    return "less than 0.1 %" if 0 < percent < 0.05 else f"{percent:.1f} %"
+
+
 def _span_words(first: datetime, last: datetime) -> tuple[str, str]:
     """Return the length of time between two moments, and the moments, both in the same zone.
 
@@ -210,7 +220,8 @@ def _span_words(first: datetime, last: datetime) -> tuple[str, str]:
     length = f"{seconds / size:,.1f}".removesuffix(".0")
     words = f"{length} {unit}{'' if length == '1' else 's'}"
     if first.date() == last.date():
-        return words, f"{first:%a %d %b %Y}, {first:%H:%M} to {last:%H:%M}"
+        clock = "%H:%M" if seconds >= 60 else "%H:%M:%S"
+        return words, f"{first:%a %d %b %Y}, {first:{clock}} to {last:{clock}}"
     return words, f"{first:%d %b %Y} to {last:%d %b %Y}"
 
 
@@ -549,7 +560,9 @@ def answer_sentence(counts: Counts, sources: int, groups: pl.DataFrame, failures
     if failed.is_empty():
         return f"{start}; {_without_failures(groups)}."
     count = int(failed["count"].sum())
-    return f"{start}; {count:,} ({100 * count / shown:.1f} %) failed{_most_failed(failed, alone=who is not None)}."
+    return (
+        f"{start}; {count:,} ({_percent(count, shown)}) failed{_most_failed(failed, alone=who is not None)}."
+    )
 
 
 def _without_failures(groups: pl.DataFrame) -> str:
@@ -558,7 +571,7 @@ def _without_failures(groups: pl.DataFrame) -> str:
     if {outcome.casefold() for outcome in outcomes["outcome"]} == {"success"}:
         return "none is recorded as a failure"
     name, count = outcomes.sort("count", "outcome", descending=[True, False]).row(0)
-    share = f"{count:,} ({100 * count / groups['count'].sum():.1f} %) ended in {short_label(name)}"
+    share = f"{count:,} ({_percent(count, groups['count'].sum())}) ended in {short_label(name)}"
     others = outcomes.height - 1
     return share + (
         f", the others in {counted(others, 'other outcome')}, none of them counted as a failure"

@@ -119,7 +119,10 @@ def _become_kernel(order: Order) -> None:
     sys.path.insert(0, order.folder)
     sys.argv = ["ipykernel_launcher", *order.arguments]
     kernel = IPKernelApp.instance(parent_handle=os.getppid())  # a kernel ends with its parent
-    kernel.initialize(order.arguments)  # type: ignore[no-untyped-call]
+    try:
+        kernel.initialize(order.arguments)  # type: ignore[no-untyped-call]
+    except OSError as exc:  # as where the home or the temporary folder is full
+        sys.exit(f"kernel: cannot start ({exc})")
     # What is registered there waits, in a race with its own threads, for one that has stopped already.
     atexit.unregister(kernel.close)
     kernel.start()  # type: ignore[no-untyped-call]

@@ -119,7 +119,9 @@ class _Client(AsyncKernelClient):
             async with asyncio.timeout(timeout):
                 while not await self._answers():
                     if not await self.is_alive():
-                        raise ReportError("kernel: ended before it ran a cell")
+                        error = ReportError("kernel: ended before it ran a cell")
+                        error.add_note("a kernel needs some room in the home and in the temporary folder")
+                        raise error
         except TimeoutError as exc:
             raise ReportError(f"kernel: gives no sign of life (waited {timeout} s)") from exc
 

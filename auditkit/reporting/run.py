@@ -19,7 +19,7 @@ from papermill.parameterize import parameterize_notebook
 
 from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
-from auditkit.errors import InvalidQueryError, ReportError
+from auditkit.errors import InvalidQueryError, ReportError, StorageError
 from auditkit.opening import open_trail
 from auditkit.reporting.attest import Rendered, describe, record_rendered
 from auditkit.reporting.exporter import AuditReportExporter
@@ -27,7 +27,7 @@ from auditkit.reporting.kernels import run_cells
 from auditkit.reporting.notebooks import declared_parameters, find_notebook, is_shipped
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.reporting.pdf import find_chromium, print_pdf
-from auditkit.text import did_you_mean, visible
+from auditkit.text import did_you_mean, size, visible
 from auditkit.timerange import SystemClock, from_us, resolve
 
 _FILE_MODE = 0o600
@@ -97,6 +97,8 @@ def report(
     ReportError
         Before anything is run: the notebook does not exist, does not take these parameters, or there is no Chromium.  After a
         cell has failed: `.output` is the report marked FAILED.
+    StorageError
+        The report could not be written, as to a full disk: what lay at `output` is as it was.
     TrailNotFoundError
         There is no trail at this path, or none is named.
 
@@ -147,6 +149,8 @@ def render(
     ------
     ReportError
         A cell failed or was not run: `.output` is the report, which is marked FAILED.
+    StorageError
+        The report could not be written, as to a full disk: what lay at `output` is as it was.
 
     Examples
     --------
@@ -317,7 +321,12 @@ def _publish(
 
 
 def _write(path: Path, text: str) -> None:
-    write_published(PosixDisk(), path.absolute(), text.encode(), _FILE_MODE)
+    data = text.encode()
+    try:
+        write_published(PosixDisk(), path.absolute(), data, _FILE_MODE)
+    except StorageError as exc:
+        exc.add_note(f"the report of {size(len(data))} is not written, and what lay there is unchanged")
+        raise
 
 
 def _failed(name: str, failure: Failure, target: Path, keep: Path | None) -> ReportError:

@@ -10,7 +10,7 @@ import platform
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,7 +48,17 @@ from auditkit.where.vocabulary import failing
 _EVENT_COLUMNS = ("ts", "actor", "action", "resource", "outcome", "origin", "source", "seq")
 _FIRST_EVENTS = 500
 _MOST_BUCKETS = 200
-_WIDTHS_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400}
+_WIDTHS_S = {
+    "100ms": 0.1,
+    "1s": 1,
+    "10s": 10,
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "1h": 3_600,
+    "6h": 21_600,
+    "1d": 86_400,
+}
 _LONGEST = "1w"
 
 
@@ -72,6 +82,10 @@ class Cover:
         A bucket width that gives a readable chart of the window.
     failures : tuple of str
         The outcomes, among all that the trail holds, that count as failures.
+    split : str
+        The column that colours a chart of these events: "outcome" where half of them state one, else "action".
+    span : timedelta
+        From the first to the last event shown.
     packed : str or None
         The events of the scope as a report takes them along; None where these are too many.
     """
@@ -84,6 +98,8 @@ class Cover:
     where: Where
     every: str
     failures: tuple[str, ...]
+    split: str
+    span: timedelta
     packed: str | None
 
     @property
@@ -232,12 +248,14 @@ def cover(
         packed = pack_events(pinned.range(**asked, columns=list(COLUMNS)))
     zone = check_zone(trail.tz)
     outcomes = count_outcomes(groups, failed, failures)
+    stated = groups.drop_nulls("outcome")["count"].sum()
+    span = _span(found, zone)
     mapping = _json_mapping(where)
     model = CoverModel(
         version=VERSION,
         title=title,
         answer=answer,
-        figures=key_figures(counts, groups, outcomes, _span(found, zone))
+        figures=key_figures(counts, groups, outcomes, span)
         if figures is None
         else tuple(KeyFigure(name=name, value=value) for name, value in figures.items()),
         summary=summary(pinned, **asked, failures=failed, silent=tuple(span.source for span in found.silent)),
@@ -285,6 +303,8 @@ def cover(
         where=where,
         every=every,
         failures=failed,
+        split="outcome" if 2 * stated >= counts.shown else "action",
+        span=timedelta(0) if span is None else span[1] - span[0],
         packed=packed,
     )
 

@@ -17,7 +17,10 @@ def test_the_demo_ends_with_a_report_and_leaves_alone_what_was_there(tmp_path: P
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = tmp_path / "overview-2.html"
-    assert f"Report  {report}" in done.stdout
+    last = dict(line.split() for line in done.stdout.splitlines()[-3:])
+    incident = tmp_path / "incident-2.html"
+    assert last == {"Trail": str(tmp_path / "trail-2"), "Report": str(report), "Incident": str(incident)}
+    assert "Around a moment" in incident.read_text()
     assert report.read_text().lstrip().lower().startswith("<!doctype html>")
     assert [path.name for path in (tmp_path / "trail").iterdir()] == ["mine.txt"]
     trail = ak.open(tmp_path / "trail-2")
@@ -25,6 +28,11 @@ def test_the_demo_ends_with_a_report_and_leaves_alone_what_was_there(tmp_path: P
     counts = dict(trail.group_by("action").select("action", "count").iter_rows())
     assert counts["run.start"] == counts["run.end"] >= 1
     assert counts["file.write"] >= 100
+    recorded = trail.group_by("source", aggs="count", where={"source": "auditkit.record"})["count"].item()
+    assert f"{recorded:,} events by" in report.read_text()  # nothing of the package history
+    assert trail.group_by("outcome", where={"action": "run.end"}, aggs="count")["outcome"].to_list() == [
+        "failure", "success",
+    ]  # fmt: skip
     for words in ("module.load", "file.rename", "policy: keep 90d", "trail.group_by", "trail.downsample"):
         assert words in done.stdout
 

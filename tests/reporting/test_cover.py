@@ -182,11 +182,20 @@ def test_further_conditions_hold_beside_the_filter(busy: Trail) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "every"), [(0.01, "10s"), (1, "15m"), (7, "1h"), (31, "6h"), (180, "1d"), (4000, "1w")]
+    ("days", "every"),
+    [(0.0001, "100ms"), (0.01, "10s"), (1, "15m"), (7, "1h"), (31, "6h"), (180, "1d"), (4000, "1w")],
 )
 def test_buckets_suit_the_window(trail: Trail, days: float, every: str) -> None:
     """The suggested bucket gives at most 200 bars, but for windows of many years."""
     assert cover(trail, START, START + timedelta(days=days), title="T").every == every
+
+
+def test_colours_are_of_outcomes_where_these_are_stated(trail: Trail) -> None:
+    """Events of which most state no outcome, as those of a recorded run, are coloured by their action."""
+    trail.extend([{"action": "a"}, {"action": "b"}]).wait()
+    assert cover(trail, title="T").split == "action"
+    trail.extend([{"action": "a", "outcome": "success"}] * 2).wait()
+    assert cover(trail, title="T").split == "outcome"
 
 
 def test_an_empty_trail_has_a_first_screen(trail: Trail) -> None:

@@ -315,3 +315,47 @@ def test_a_pdf_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
 def executed() -> Path:
     """A notebook that was run."""
     return ROOT / "notebooks" / "overview.ipynb"
+
+
+FULL = """
+import resource, signal, sys
+import auditkit as ak
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    ak.render(sys.argv[1], sys.argv[2])
+except ak.errors.StorageError as exc:
+    print(exc, *exc.__notes__, sep="\\n")
+"""
+
+
+def test_a_report_that_does_not_fit(tmp_path: Path) -> None:
+    """The error names the report and its size, the earlier one stays, and nothing half-written takes up room."""
+    target = tmp_path / "out.html"
+    target.write_text("an earlier report")
+    notebook = ROOT / "notebooks" / "operations.ipynb"
+    command = [sys.executable, "-c", FULL, str(notebook), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said, note = done.stdout.splitlines()
+    assert said.startswith(f"{target}: ")
+    assert re.fullmatch(r"the report of \d\.\d MB is not written, and what lay there is unchanged", note)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("out.html", "an earlier report")
+    ]
+
+
+def test_a_kernel_that_cannot_start_says_so_in_a_line(
+    idle: Path,
+    hostile_trail: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Where the home cannot be written the kernel says why without a traceback, and the error what it needs."""
+    (tmp_path / "ipython").mkdir()
+    (tmp_path / "ipython" / "profile_default").write_text("no folder")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    with pytest.raises(ReportError, match="ended before it ran a cell") as caught:
+        ak.report(idle, trail=hostile_trail, output=tmp_path / "out.html")
+    assert "needs some room" in caught.value.__notes__[0]
+    assert "Traceback" not in capfd.readouterr().err

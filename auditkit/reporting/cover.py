@@ -571,7 +571,7 @@ def _without_failures(groups: pl.DataFrame) -> str:
     if {outcome.casefold() for outcome in outcomes["outcome"]} == {"success"}:
         return "none is recorded as a failure"
     name, count = outcomes.sort("count", "outcome", descending=[True, False]).row(0)
-    share = f"{count:,} ({_percent(count, groups['count'].sum())}) ended in {short_label(name)}"
+    share = f"{count:,} ({_percent(count, int(groups['count'].sum()))}) ended in {short_label(name)}"
     others = outcomes.height - 1
     return share + (
         f", the others in {counted(others, 'other outcome')}, none of them counted as a failure"

@@ -240,7 +240,7 @@ def draw(spec: Mapping[str, Any], *, prefix: str, label: str, major: int = 5) ->
         root = ET.fromstring(drawn)  # noqa: S314
     except (ValueError, ET.ParseError) as exc:
         raise ReportError(f"chart: not drawn, {str(exc).splitlines()[0]}") from exc
-    return Markup("".join(_element(root, prefix, label)))  # noqa: S704 -- every text in it is escaped
+    return Markup("".join(_element(root, _Names(prefix), label)))  # noqa: S704 -- every text in it is escaped
 
 
 def readable(part: Any) -> Any:
@@ -286,31 +286,42 @@ def _rows(part: object) -> int:
     return found
 
 
-def _element(node: ET.Element, prefix: str, label: str | None = None) -> Iterator[str]:
+class _Names:
+    """The identifiers of a drawing with a prefix, counted from 0: those of vl-convert go on from drawing to drawing."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.known: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        return self.known.setdefault(name, f"{self.prefix}{len(self.known)}")
+
+
+def _element(node: ET.Element, names: _Names, label: str | None = None) -> Iterator[str]:
     name = node.tag.removeprefix(_SVG)
     if name not in _KEPT or any(node.get(key) == value for key, value in _INVISIBLE.items()):
         return
-    attributes = dict(_safe_attributes(node, prefix))
+    attributes = dict(_safe_attributes(node, names))
     if label is not None:
         # The page scales the drawing, so its size is only the ratio of its view box.
         attributes = {"viewBox": attributes["viewBox"], "role": "img", "aria-label": label}
     yield f"<{name}" + "".join(f' {key}="{escape(value)}"' for key, value in attributes.items()) + ">"
     yield escape(node.text or "", quote=False)
     for child in node:
-        yield from _element(child, prefix)
+        yield from _element(child, names)
     yield f"</{name}>"
 
 
-def _safe_attributes(node: ET.Element, prefix: str) -> Iterator[tuple[str, str]]:
+def _safe_attributes(node: ET.Element, names: _Names) -> Iterator[tuple[str, str]]:
     for key, value in node.attrib.items():
         if key not in _KEPT_ATTRIBUTES:
             continue
         if key == "id":
             if _IDENTIFIER.fullmatch(value):
-                yield key, prefix + value
+                yield key, names[value]
         elif "(" in value and "url" in value.lower():
             if found := _REFERENCE.fullmatch(value):
-                yield key, f"url(#{prefix}{found[1]})"
+                yield key, f"url(#{names[found[1]]})"
         else:
             yield key, _LONG_NUMBER.sub(_short_number, value)
 

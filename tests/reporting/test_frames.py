@@ -67,7 +67,7 @@ def test_removals_are_those_that_a_view_knows_of(make_trail: Callable[..., Trail
     trail = make_trail(retention="30d", maintain=False)
     trail.extend([{"action": "a", "ts": NOW - timedelta(days=day)} for day in (50, 50, 40, 0)]).wait()
     end = trail.end_seq
-    trail.prune()
+    trail.prune(now=NOW)
     found = removals(trail)
     assert found.select("events", "first_seq", "last_seq", "policy").rows() == [
         (2, 0, 1, "keep 30d"),

@@ -42,7 +42,10 @@ FULL_INSTANT = (
 )
 """What a clock shows, and its offset, by ISO 8601 in its extended form, as a regular expression of two groups."""
 _ISO = re.compile(FULL_INSTANT)
-_PLAIN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
+_PLAIN = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 """What most logs write, and Python reads as it is meant."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?")
@@ -93,7 +96,9 @@ class TimeReader:
         """
         if self._parse is _iso_parts and value.__class__ is str and _PLAIN.fullmatch(value):
             with suppress(ValueError):  # which the long way explains
-                return (datetime.fromisoformat(value) - _EPOCH) // MICROSECOND
+                us = (datetime.fromisoformat(value) - _EPOCH) // MICROSECOND
+                if EARLIEST_US <= us <= LATEST_US:
+                    return us
         if isinstance(value, datetime):
             offset = value.utcoffset()
             return self._local(name, value, value) if offset is None else _instant(name, value, value, offset)

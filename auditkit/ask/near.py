@@ -53,7 +53,7 @@ def noted(
     answer: pl.DataFrame, view: View, start: object, end: object, *, where: Where, own: bool, tz: str | None
 ) -> pl.DataFrame:
     """Return an answer; where it is empty, warn the caller of doubts that are likely."""
-    if answer.height or where is None:
+    if answer.height or where is None or _are_ignored():
         return answer
     if likely := [
         doubt.text for doubt in doubts(view, start, end, where=where, own=own, tz=tz) if doubt.likely
@@ -62,10 +62,18 @@ def noted(
     return answer
 
 
+def _are_ignored() -> bool:
+    """Return whether nobody would see a warning, so that there is no need to look for what was near."""
+    for action, message, category, module, _line in warnings.filters:
+        if message is None and module is None and issubclass(EmptyAnswerWarning, category):
+            return action == "ignore"
+    return False
+
+
 def _callers_depth() -> int:
     """Return how many frames above its caller auditkit was called."""
     depth, frame = 0, sys._getframe(1)  # noqa: SLF001 -- as `warnings` does
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == _PACKAGE:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         depth, frame = depth + 1, frame.f_back
     return depth + 1
 

@@ -77,7 +77,8 @@ _PLAIN = frozenset(
 ) | {"timestamp with time zone", "NULL"}
 _NESTED = frozenset({"list", "array", "struct"})
 _VALUES_NOTE = (
-    "values inside attrs: attrs->>'$.user.name'; values of your own: actor = $who with params={'who': ...}"
+    "values inside attrs: attrs->>'$.user.name'; values of your own: actor = $who with params={'who': '12345'}, text "
+    "for text, which on the command line is --param who='\"12345\"'"
 )
 
 

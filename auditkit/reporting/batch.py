@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -19,10 +19,20 @@ from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import ReportError
 from auditkit.opening import open_trail
 from auditkit.reporting.attest import record_rendered
-from auditkit.reporting.batch_plan import PLAN_FILE, Part, Plan, Question, index_page, plan_batch, read_plan
+from auditkit.reporting.batch_plan import (
+    PLAN_FILE,
+    Part,
+    Plan,
+    Question,
+    index_page,
+    is_key,
+    plan_batch,
+    read_plan,
+)
 from auditkit.reporting.notebooks import code_digest, declared_parameters, find_notebook
 from auditkit.reporting.run import failed_notebook, parameters_of, read_notebook, refuse_unknown
 from auditkit.reporting.workers import Job, work
+from auditkit.where import PREFIX, read_value
 
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int, str], None]]]
 
@@ -196,14 +206,20 @@ def _settle(folder: Path, plan: Plan, *, force: bool) -> None:
     write_published(disk, folder.absolute() / PLAN_FILE, msgspec.json.encode(plan), _FILE_MODE)
 
 
+def as_condition(key: str, value: Any) -> Any:
+    """Return the value of a part as a condition finds it; inside attrs `404` was grouped with the text that spells it."""
+    read = read_value(value) if key.startswith(PREFIX) else value
+    return read if isinstance(read, int | float) else value
+
+
 def _job(
     plan: Plan, part: Part, trail: Trail, folder: Path, declared: frozenset[str], timeout_s: float | None
 ) -> Job:
     """Return the order for one report: the question, narrowed to the part."""
     question = plan.question
     where = dict(question.where or {})
-    if question.each in trail.schema:
-        where[question.each] = None if part.value is None else [part.value]
+    if is_key(trail, question.each):
+        where[question.each] = None if part.value is None else [as_condition(question.each, part.value)]
     as_of = plan.as_of if "as_of" in declared else None
     given = parameters_of(trail, part.start, part.end, where or None, question.tz, as_of, question.parameters)
     return Job(

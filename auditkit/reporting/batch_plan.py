@@ -20,7 +20,7 @@ from auditkit.reporting.cover import moment_words
 from auditkit.reporting.exporter import TEMPLATES, content_policy, template_file
 from auditkit.text import counted, short_label, visible
 from auditkit.timerange import TimeRange, check_zone, from_us, parse_duration, resolve, to_us
-from auditkit.where import describe_where
+from auditkit.where import PREFIX, describe_where
 
 PLAN_FILE = "batch.json"
 _VERSION = 1
@@ -93,12 +93,12 @@ def plan_parts(
 ) -> tuple[Part, ...]:
     """Return the parts of what a view of the trail shows, as it is now.
 
-    `each` is a column of text, whole numbers or truth values: its values in the window, the most frequent first,
-    then by value; or a duration such as "1d": the stretches of the window, which begin as
+    `each` is a column of text, whole numbers or truth values, or a path in attrs: its values in the window, the most
+    frequent first, then by value; or a duration such as "1d": the stretches of the window, which begin as
     the buckets of `downsample` do.  Raises `InvalidQueryError` for anything else.
     """
     window = resolve(start, end, now_us=to_us(trail.now()), tz=trail.tz)
-    found = (_values if each in trail.schema else _stretches)(trail, each, window, where)
+    found = (_values if is_key(trail, each) else _stretches)(trail, each, window, where)
     width = max(_DIGITS, len(str(len(found))))
     return tuple(
         Part(file=f"{number:0{width}}.html", name=name, value=value, start=first, end=last, events=events)
@@ -106,11 +106,16 @@ def plan_parts(
     )
 
 
+def is_key(trail: Trail, each: str) -> bool:
+    """Return whether reports are made for the values of a column or of a path in attrs, and not for stretches of time."""
+    return each in trail.schema or each.startswith(PREFIX)
+
+
 _Found = tuple[str, Any, str | None, str | None, int]
 
 
 def _values(trail: Trail, column: str, window: TimeRange, where: dict[str, Any] | None) -> list[_Found]:
-    kind = trail.schema[column]
+    kind = trail.schema.get(column, pl.String())
     if column in ("seq", "attrs") or not (kind == pl.String or kind == pl.Boolean or kind.is_integer()):
         raise InvalidQueryError("each", column, "is no column of text, whole numbers or truth values")
     bounds = _bounds(window, trail.tz)

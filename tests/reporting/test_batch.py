@@ -11,7 +11,7 @@ import pytest
 
 import auditkit as ak
 from auditkit.errors import InvalidQueryError, ReportError
-from auditkit.reporting.batch import Batch, report_each
+from auditkit.reporting.batch import Batch, as_condition, report_each
 from auditkit.reporting.batch_plan import plan_parts
 from tests.reporting.material import PAYLOADS, code, elements, notebook, text_of
 
@@ -66,6 +66,21 @@ def test_values_are_planned_by_their_number_of_events(trail: ak.Trail) -> None:
     ]
     narrowed = plan_parts(trail, "actor", "2026-10-25", None, {"actor": "*"})
     assert [part.value for part in narrowed] == ["*", PAYLOADS[0]]
+
+
+def test_values_inside_attrs_are_planned_and_asked_for(tmp_path: Path) -> None:
+    """A path in attrs has parts as a column has; a number is one part with the text that spells it."""
+    statuses = [404, "404", "404", 200, "1.10", "true", True, None]
+    with ak.create(tmp_path / "audit") as trail:
+        trail.extend([{"action": "a", "http": {"status": status}} for status in statuses]).wait()
+        parts = plan_parts(trail, "attrs.http.status", None, None, None)
+        assert [(part.value, part.events) for part in parts] == [
+            ("404", 3), ("true", 2), ("1.10", 1), ("200", 1), (None, 1),
+        ]  # fmt: skip
+        for part in parts:
+            value = None if part.value is None else [as_condition("attrs.http.status", part.value)]
+            assert trail.range(where={"attrs.http.status": value}).height == part.events
+    assert as_condition("actor", "404") == "404"
 
 
 def test_stretches_are_planned_by_the_calendar(trail: ak.Trail) -> None:

@@ -49,8 +49,8 @@ class Mapped:
 class FieldRule:
     """How one field gets its value: the first of `paths` that leads to one that fits, else `constant`.
 
-    `asked` is false for a key of the same name that was taken by itself; there, a value of another kind is left
-    in attrs instead of refused.
+    `asked` is false for a key of the same name that was taken by itself, and for most of a preset; there, a value of
+    another kind is left in attrs instead of refused.
     """
 
     name: str
@@ -80,7 +80,8 @@ class FieldRule:
             refused |= {position: wrong[position] for position in wanted if position in wrong}
         if self.constant is not None:
             for position in wanted:
-                column[position] = self.constant
+                if position not in wrong:
+                    column[position] = self.constant
         return column
 
     def _plain(self, found: list[Any]) -> list[Any] | None:
@@ -233,6 +234,7 @@ def plan_mapping(
     paths: Sequence[tuple[str, str]] = (),
     constants: Mapping[str, str] | None = None,
     *,
+    offered: Sequence[tuple[str, str]] = (),
     values: Mapping[str, Mapping[str, str]] | None = None,
     attrs: str | None = None,
     fields: Mapping[str, pl.DataType] | None = None,
@@ -243,8 +245,10 @@ def plan_mapping(
     """Return the map that takes `field` from `path`, for each pair; several paths of a field are tried in turn.
 
     A path is one of attrs: keys separated by dots (`where.parse_path`); for `ts`, `date+time` joins what two find.  Where
-    one finds nothing, or what does not fit, the next is tried.  `constants` apply where the paths find nothing.  `values`
-    says of a field how words are written, `*` in a word standing for anything.  `fields` are the trail's declared ones.
+    one finds nothing, or what does not fit, the next is tried.  What fits none refuses the record; where the field is only
+    `offered` (tried after `paths`) and is neither ts nor action, it stays in attrs alone.  `constants` apply where the paths
+    find nothing.  `values` says of a field how words are written, `*` in a word standing for anything.  `fields` are the
+    trail's declared ones.
     `tz` is the zone of times that name none, and `on_ambiguous` which pass of a repeated hour they mean.  `ts_format` is
     what `TimeReader` calls a form, or several to be tried in turn.  Raises `ValueError` for a field that cannot be mapped.
 
@@ -257,13 +261,14 @@ def plan_mapping(
     declared, constants, values = fields or {}, constants or {}, values or {}
     forms = [ts_format] if isinstance(ts_format, str) else list(ts_format)
     times = _Times(forms, tz, on_ambiguous)
-    asked: dict[str, list[str]] = {}
-    for name, path in paths:
-        asked.setdefault(_mappable(name, declared), []).append(path)
+    chosen: dict[str, list[str]] = {}
+    for name, path in (*paths, *offered):
+        chosen.setdefault(_mappable(name, declared), []).append(path)
     for name in (*constants, *values):
         _mappable(name, declared)
     for name in constants:
-        asked.setdefault(name, [])
+        chosen.setdefault(name, [])
+    asked = {"ts", *(name for name, _ in paths), *({"action"} & chosen.keys())}
     rules = []
     for name in ("ts", *TEXT_FIELDS, "value", *declared):
         unasked = [name] if name in _UNASKED or name in declared else []
@@ -271,15 +276,19 @@ def plan_mapping(
         given = constants.get(name)
         rule = FieldRule(
             name=name,
-            paths=tuple(_parsed(name, path) for path in asked.get(name, unasked)),
+            paths=tuple(_parsed(name, path) for path in chosen.get(name, unasked)),
             constant=None if given is None else convert(name, given),
-            asked=name == "ts" or name in asked,
+            asked=name in asked,
             convert=convert,
             words=_words(values.get(name, {})),
         )
         if rule.paths or given is not None:
             rules.append(rule)
-    plan = [list(paths), sorted(constants.items()), {name: dict(words) for name, words in values.items()}]
+    plan = [
+        [*paths, *offered],
+        sorted(constants.items()),
+        {name: dict(words) for name, words in values.items()},
+    ]
     described = msgspec.json.encode([*plan, attrs, tz, forms, on_ambiguous]).decode()
     moments = {name for name, kind in declared.items() if kind.is_temporal()}
     return EventMap(

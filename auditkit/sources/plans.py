@@ -64,17 +64,17 @@ class ImportPlan:
 
     def mapping(self, preset: Preset | None = None) -> EventMap:
         """Return what becomes of records; raises `ValueError` for what cannot be mapped."""
-        paths, constants, values = list(self.paths), dict(self.constants), dict(self.values)
+        constants, values = dict(self.constants), dict(self.values)
         if preset is not None:
-            paths += preset.paths
             constants = {**preset.constants, **constants}
             values = {
                 name: {**preset.values.get(name, {}), **values.get(name, {})}
                 for name in {*preset.values, *values}
             }
         return plan_mapping(
-            paths,
+            self.paths,
             constants,
+            offered=() if preset is None else preset.paths,
             values=values,
             attrs=None if preset is None else preset.attrs,
             fields=self.fields,

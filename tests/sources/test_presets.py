@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from auditkit.api import Trail
+from auditkit.errors import AuditError
 from auditkit.sources.importer import import_records
 from auditkit.sources.line_records import line_records
 from auditkit.sources.plans import ImportPlan
@@ -161,3 +162,30 @@ def test_an_import_that_was_stopped_goes_on_behind_the_last_record(trail: Trail,
     assert [row["ts"] for row in stored(trail)] == times
     summary = import_sample(trail, name)
     assert (summary.events, summary.known) == (0, len(times))
+
+
+def test_what_does_not_fit_costs_a_column_and_no_event(trail: Trail) -> None:
+    """A preset's field that holds another kind of value stays in attrs, and is not given the constant of one that is missing."""
+    good = PRESETS["cloudtrail"].example
+    odd = (
+        good.replace('"e-1"', '"e-2"').removesuffix("}")
+        + ',"errorCode":{"code":7},"sourceIPAddress":["192.0.2.7"]}'
+    )
+    no_action = good.replace('"GetObject"', '["GetObject"]')
+    with ImportPlan().open(io.BytesIO(f"{good}\n{odd}\n{no_action}\n".encode())) as (source, mapping, preset):
+        summary = import_records(trail, source, mapping)
+    assert preset is PRESETS["cloudtrail"]
+    assert (summary.events, summary.dead_letters) == (2, 1)
+    assert [(row["outcome"], row["origin"]) for row in stored(trail)] == [("success", None), (None, None)]
+    assert summary.refusals[0].field == "action"
+
+
+def test_what_is_asked_for_beside_a_preset_has_to_fit(trail: Trail) -> None:
+    """Where the command line maps a field, a record without a fitting value is a dead letter, as without a preset."""
+    good = PRESETS["cloudtrail"].example
+    plan = ImportPlan(preset="cloudtrail", paths=[("correlation", "userIdentity")])
+    with (
+        plan.open(io.BytesIO(good.encode())) as (source, mapping, _),
+        pytest.raises(AuditError, match="its only record cannot become an event"),
+    ):
+        import_records(trail, source, mapping)

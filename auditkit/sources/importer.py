@@ -8,8 +8,9 @@ where it was, whatever it was stopped by.  Memory is bounded by a chunk.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from auditkit.api import Trail
 from auditkit.errors import AuditError, FormatError, InvalidEventError
-from auditkit.event import UTC_MICROSECONDS, EventSchema
+from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
 from auditkit.queue.payload import Batch, without_views
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
@@ -54,6 +55,8 @@ class Stored(Struct, frozen=True, kw_only=True):
     line: int
     events: int
     dead_letters: int
+    run: str
+    """A number of the import, drawn by lot: no other one makes the same record, and of two at once one is refused."""
 
 
 class Chunk(Struct):
@@ -166,6 +169,7 @@ class _Importing:
     source: Input
     mapping: EventMap
     count: Tally
+    run: str = field(default_factory=lambda: token_hex(8))
 
     @property
     def digest(self) -> str:
@@ -200,16 +204,18 @@ class _Importing:
         self._keep(refused, chunk)
         while True:
             stored = self._stored(chunk, len(events), len(refused))
-            attrs = msgspec.structs.asdict(stored)
-            record = own_row(self.handle, IMPORTED, attrs, resource=self.source.name[:1000])
-            receipt = extend_with_record(self.handle, events, record)
+            receipt = extend_with_record(self.handle, events, self._record(stored))
             try:
                 first = receipt.wait()
                 break
             except InvalidEventError as exc:  # rare: ids that other events have
-                if not exc.refused:
+                conflicts = dict(exc.refused)
+                if len(events) in conflicts:  # the record's: another process has just stored the same chunk
+                    self.count.known += len(chunk.items)
+                    return stored, 0
+                if not conflicts:
                     raise
-                events = self._without(chunk, events, refused, dict(exc.refused))
+                events = self._without(chunk, events, refused, conflicts)
         if self.count.first_seq is None and receipt.duplicates < len(events):
             self.count.first_seq = first
         self.count.duplicates += receipt.duplicates
@@ -249,7 +255,13 @@ class _Importing:
             line=chunk.items[-1].line,
             events=events,
             dead_letters=dead_letters,
+            run=self.run,
         )
+
+    def _record(self, stored: Stored) -> Row:
+        key = hashlib.sha256(f"{stored.sha256} {stored.mapping}".encode()).hexdigest()
+        attrs = msgspec.structs.asdict(stored)
+        return own_row(self.handle, IMPORTED, attrs, resource=self.source.name[:1000], key=key)
 
     def _refused(self, item: Item, error: InvalidEventError | None) -> Refused:
         if isinstance(item, Unreadable) or error is None:

@@ -52,9 +52,17 @@ def own_row(
     *,
     actor: str | None = None,
     resource: str | None = None,
+    key: str | None = None,
 ) -> Row:
-    """Return one of the trail's own events as a row."""
-    given = {"action": action, "actor": actor, "resource": resource, "source": OWN_SOURCE, "attrs": attrs}
+    """Return one of the trail's own events as a row; of two with one `key` and other attrs the second is refused."""
+    given = {
+        "action": action,
+        "actor": actor,
+        "resource": resource,
+        "source": OWN_SOURCE,
+        "attrs": attrs,
+        "id": key,
+    }
     return handle.schema.row(given, rules_of(handle, None), own=True)
 
 

@@ -436,3 +436,16 @@ def test_times_of_the_night_the_clocks_change_are_counted(trail: Trail) -> None:
     assert later.first_seq is not None
     second = trail.range(where={"action": "a"}).filter(pl.col("seq") == later.first_seq + 1)["ts"][0]
     assert second == datetime(2024, 10, 27, 1, 10, tzinfo=UTC)
+
+
+def test_two_imports_of_a_file_at_once(trail: Trail) -> None:
+    """Of two imports that store the same chunk at the same time one is refused, whole, and takes it for known."""
+    content = numbered(*range(6)) + "bad\n"
+    nothing_known = [importer.known_imports(trail.handle) for _ in range(2)]
+    results = []
+    for known in nothing_known:  # both have looked before either has stored anything
+        with open_input(io.BytesIO(content.encode()), "jsonl") as source:
+            results.append(import_records(trail, source, plan_mapping(), known=known, chunk_records=4))
+    assert [(result.events, result.known) for result in results] == [(6, 0), (0, 7)]
+    assert producers(trail)["action"].to_list() == [str(number) for number in range(6)]
+    assert len(letters(trail)) == 1

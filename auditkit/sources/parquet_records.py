@@ -1,7 +1,7 @@
 """Records out of Parquet, a batch of rows at a time.
 
 Times are kept to the microsecond, as everywhere here; what JSON cannot express (NaN, binary) becomes text in the
-record's own text and stays what it is among its fields.
+record's own text.  Among its fields NaN is no value: data frames say so what is missing.
 """
 
 import math
@@ -53,11 +53,16 @@ def _rows(table: pa.Table, before: int) -> Iterator[Item]:
         rows = table.to_pylist()
     except (OverflowError, ValueError):
         rows = None
+    numbers = [column.name for column in table.schema if kinds.is_floating(column.type)]
     for place in range(len(table)):
         number = before + place + 1
         try:
             fields = rows[place] if rows is not None else table.slice(place, 1).to_pylist()[0]
-            yield Record(number, fields, msgspec.json.encode(_expressible(fields)).decode(), number)
+            text = msgspec.json.encode(_expressible(fields)).decode()
+            for name in numbers:
+                if fields[name] is not None and math.isnan(fields[name]):
+                    fields[name] = None
+            yield Record(number, fields, text, number)
         except (OverflowError, ValueError, TypeError) as exc:
             reason = f"holds a value that Python does not have: {first_sentence(exc)}"
             yield Unreadable(number, reason, _shown(table.slice(place, 1)), number)

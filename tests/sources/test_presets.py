@@ -2,8 +2,12 @@
 
 import io
 import json
+import os
+import shutil
+import subprocess
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from auditkit.api import Trail
 from auditkit.errors import AuditError
 from auditkit.sources.importer import import_records
+from auditkit.sources.line_formats import GIT_COMMAND
 from auditkit.sources.line_records import line_records
 from auditkit.sources.plans import ImportPlan
 from auditkit.sources.presets import PRESETS, Preset, read_options, recognise
@@ -189,3 +194,34 @@ def test_what_is_asked_for_beside_a_preset_has_to_fit(trail: Trail) -> None:
         pytest.raises(AuditError, match="its only record cannot become an event"),
     ):
         import_records(trail, source, mapping)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_history_of_a_real_repository(trail: Trail, tmp_path: Path) -> None:
+    """What the command of the preset writes is read, a merge is told from a commit, and names stay as they are."""
+    clock = {
+        "GIT_AUTHOR_DATE": "2026-11-24T08:00:00+01:00",
+        "GIT_COMMITTER_DATE": "2026-11-24T09:00:00+01:00",
+    }
+    person = {"GIT_AUTHOR_NAME": 'Ann "Å" Lee', "GIT_AUTHOR_EMAIL": "ann@firm.example"}
+    committer = {"GIT_COMMITTER_NAME": "Bob", "GIT_COMMITTER_EMAIL": "bob@firm.example"}
+    script = (
+        "git init -q -b main . && git commit -q --allow-empty -m 'Begin\twith a tab' && git checkout -q -b side "
+        "&& git commit -q --allow-empty -m 'Aside' && git checkout -q main && git merge -q --no-ff -m 'Merge' side"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **clock, **person, **committer}
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment, check=True)
+    log = subprocess.run(
+        ["sh", "-c", GIT_COMMAND], cwd=tmp_path, env=environment, check=True, capture_output=True
+    )
+    with ImportPlan().open(io.BytesIO(log.stdout)) as (source, mapping, preset):
+        summary = import_records(trail, source, mapping)
+    assert preset is PRESETS["git"]
+    assert (summary.events, summary.dead_letters) == (3, 0)
+    rows = stored(trail)
+    assert [row["action"] for row in rows] == ["merge", "commit", "commit"]
+    assert {(row["actor"], row["ts"].isoformat()) for row in rows} == {
+        ("ann@firm.example", "2026-11-24T07:00:00+00:00")
+    }
+    [root] = [commit for row in rows if not (commit := json.loads(row["attrs"]))["parents"]]
+    assert (root["author"], root["subject"]) == ('Ann "Å" Lee', "Begin\twith a tab")

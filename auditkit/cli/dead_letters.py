@@ -11,7 +11,7 @@ import click
 import polars as pl
 
 from auditkit.cli.failing import FAILED
-from auditkit.cli.importing import mapping_options, plan_of
+from auditkit.cli.mapping_options import mapping_options, plan_of
 from auditkit.cli.options import CommandGroup, Form, form_options, opened, trail_option
 from auditkit.cli.output import TABLE_ROWS, json_line, show_groups
 from auditkit.event import UTC_MICROSECONDS

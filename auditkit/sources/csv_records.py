@@ -35,6 +35,8 @@ _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _SEPARATOR = re.compile(r"#separator (\S+)")
 _COMMENT = re.compile(r"#( |$|[A-Za-z][\w-]*([:\t ]|$))")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_WORDS = {"unexpected end of data": "a quote is not closed"}
+"""What csv says, in clearer words."""
 _LEAST_LOOK = 64 * 1024
 
 
@@ -138,7 +140,7 @@ def _rows(lines: _Lines, header: _Header, notes: list[str]) -> Generator[Item, N
         except StopIteration:
             return None
         except (csv.Error, _NoRowError) as exc:
-            yield lines.give_up(f"not CSV: {first_sentence(exc)}")
+            yield lines.give_up(f"not CSV: {_WORDS.get(reason := first_sentence(exc), reason)}")
             return header
         if not cells:
             continue

@@ -6,33 +6,27 @@ records are mapped at once, field by field, because calls are what costs.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from functools import reduce
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from auditkit.errors import InvalidEventError, InvalidTimeError
+from auditkit.errors import InvalidEventError
 from auditkit.event import TEXT_FIELDS
+from auditkit.sources.conversions import Convert, Times, as_number, as_text, converter_of
 from auditkit.sources.records import Record
-from auditkit.timerange import OnAmbiguous, TimeReader, from_us
+from auditkit.timerange import OnAmbiguous, from_us
 from auditkit.where import Path, parse_path
 
 _UNASKED = ("ts", "actor", "action", "resource", "outcome", "source", "origin", "correlation", "value")
 """Fields that take the record's key of the same name by themselves.  Not `id`: only a producer can promise it."""
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _JOIN = re.compile(r"(?<!\\)\+")
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-Convert = Callable[[str, Any], Any]
 Fields = Mapping[str, Any]
 
 
@@ -86,10 +80,10 @@ class FieldRule:
 
     def _plain(self, found: list[Any]) -> list[Any] | None:
         """Return values all of which are what the field needs, as is usual; else `None`."""
-        if self.words is not None or self.convert not in (_text, _number):
+        if self.words is not None or self.convert not in (as_text, as_number):
             return None
         kinds = {*map(type, found)}
-        if self.convert is _text:
+        if self.convert is as_text:
             return found if kinds <= {str, type(None)} else None
         try:
             return (
@@ -115,7 +109,7 @@ class FieldRule:
                 continue
             try:
                 if words is not None and isinstance(value, str | int | float):
-                    value = words.written(_text(name, value), value)
+                    value = words.written(as_text(name, value), value)
                 column[position] = convert(name, value)
             except InvalidEventError as exc:
                 wrong.setdefault(position, exc)
@@ -142,7 +136,7 @@ class EventMap:
     rules: tuple[FieldRule, ...]
     attrs: str | None
     """The key of what becomes attrs; `None` for the whole record."""
-    times: "_Times"
+    times: Times
     moments: frozenset[str]
     """The fields that hold times."""
     described: str
@@ -194,42 +188,6 @@ _NEEDED = {
 }
 
 
-class _Times:
-    """Reads the times of a file by the first of some forms that fits, and counts what was read into them."""
-
-    def __init__(self, forms: Sequence[str], tz: str | None, on_ambiguous: OnAmbiguous) -> None:
-        self._readers = [TimeReader(tz=tz, form=form, on_ambiguous=on_ambiguous) for form in forms]
-        self._days_count = tz is not None and "iso" in forms
-        self._days = 0
-
-    def taken(self) -> tuple[int, int, int]:
-        """Return how many local times the clock showed twice, how many never, and how many were days only; begin anew."""
-        repeated = sum(reader.repeated for reader in self._readers)
-        counts = repeated, sum(reader.skipped for reader in self._readers), self._days
-        for reader in self._readers:
-            reader.repeated = reader.skipped = 0
-        self._days = 0
-        return counts
-
-    def read(self, name: str, value: Any) -> int:
-        """Return a time in microseconds; raises `InvalidEventError` with what the first form says of it."""
-        is_day = self._days_count and _is_day(value)
-        if is_day:
-            value = f"{value}T00:00:00"
-        try:
-            us = self._readers[0].read(name, value)
-        except InvalidTimeError as exc:
-            us = self._read_otherwise(name, value, exc)
-        self._days += is_day
-        return us
-
-    def _read_otherwise(self, name: str, value: Any, first: InvalidTimeError) -> int:
-        for reader in self._readers[1:]:
-            with suppress(InvalidTimeError):
-                return reader.read(name, value)
-        raise InvalidEventError(name, value, first.reason) from first
-
-
 def plan_mapping(
     paths: Sequence[tuple[str, str]] = (),
     constants: Mapping[str, str] | None = None,
@@ -260,7 +218,7 @@ def plan_mapping(
     """
     declared, constants, values = fields or {}, constants or {}, values or {}
     forms = [ts_format] if isinstance(ts_format, str) else list(ts_format)
-    times = _Times(forms, tz, on_ambiguous)
+    times = Times(forms, tz, on_ambiguous)
     chosen: dict[str, list[str]] = {}
     for name, path in (*paths, *offered):
         chosen.setdefault(_mappable(name, declared), []).append(path)
@@ -272,7 +230,7 @@ def plan_mapping(
     rules = []
     for name in ("ts", *TEXT_FIELDS, "value", *declared):
         unasked = [name] if name in _UNASKED or name in declared else []
-        convert = times.read if name == "ts" else _converter(name, declared, tz, on_ambiguous)
+        convert = times.read if name == "ts" else converter_of(name, declared, tz, on_ambiguous)
         given = constants.get(name)
         rule = FieldRule(
             name=name,
@@ -342,66 +300,3 @@ def _mappable(name: str, declared: Mapping[str, pl.DataType]) -> str:
     if name in ("seq", "recorded"):
         raise ValueError(f"{name}: cannot be mapped; the trail assigns it")
     raise ValueError(f"{name}: not a field of an event (expected one of {', '.join(allowed)})")
-
-
-def _converter(
-    name: str, declared: Mapping[str, pl.DataType], tz: str | None, on_ambiguous: OnAmbiguous
-) -> Convert:
-    kind = declared.get(name)
-    if name == "value" or kind == pl.Float64():
-        return _number
-    if kind == pl.Int64():
-        return _integer
-    if kind == pl.Boolean():
-        return _boolean
-    if kind is not None and kind.is_temporal():
-        return _Times(["iso"], tz, on_ambiguous).read
-    return _text
-
-
-def _is_day(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) == len("2026-11-24") and _DAY.fullmatch(value) is not None
-    return isinstance(value, date) and not isinstance(value, datetime)
-
-
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float | Decimal):
-        return str(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Mapping | list):
-        kind = "an object" if isinstance(value, Mapping) else "an array"
-        raise InvalidEventError(name, value, f"{kind}, not text; map a value inside it")
-    raise InvalidEventError(name, value, "not text")
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise InvalidEventError(name, value, "not a number")
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):  # Python reads more, such as 1_0
-        raise InvalidEventError(name, value, "not a number")
-    try:
-        return float(value)
-    except OverflowError as exc:
-        raise InvalidEventError(name, value, "not a number that a float can hold") from exc
-
-
-def _integer(name: str, value: Any) -> int:
-    is_text = isinstance(value, str) and _INTEGER.fullmatch(value) is not None
-    is_whole = isinstance(value, float) and value.is_integer()
-    if isinstance(value, bool) or not (is_text or is_whole or isinstance(value, int)):
-        raise InvalidEventError(name, value, "not an integer")
-    return int(value)
-
-
-def _boolean(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise InvalidEventError(name, value, "not true or false")

@@ -28,6 +28,8 @@ _PATTERNS = (
     "%a, %d %b %Y %H:%M:%S %z",
     "%a %b %d %H:%M:%S %Y",
     "%Y%m%d%H%M%S%z",
+    "%Y%m%d%H%M%S.%f%z",
+    "%Y%m%d%H%M%S%f%z",
     "%Y%m%dT%H%M%S%z",
 )
 _READERS = {form: TimeReader(tz="UTC", form=form) for form in ("iso", *EPOCH_UNITS, *_PATTERNS)}

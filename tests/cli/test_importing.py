@@ -282,9 +282,7 @@ def test_import_of_two_columns_joined(started: Run, tmp_path: Path) -> None:
     path = tmp_path / "two.csv"
     path.write_text("date,time,actor,action\n2024-01-12,01:30:15,ann,login\n2024-01-12,23:59:15,bob,login\n")
     said = started("import", str(path), "--map", "ts=date", "--tz", "UTC").stdout
-    assert (
-        "2 times named a day only, and became its midnight (--map ts=date+time joins a time of day)" in said
-    )
+    assert "2 times named a day only, and became midnight (--map ts=date+time joins a time of day)" in said
     started("import", str(path), "--map", "ts=date+time", "--tz", "Europe/Berlin", "--again")
     assert [event["ts"] for event in events(started)][2:] == ["2024-01-12T00:30:15Z", "2024-01-12T22:59:15Z"]
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import polars as pl
 from msgspec import Struct, field
 
@@ -202,6 +203,9 @@ def _ts(value: Any, rules: Rules) -> int:
 
 
 def _instant(name: str, value: Any, rules: Rules) -> int:
+    if isinstance(value, np.datetime64) and not np.isnat(value):
+        is_day = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D")
+        value = value.astype("M8[D]" if is_day else "M8[us]").item()
     try:
         us = TimeReader(tz=rules.tz).read(name, value)
     except InvalidTimeError as exc:

@@ -39,15 +39,18 @@ class SystemClock:
 
 
 def to_us(moment: datetime) -> int:
-    """Return an aware datetime as microseconds since 1970 UTC, exactly; a naive one is an `InvalidTimeError`.
+    """Return an aware datetime as microseconds since 1970 UTC, exactly; a naive one, or NaT, is an `InvalidTimeError`.
 
     >>> to_us(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
     -1
     """
     try:
-        return (moment - _EPOCH) // MICROSECOND
+        us = (moment - _EPOCH) // MICROSECOND
     except TypeError:  # what Python says of a naive one
         raise InvalidTimeError("moment", moment, "a datetime needs a time zone") from None
+    if us.__class__ is not int:  # pandas' NaT is a datetime, and what is computed with it is NaN
+        raise InvalidTimeError("moment", moment, "is not a time")
+    return us
 
 
 def from_us(us: int) -> datetime:

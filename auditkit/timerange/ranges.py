@@ -114,13 +114,14 @@ def parse_instant(value: object, *, name: str, tz: str, now_us: int, anchor_us: 
     """
     zone = check_zone(tz)
     if isinstance(value, datetime):
-        if value.utcoffset() is None:
-            error = InvalidTimeError(name, value, "a datetime needs a time zone")
+        try:
+            return to_us(value)
+        except InvalidTimeError as exc:
+            error = InvalidTimeError(name, value, exc.reason)
             error.add_note(
-                "give it one: datetime(..., tzinfo=ZoneInfo('Europe/Stockholm')), or pass text and tz="
+                "give it a zone: datetime(..., tzinfo=ZoneInfo('Europe/Stockholm')), or pass text and tz="
             )
-            raise error
-        return to_us(value)
+            raise error from None
     try:
         if isinstance(value, date):
             return _start_of_day(value, zone)

@@ -100,7 +100,10 @@ class TimeReader:
                 if EARLIEST_US <= us <= LATEST_US:
                     return us
         if isinstance(value, datetime):
-            offset = value.utcoffset()
+            try:
+                offset = value.utcoffset()
+            except ValueError:  # of pandas' NaT
+                raise InvalidTimeError(name, value, "is not a time") from None
             return self._local(name, value, value) if offset is None else _instant(name, value, value, offset)
         if self._parse is None:
             return _from_number(name, value, self.form)

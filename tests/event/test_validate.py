@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -60,6 +62,10 @@ def row(given: Mapping[str, Any], *, spill: bool = False, tz: str | None = None)
         ({"action": "a", "ts": datetime(2026, 1, 1)}, "ts", "no time zone"),  # noqa: DTZ001 -- what is refused
         ({"action": "a", "ts": "2026-01-01 00:00"}, "ts", "no time zone"),
         ({"action": "a", "ts": "yesterday"}, "ts", "ISO 8601"),
+        ({"action": "a", "ts": pd.NaT}, "ts", "is not a time"),
+        ({"action": "a", "ts": np.datetime64("NaT")}, "ts", "is not a time"),
+        ({"action": "a", "ts": np.datetime64("2024-01-12T01:30")}, "ts", "has no time zone"),
+        ({"action": "a", "ts": np.datetime64("2024-01-12")}, "ts", "is a day, not an instant"),
         (
             {"action": "a", "ts": 1_700_000_000},
             "ts",
@@ -129,6 +135,17 @@ def test_naive_times_are_read_in_the_zone_given() -> None:
     assert from_us(first_pass) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     skipped = row({"action": "a", "ts": datetime(2026, 3, 29, 2, 30)}, tz="Europe/Stockholm")["ts"]  # noqa: DTZ001
     assert from_us(skipped) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "ts", [np.datetime64("2024-01-12T01:30:15.123456789"), pd.Timestamp("2024-01-12T01:30:15.123456789")]
+)
+def test_times_of_numpy_and_pandas_are_read_in_the_zone_given(ts: object) -> None:
+    """A time without a zone of either is one of Python's, floored to the microsecond."""
+    assert (
+        from_us(row({"action": "a", "ts": ts}, tz="Asia/Kolkata")["ts"]).isoformat()
+        == "2024-01-11T20:00:15.123456+00:00"
+    )
 
 
 def test_spilling_puts_unknown_keys_into_attrs() -> None:

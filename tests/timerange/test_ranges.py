@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -303,6 +304,7 @@ def test_a_date_is_the_first_instant_of_its_day(value: object, tz: str, expected
     ("value", "reason"),
     [
         (NAIVE, "a datetime needs a time zone"),
+        (pd.NaT, "is not a time"),
         (1_764_000_000, "is not a time"),
         (1.5, "is not a time"),
         (True, "is not a time"),

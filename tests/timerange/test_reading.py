@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,7 @@ def test_what_datetimes_write_is_read(moment: datetime) -> None:
         ("yesterday", "is not ISO 8601"),
         ("", "is not ISO 8601"),
         (True, "is not a time"),
+        (pd.NaT, "is not a time"),
         ({"$date": 1}, "is not a time"),
         (b"2024-01-12T01:30Z", "is not a time"),
         pytest.param(10**5000, "is a number without a unit", id="huge"),

@@ -213,6 +213,45 @@ def test_patterns_that_match_nothing_are_doubted(cloud: Path) -> None:
     assert page.cover.answer.startswith("None of the 7 actions that occurred is matched")
 
 
+def test_a_window_whose_events_are_partly_gone(tmp_path: Path) -> None:
+    """What was removed is drawn from its tier, in another tone, and nothing else of the report counts it."""
+    clock = ManualClock()
+    now = from_us(clock.us)
+    rows = [
+        {"action": f"a{at % 3}", "actor": "ann", "source": "app", "outcome": "denied" if at % 5 == 0 else "success",
+         "ts": now - timedelta(hours=at)}
+        for at in range(24 * 30, 0, -1)
+    ]  # fmt: skip
+    with ak.create(tmp_path / "tiered", retention="10d", maintain=False, clock=clock) as trail:
+        trail.rollup("1h", by=["action", "outcome", "source"])
+        trail.extend(rows).wait()
+        trail.flush()
+        trail.maintain()
+        trail.prune()
+        kept = trail.range().height
+    assert 0 < kept < 300
+    page = page_of("overview", tmp_path / "tiered")
+    drawn = page.lead.blocks[0]
+    assert drawn.subtitle.endswith("Paler bars come from the tier 1h: their events are no longer kept")
+    origins = {row[-1] for row in drawn.data.rows}
+    assert origins == {"1h", "raw"}
+    assert sum(int(row[2]) for row in drawn.data.rows) == len(rows)
+    assert sum(int(row[2]) for row in drawn.data.rows if row[-1] == "raw") <= kept
+    assert page.cover.counts.shown == kept
+    charts_below = [block for block in shown_of(page) if block.kind == "figure"]
+    assert charts_below
+    assert not [block for block in charts_below if f"{len(rows)} events" in block.subtitle]
+    gone = {"start": (now - timedelta(days=25)).isoformat(), "end": (now - timedelta(days=20)).isoformat()}
+    page = page_of("overview", tmp_path / "tiered", **gone)
+    assert page.cover.counts.shown == 0
+    assert {row[-1] for row in page.lead.blocks[0].data.rows} == {"1h"}
+    assert page_of("actor", tmp_path / "tiered", actor="ann", **gone).cover.counts.shown == 0
+    for name in ("compliance", "operations", "actor", "incident", "access_review"):
+        assert not [
+            block for block in shown_of(page_of(name, tmp_path / "tiered")) if block.kind in ("error", "note")
+        ]
+
+
 def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
     """Removals with their policy, refused inputs with their reason, and the trail's own records are in its tables."""
     clock = ManualClock()

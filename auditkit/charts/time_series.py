@@ -36,6 +36,13 @@ _UNITS = {
 }
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NO_EVENT = "0"
+_RAW = "raw"
+"""What the column `tier` says of counts of the events themselves."""
+_PALER: Spec = {
+    "condition": {"test": "datum.rolled === 'tier'", "value": 0.45},
+    "value": 1,
+}
+"""The opacity of a bar: what comes from a tier is drawn in another tone."""
 
 
 def over_time(
@@ -55,7 +62,8 @@ def over_time(
     ----------
     frame : polars.DataFrame
         `ts` (starts of buckets, Datetime with a zone, which the axis names), `count` (integer) and `by`, as
-        `trail.group_by(by, every=every)` returns it.
+        `trail.group_by(by, every=every)` returns it.  Where it has a column `tier`, what comes from a tier of rollups is
+        drawn paler, and the subtitle says so.
     every : str or timedelta
         Width of the buckets, such as "1h".
     by : str, optional
@@ -104,24 +112,53 @@ def over_time(
         },
         "height": 170,
     }
-    subtitle = f"{subtitle}. {axis.note}" if axis.note else subtitle
+    tiers = _tiers(frame)
+    if tiers:
+        spec["encoding"]["opacity"] = _PALER
+    subtitle = ". ".join(note.removesuffix(".") for note in (subtitle, _tier_words(tiers), axis.note) if note)
     alt = f"{title}: {_peak(frame, unit, zone)}"
     clock = axis.clock(instants(frame["ts"]).unique().sort().to_list())
-    data = frame.select(drawn_columns("ts", by, "count"))
+    data = frame.select(drawn_columns("ts", by, "count", "tier" if tiers else None))
     return Figure(title=title, subtitle=subtitle, alt=alt, spec=spec, data=data, clock=clock)
 
 
 def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
+    origin = frame["tier"] != _RAW if _tiers(frame) else pl.repeat(value=False, n=frame.height, eager=True)
     summed = (
-        pl.DataFrame([instants(frame["ts"]), groups.row, frame["count"]])
+        pl.DataFrame([instants(frame["ts"]), groups.row, frame["count"], origin.alias("rolled")])
         .group_by("ts", "group")
-        .agg(pl.col("count").sum())
+        .agg(pl.col("count").sum(), pl.col("rolled").any())
         .sort("ts", "group")
     )
     return [
-        {**axis.bucket(us), "group": name, "rank": groups.rank[name], "count": count}
-        for us, name, count in summed.iter_rows()
+        {
+            **axis.bucket(us),
+            "group": name,
+            "rank": groups.rank[name],
+            "count": count,
+            **({"rolled": "tier"} if rolled else {}),
+        }
+        for us, name, count, rolled in summed.iter_rows()
     ]
+
+
+def _tiers(frame: pl.DataFrame) -> list[str]:
+    """Return the tiers that counts of a frame come from; `group_by` says in the column `tier` where each is from."""
+    if "tier" not in frame.columns:
+        return []
+    return sorted({tier for text in frame["tier"].unique() for tier in text.split(", ")} - {_RAW})
+
+
+def _tier_words(tiers: Sequence[str]) -> str:
+    """Return what the subtitle says of bars from tiers.
+
+    >>> _tier_words(["1d", "1h"])
+    'Paler bars come from the tiers 1d and 1h: their events are no longer kept'
+    """
+    if not tiers:
+        return ""
+    named = f"tier{'s' if len(tiers) > 1 else ''} {' and '.join(map(visible, tiers))}"
+    return f"Paler bars come from the {named}: their events are no longer kept"
 
 
 def _peak(frame: pl.DataFrame, unit: str, zone: str) -> str:

@@ -1,13 +1,12 @@
 """Reports: a notebook states its scope, is run with parameters, and becomes one HTML file.
 
 For notebooks: `cover` makes the first screen, `table` shows a frame and `listing` a value with fields, `story` draws a
-timeline and `around` finds its window; `matching` finds names by
-patterns; `dead_letters`, `removals` and `pauses` are frames about keeping.  `ak.report`
-and `ak.render` make the file.
+timeline and `around` finds its window, `over_time` counts per bucket, `matching` finds names by patterns; `dead_letters`,
+`removals` and `pauses` are frames about keeping.  `ak.report` and `ak.render` make the file.
 """
 
 from auditkit.display.tables import Table, listing, table
-from auditkit.reporting.frames import around, dead_letters, pauses, removals, story
+from auditkit.reporting.frames import around, dead_letters, over_time, pauses, removals, story
 from auditkit.reporting.scope import Cover, cover
 from auditkit.where.vocabulary import matching
 
@@ -19,6 +18,7 @@ __all__ = [
     "dead_letters",
     "listing",
     "matching",
+    "over_time",
     "pauses",
     "removals",
     "story",

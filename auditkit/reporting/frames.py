@@ -8,7 +8,7 @@ import polars as pl
 from auditkit.api import Trail
 from auditkit.charts import Figure, timeline
 from auditkit.charts.swimlanes import MOST_MARKS
-from auditkit.reporting.scope import Cover, failing_outcomes
+from auditkit.reporting.scope import Cover, counted_with_tiers, failing_outcomes
 from auditkit.text import visible
 from auditkit.timerange import check_zone, from_us, parse_duration, parse_instant, to_us
 from auditkit.write.retry import KeptLetter, kept_letters
@@ -54,7 +54,7 @@ def around(
 
 def _worst_hour(trail: Trail, failures: Sequence[str] | None) -> datetime | None:
     failed = {"outcome": failing_outcomes(trail, failures)}
-    hours = trail.downsample("1h", where=failed, aggs="count")
+    hours = trail.downsample("1h", where=failed, aggs="count", tier=None)
     found = hours.sort("count", "ts", descending=[True, False])["ts"]
     if found.is_empty():
         found = trail.range(columns=["ts"], limit=1, descending=True)["ts"]
@@ -99,7 +99,7 @@ def story(
     events = page.trail.range(**asked, columns=["ts", by, split, *shown], limit=MOST_MARKS + 1)
     every = None
     if events.height > MOST_MARKS:
-        every, events = page.every, page.trail.group_by([by, split], every=page.every, **asked)
+        every, events = page.every, page.trail.group_by([by, split], every=page.every, **asked, tier=None)
     return timeline(
         events,
         by,
@@ -113,6 +113,34 @@ def story(
         n=n,
         failures=page.failures,
     )
+
+
+def over_time(page: Cover, by: str, *, every: str | None = None) -> pl.DataFrame:
+    """Count a report's events per bucket, from tiers where events are no longer kept.
+
+    Parameters
+    ----------
+    page : Cover
+        Gives trail, window and filter.
+    by : str
+        The column whose values are counted apart.
+    every : str, optional
+        Width of the buckets; default: the page's.
+
+    Returns
+    -------
+    polars.DataFrame
+        `ts`, `by` and `count`; in a trail with tiers also `tier`: `"raw"` where the bucket holds what the events say, else the
+        tiers that it comes from.
+    """
+    asked = {"every": every or page.every, **page.scope}
+    counts = counted_with_tiers(page.trail, by, **asked)
+    if "tier" not in counts.columns:
+        return counts
+    kept = page.trail.group_by(by, **asked, aggs="count", tier=None).rename({"count": "kept"})
+    both = counts.join(kept, on=["ts", by], how="left", nulls_equal=True, maintain_order="left")
+    raw = pl.when(pl.col("kept") == pl.col("count")).then(pl.lit("raw")).otherwise("tier")
+    return both.select("ts", by, "count", tier=raw)
 
 
 def pauses(page: Cover) -> pl.DataFrame:

@@ -22,7 +22,7 @@ from auditkit.api import Trail
 from auditkit.ask.near import doubts
 from auditkit.ask.population import Population, population
 from auditkit.display.tables import LIMIT, Table, table
-from auditkit.errors import EmptyAnswerWarning
+from auditkit.errors import EmptyAnswerWarning, InvalidQueryError
 from auditkit.reporting.cover import (
     MIME,
     VERSION,
@@ -237,7 +237,7 @@ def cover(
     found = population(pinned.view, **asked, tz=trail.tz)
     counts = Counts(**{name: getattr(found, name) for name in Counts.__struct_fields__})
     failed = failing_outcomes(pinned, failures)
-    groups = pinned.group_by(["actor", "action", "outcome"], **asked, aggs="count")
+    groups = pinned.group_by(["actor", "action", "outcome"], **asked, aggs="count", tier=None)
     if answer is None:
         answer = answer_sentence(counts, len(found.sources), groups, failed)
     if counts.filtered and not counts.shown:
@@ -293,7 +293,7 @@ def cover(
         version=auditkit.__version__,
         path=str(trail.path),
     )
-    every = _bucket_width(first, last, found)
+    every = _bucket_width(pinned, asked, span)
     return Cover(
         model=model,
         prepared=prepared,
@@ -307,6 +307,16 @@ def cover(
         span=timedelta(0) if span is None else span[1] - span[0],
         packed=packed,
     )
+
+
+def counted_with_tiers(trail: Trail, by: str | Sequence[str], **asked: Any) -> pl.DataFrame:
+    """Count events per bucket, from tiers where events are gone; from the events alone where no tier can say it."""
+    try:
+        return trail.group_by(by, **asked, aggs="count")
+    except InvalidQueryError as exc:
+        if exc.name != "tier":
+            raise
+        return trail.group_by(by, **asked, aggs="count", tier=None)
 
 
 def failing_outcomes(trail: Trail, failures: Sequence[str] | None) -> tuple[str, ...]:
@@ -346,9 +356,23 @@ def _json_mapping(where: Where) -> dict[str, Any] | None:
     return copied
 
 
-def _bucket_width(start: datetime | None, end: datetime | None, found: Population) -> str:
-    """Return the finest width that divides the window, as far as events fill it, into few enough buckets."""
-    first = start or min((span.first_ts for span in found.sources), default=None)
-    last = end or max((span.last_ts for span in found.sources), default=None)
+def _bucket_width(trail: Trail, asked: Mapping[str, Any], span: tuple[datetime, datetime] | None) -> str:
+    """Return the finest width that divides a window, as far as events or tiers fill it, into few enough buckets.
+
+    Where tiers reach further back than the events, a bucket is at least as wide as the finest of theirs.
+    """
+    start, end = asked["start"], asked["end"]
+    first, last = (None, None) if span is None else span
+    least_s = 0.0
+    tiers = trail.view.snapshot().tiers.values()
+    if tiers:
+        days = counted_with_tiers(trail, [], every="1d", **asked)["ts"]
+        if not days.is_empty() and (first is None or days[0].date() < first.date()):
+            first, last = days[0], last or days[-1] + timedelta(days=1)
+            least_s = min(tier.every.shortest_us for tier in tiers) / US_PER_SECOND
+    first, last = start or first, end or last
     span_s = (last - first).total_seconds() if first is not None and last is not None else 0
-    return next((name for name, width in _WIDTHS_S.items() if span_s / width <= _MOST_BUCKETS), _LONGEST)
+    wide_enough = (
+        name for name, width in _WIDTHS_S.items() if width >= least_s and span_s / width <= _MOST_BUCKETS
+    )
+    return next(wide_enough, _LONGEST)

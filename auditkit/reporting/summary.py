@@ -93,9 +93,9 @@ def _observe(
 ) -> Observed:
     """Ask a trail for what the summary of a window is made from."""
     asked: dict[str, Any] = {"start": start, "end": end, "where": where}
-    hours = trail.group_by("action", every="1h", **asked, aggs="count")
+    hours = trail.group_by("action", every="1h", **asked, aggs="count", tier=None)
     found = _find_bursts(hours)
-    actions = trail.group_by("action", end=end, aggs={"first": _FIRST})
+    actions = trail.group_by("action", end=end, aggs={"first": _FIRST}, tier=None)
     failed = pl.col("outcome").is_in(failures)
     per_origin = {
         "count": pl.len().cast(pl.Int64),
@@ -110,11 +110,11 @@ def _observe(
         hours=hours,
         bursts=found,
         doers=_doers(trail, found.head(MOST), start, end, where),
-        days=trail.group_by("outcome", every="1d", **asked, aggs="count"),
-        origins=trail.group_by("origin", **asked, aggs=per_origin),
-        uses=trail.group_by(["action", "actor", "origin"], **asked, aggs={"first": _FIRST}),
+        days=trail.group_by("outcome", every="1d", **asked, aggs="count", tier=None),
+        origins=trail.group_by("origin", **asked, aggs=per_origin, tier=None),
+        uses=trail.group_by(["action", "actor", "origin"], **asked, aggs={"first": _FIRST}, tier=None),
         actions=actions,
-        addresses=trail.group_by("origin", end=end, aggs={"first": _FIRST}),
+        addresses=trail.group_by("origin", end=end, aggs={"first": _FIRST}, tier=None),
         before=_before(trail, start, end, actions["first"].min(), where),
         silent=silent,
     )
@@ -154,7 +154,9 @@ def _before(
     before_us = 2 * first - last
     if to_us(beginning) > before_us + _HOUR_US or last <= first:
         return None
-    return trail.group_by("outcome", start=from_us(before_us), end=start, where=where, aggs="count")
+    return trail.group_by(
+        "outcome", start=from_us(before_us), end=start, where=where, aggs="count", tier=None
+    )
 
 
 def _doers(
@@ -166,7 +168,9 @@ def _doers(
     for at, action in found.select("ts", "action").iter_rows():
         first, last = from_us(to_us(at)), from_us(to_us(at) + _HOUR_US)
         first, last = max(first, start or first), min(last, end or last)
-        groups = trail.group_by(["action", "actor"], start=first, end=last, where=where, aggs="count")
+        groups = trail.group_by(
+            ["action", "actor"], start=first, end=last, where=where, aggs="count", tier=None
+        )
         parts.append(groups.filter(pl.col("action") == action))
     return pl.concat([pl.DataFrame(schema=columns), *parts])
 

@@ -221,6 +221,22 @@ def test_shares_of_a_row_add_up(week: pl.DataFrame) -> None:
         assert sum(value["part"] for value in values if value["row"] == row) == pytest.approx(1)
 
 
+def test_bars_from_tiers_are_paler() -> None:
+    """What no event is kept of any more is drawn in another tone, and the subtitle says from which tiers it comes."""
+    frame = hours(datetime(2026, 11, 16, tzinfo=UTC), 3, "UTC", tier=["1d", "1h, raw", "raw"])
+    figure = charts.over_time(frame, every="1h")
+    assert figure.subtitle.endswith(
+        "Paler bars come from the tiers 1d and 1h: their events are no longer kept"
+    )
+    assert [bar.get("rolled") for bar in figure.spec["data"]["values"]] == ["tier", "tier", None]
+    assert (
+        figure.spec["encoding"]["opacity"]["condition"]["value"] < figure.spec["encoding"]["opacity"]["value"]
+    )
+    assert "tier" in figure.data.columns
+    raw = charts.over_time(frame.with_columns(tier=pl.lit("raw")), every="1h")
+    assert ("opacity" in raw.spec["encoding"], "tier" in raw.data.columns) == (False, False)
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Stockholm", "America/New_York"])
 def test_daily_data_has_no_hours(zone: str) -> None:
     """Of dates without an hour no hours of the week are drawn, in their own zone or another; of a day's start they are."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from auditkit.arrow import Numbers
 from auditkit.errors import InvalidQueryError, InvalidTimeError, PrunedError
 from auditkit.query.buckets import bucket_starts
+from auditkit.query.filling import MAX_ROWS
 from auditkit.store.records import RollupRow
 from auditkit.store.rollups import Cubes, StoredCube
 from auditkit.store.tiers import Tier
@@ -257,6 +258,9 @@ class Route(Struct, frozen=True, kw_only=True):
             self._cells(self.cubes.open(row), window, starts, measures)
             for row in self._rows(stretch.tier, window)
         ]
+        rows = sum(frame.height for frame in frames)
+        if rows > MAX_ROWS:
+            raise InvalidQueryError("by", rows, f"makes too many rows (expected at most {MAX_ROWS:,})")
         kinds = {"count": pl.Int64, "value_count": pl.Int64}
         schema = {START: pl.Int64, **dict.fromkeys(self.keys, pl.String)}
         schema |= {name: kinds.get(name, pl.Float64) for name in measures}

@@ -21,6 +21,7 @@ from auditkit.keep.summaries import RollupSummary
 from auditkit.queue.payload import as_arrow
 from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import change_catalog, read_catalog, refuse_unknown_features
+from auditkit.store.files import retrying
 from auditkit.store.records import MOST_CELLS, MOST_SERIES, CatalogChange, CatalogView, FoldRow, RollupRow
 from auditkit.store.rollups import (
     StoredCube,
@@ -222,7 +223,7 @@ def _written(
     series, parts, generation = [new.select(tier.keys)], list[StoredCube](), 1
     first, last = new.select(pl.col("start").min(), last=pl.col("start").max()).row(0)
     if before is not None:
-        parts.append(StoredCube(handle.layout, before))
+        parts.append(retrying(lambda: StoredCube(handle.layout, before)))
         kept = parts[0].starts if first_us is None else parts[0].starts[parts[0].starts >= first_us]
         first, last = min([first, *kept[:1]]), max([last, *kept[-1:]])
         series.append(parts[0].series.select(tier.keys))

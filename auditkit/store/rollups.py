@@ -304,6 +304,8 @@ class StoredCube:
                     grid = np.frombuffer(octets, dtype=found.dtype).reshape(height, width)
                     part = found[:, number * width : (number + 1) * width]
                     part[...] = grid[:, : part.shape[1]]
+            if name == "count" and np.count_nonzero(found) > self.row.events:
+                raise ValueError("count: more cells than events")
             return found
 
     def _shape(self, name: str) -> tuple[int, ...]:

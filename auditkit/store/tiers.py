@@ -27,6 +27,8 @@ from auditkit.timerange import (
 
 TIER_KEYS = ("actor", "action", "resource", "outcome", "source", "origin", "correlation")
 """What a tier may have as keys."""
+_TAKEN = ("auto", "raw")
+"""Names that mean something else where a tier is asked for."""
 _SHORTEST_US = 60 * US_PER_SECOND
 _LONGEST_US = 3653 * US_PER_DAY
 _HOUR_US = 3600 * US_PER_SECOND
@@ -100,9 +102,11 @@ def declare_tier(
             error.add_note(f"keys: {', '.join(TIER_KEYS)}")
             raise error
     name = length.text if name is None else name
-    if not is_tier_name(name):
+    if not is_tier_name(name) or name in _TAKEN:
         raise InvalidQueryError(
-            "name", name, "is no name of a tier (expected a-z, 0-9, '_' and '-', at most 64)"
+            "name",
+            name,
+            "is no name of a tier (expected up to 64 of a-z, 0-9, '_' and '-', not 'auto' or 'raw')",
         )
     check_zone(tz)
     kept = None if keep is None else parse_keep_time(keep, name="keep")

@@ -6,6 +6,7 @@ from tests.forge.cases_catalog import CATALOG_CASES
 from tests.forge.cases_files import FILE_CASES
 from tests.forge.cases_lines import LINE_CASES
 from tests.forge.cases_queue import QUEUE_CASES
+from tests.forge.cases_rollups import ROLLUP_CASES
 from tests.forge.cases_segments import SEGMENT_CASES
 from tests.forge.place import Place
 
@@ -14,6 +15,7 @@ CASES: dict[str, Callable[[Place], None]] = {
     **FILE_CASES,
     **CATALOG_CASES,
     **SEGMENT_CASES,
+    **ROLLUP_CASES,
     **QUEUE_CASES,
     **LINE_CASES,
 }

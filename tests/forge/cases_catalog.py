@@ -38,6 +38,14 @@ _TABLES: dict[str, dict[str, type]] = {
     },
     "replaced": {"path": str, "min_ts_us": int, "replaced_us": int},
     "prune_states": {"horizon_us": int},
+    "tiers": {
+        "seq": int, "name": str, "every": str, "by": str, "tz": str, "keep": str, "from_us": int,
+    },
+    "folds": {"tier": str, "end_seq": int, "dropped_us": int},
+    "rollups": {
+        "path": str, "tier": str, "by": str, "first_us": int, "end_us": int, "buckets": int, "series": int,
+        "events": int, "last_seq": int, "size_bytes": int, "sha256": bytes,
+    },
     "features": {"name": str},
     "contents": {"name": str, "rows": int, "digest": int},
 }  # fmt: skip

@@ -91,6 +91,10 @@ def readers_steps(place: Place, report: Report) -> None:
         step("group_by", lambda: trail.group_by("action", every="1h"))
         step("group_by aggs", lambda: trail.group_by("actor", aggs={"value": "p99", "amount": "sum"}))
         step("downsample", lambda: trail.downsample("1d", aggs={"value": "max"}))
+        step("tiers", lambda: trail.group_by(["outcome", "action"], every="1h", tier="1h"))
+        step("tiers together", lambda: trail.downsample("1d", tier="1h", tz="Europe/Stockholm"))
+        step("tier", lambda: trail.tier("1h"))
+        step("tier of days", lambda: trail.tier("days"))
         step("scan", lambda: trail.scan(own=True).collect())
         step(
             "sql",
@@ -126,6 +130,7 @@ def writers_steps(place: Place, report: Report) -> None:
         step("follow new", lambda: [one.seq for one in islice(trail.follow("new", timeout_s=0), 1)])
         step("retry", lambda: retry_letters(trail.handle, as_given))
         step("flush", trail.flush)
+        step("rollup", lambda: trail.rollup("1h", by="action"))
         step("set_retention", lambda: trail.set_retention("3d"))
         clock.advance(hours=1)
         step("maintain", lambda: trail.maintain(now=_now(clock), compact=True))

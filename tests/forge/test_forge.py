@@ -16,7 +16,16 @@ from tests.forge.driver import HARMS
 from tests.forge.forging import Forge, forging
 
 _ONE_IN = 6
-_ALWAYS = ("super-journal", "partition: link", "path of segments: up", "bomb", "10**8", "names: not ours")
+_ALWAYS = (
+    "zarr: as large",
+    "8 TB",
+    "super-journal",
+    "partition: link",
+    "path of segments: up",
+    "bomb",
+    "10**8",
+    "names: not ours",
+)
 
 
 def _chosen() -> list[str]:

@@ -58,6 +58,8 @@ def build(root: Path, *, group: Group | None = None) -> None:
         trail.prune()
         clock.advance(days=1, hours=-1)
         trail.extend(events(trail, 30)).wait()
+        trail.rollup("1h", by=["action", "outcome"])
+        trail.rollup("1d", by="actor", keep="3d", name="days")
         trail.maintain(compact=True)
         clock.advance(minutes=59)
         for number in range(3):

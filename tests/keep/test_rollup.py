@@ -244,6 +244,7 @@ def test_a_tier_of_too_many_series_is_refused(trail: Trail, monkeypatch: pytest.
         ({"every": "1d", "by": ["actor", "actor"]}, InvalidQueryError),
         ({"every": "1d", "name": "../x"}, InvalidQueryError),
         ({"every": "1d", "name": "Hours"}, InvalidQueryError),
+        ({"every": "1d", "name": "auto"}, InvalidQueryError),
         ({"every": "1d", "keep": "0d"}, InvalidTimeError),
         ({"every": "1d", "keep": "soon"}, InvalidTimeError),
         ({"every": "1d", "tz": "Mars/Base"}, InvalidTimeError),

@@ -150,6 +150,7 @@ def test_zarr_reads_what_our_reader_reads(tmp_path: Path) -> None:
         series=1_100,
         last_seq=1_099,
         end_us=int(starts[-1]) + HOUR_US,
+        events=605_550,
     )
     stored = StoredCube(Layout(tmp_path), row)
     group: Any = zarr.open_group(tmp_path / "rollups" / PATH, mode="r")

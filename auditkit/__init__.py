@@ -31,7 +31,8 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        near = import_module("auditkit.text").did_you_mean(name, _HOMES)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
     module, _, member = home.partition(":")
     value: object = import_module(module)
     if member:

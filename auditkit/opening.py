@@ -181,7 +181,7 @@ def open_trail(
     if path is None:
         path = os.environ.get(TRAIL_VARIABLE) or None
         if path is None:
-            raise TrailNotFoundError(f"no path given and {TRAIL_VARIABLE} is not set")
+            raise TrailNotFoundError(f"trail: no path given, and {TRAIL_VARIABLE} is not set")
     if tz is not None:
         check_zone(tz)
     handle = open_handle(

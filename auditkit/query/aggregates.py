@@ -4,7 +4,7 @@
 disagree; every measure but the counts is null where no event of the group has a value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 from msgspec import Struct
@@ -116,7 +116,11 @@ def parse_measures(aggs: Aggregations, schema: pl.Schema, *, taken: Sequence[str
     elif isinstance(aggs, Mapping):
         pairs = list(aggs.items())
     else:
-        listed = [aggs] if isinstance(aggs, (str, pl.Expr)) else list(aggs)
+        listed = [aggs] if isinstance(aggs, (str, pl.Expr)) else aggs
+        if not isinstance(listed, Iterable):
+            raise InvalidQueryError(
+                "aggs", aggs, "is neither a measure, a Polars expression nor a list of them"
+            )
         pairs = [
             (output_name(item, argument="aggs") if isinstance(item, pl.Expr) else item, item)
             for item in listed

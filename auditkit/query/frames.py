@@ -4,7 +4,7 @@ Inside a query text columns stay the dictionaries they are stored as; what a cal
 expressions see, is always `String`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -174,6 +174,8 @@ def range_columns(schema: pl.Schema, columns: str | Sequence[str] | None, limit:
     if columns is None:
         return [pl.col(name) for name in schema]
     names = [columns] if isinstance(columns, str) else columns
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise InvalidQueryError("columns", columns, "is neither a name nor a list of names")
     return [column(name, schema, argument="columns") for name in names]
 
 

@@ -23,7 +23,9 @@ def parse_keys(by: By, schema: pl.Schema, *, taken: Iterable[str] = ()) -> dict[
     Raises `InvalidQueryError` for a key that is no column, path or expression for one column, and for a name that
     occurs twice.
     """
-    listed = [] if by is None else [by] if isinstance(by, (str, pl.Expr)) else list(by)
+    listed = [] if by is None else [by] if isinstance(by, (str, pl.Expr)) else by
+    if not isinstance(listed, Iterable):
+        raise InvalidQueryError("by", by, "is neither a name, a Polars expression nor a list of them")
     keys: dict[str, pl.Expr] = {}
     for key in listed:
         if not isinstance(key, (str, pl.Expr)):

@@ -218,7 +218,7 @@ class Writer:
         with self._gathering:
             gathered = self._gathered
             if self._closed:
-                raise ClosedError("the trail is closed")
+                raise ClosedError("trail: closed")
             if self._unseen is not None:
                 self._raise_unseen()
             if limits.on_full == "raise" and gathered.pending and gathered.reach(limits, count, weight):

@@ -80,7 +80,7 @@ def declared_parameters(cells: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     try:
         statements = ast.parse(source).body
     except SyntaxError as exc:
-        raise ReportError(f"the parameters cell is not Python (line {exc.lineno})") from exc
+        raise ReportError(f"parameters cell: not Python (line {exc.lineno})") from exc
     return frozenset(name for statement in statements for name in _assigned(statement))
 
 

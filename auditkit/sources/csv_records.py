@@ -17,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from auditkit.errors import InvalidArgumentError
 from auditkit.event import MAX_ATTRS_BYTES
 from auditkit.sources.records import (
     LONGEST,
@@ -216,9 +217,10 @@ def _plain_header(lines: _Lines, first: Line, delimiter: str | None, notes: list
     try:
         names = next(_Header([], chosen).reader(lines))
     except (csv.Error, _NoRowError) as exc:
-        raise ValueError(f"csv header: not CSV: {first_sentence(exc)} (in line {first.number:,})") from exc
+        reason = f"not CSV: {first_sentence(exc)} (in line {first.number:,})"
+        raise InvalidArgumentError("csv header", text, reason) from exc
     if any(map(_is_broken, names)):
-        error = ValueError(f"csv header: not UTF-8 (in line {first.number:,})")
+        error = InvalidArgumentError("csv header", text, f"not UTF-8 (in line {first.number:,})")
         error.add_note("--encoding says what it is, such as cp1252 or latin-1")
         raise error
     if delimiter is None and chosen != _DELIMITERS[0]:

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidArgumentError, InvalidEventError
 from auditkit.event import TEXT_FIELDS
 from auditkit.sources.conversions import Convert, Times, as_number, as_text, converter_of
 from auditkit.sources.records import Record
+from auditkit.text import did_you_mean
 from auditkit.timerange import OnAmbiguous, from_us
 from auditkit.where import Path, parse_path
 
@@ -296,7 +297,12 @@ def _mappable(name: str, declared: Mapping[str, pl.DataType]) -> str:
     if name in allowed:
         return name
     if name == "attrs":
-        raise ValueError("attrs: cannot be mapped; it always holds the whole original record")
+        raise InvalidArgumentError(
+            "map attrs", name, "cannot be mapped; it always holds the whole original record"
+        )
     if name in ("seq", "recorded"):
-        raise ValueError(f"{name}: cannot be mapped; the trail assigns it")
-    raise ValueError(f"{name}: not a field of an event (expected one of {', '.join(allowed)})")
+        raise InvalidArgumentError(f"map {name}", name, "cannot be mapped; the trail assigns it")
+    near = did_you_mean(name, allowed)
+    raise InvalidArgumentError(
+        f"map {name}", name, f"not a field of an event{near}", expected=f"one of {', '.join(allowed)}"
+    )

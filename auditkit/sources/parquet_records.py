@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from auditkit.errors import CorruptionError
+from auditkit.errors import CorruptionError, InvalidArgumentError
 from auditkit.sources.records import Item, Record, Unreadable, first_sentence
 
 ROWS_PER_BATCH = 10_000
@@ -35,7 +35,7 @@ def parquet_records(path: Path, file: pq.ParquetFile) -> Iterator[Item]:
     """
     schema = pa.schema([(column.name, _readable(column.type)) for column in file.schema_arrow])
     if len(set(schema.names)) < len(schema.names):
-        raise ValueError(f"{path}: a column name appears twice")
+        raise InvalidArgumentError(str(path), schema.names, "a column name appears twice")
     number = 0
     try:
         for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from auditkit.errors import CorruptionError
+from auditkit.errors import CorruptionError, InvalidArgumentError
 from auditkit.sources.csv_records import csv_records
 from auditkit.sources.json_records import json_documents, json_lines, looks_like_document
 from auditkit.sources.line_records import LineFormat, line_records
@@ -60,7 +60,7 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1:
-            raise ValueError(f"delimiter: not one character (found {self.delimiter!r})")
+            raise InvalidArgumentError("delimiter", self.delimiter, "not one character")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,7 +189,8 @@ class Source:
         )
 
         if self.path is None:
-            raise ValueError("parquet: cannot be read from a pipe (expected the path of a file)")
+            reason = "cannot be read from a pipe"
+            raise InvalidArgumentError("parquet", "standard input", reason, expected="the path of a file")
         file = open_parquet(self.path)
         return Input(
             name=self.name,
@@ -244,7 +245,7 @@ def open_source(source: Path | IO[bytes], *, encoding: str | None = None) -> Ite
                     Transcoded(stream, encoding, str(path or "standard input")), BUFFER_BYTES
                 )
             except LookupError as exc:
-                raise ValueError(f"encoding: unknown (found {encoding!r})") from exc
+                raise InvalidArgumentError("encoding", encoding, "unknown") from exc
         digested = Digested(stream)
         yield Source(
             name="standard input" if path is None else str(path),

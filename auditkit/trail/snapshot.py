@@ -189,7 +189,7 @@ def _explained(seq: int) -> Iterator[None]:
 def pruned_error(tombstone: TombstoneRow, as_of: int) -> PrunedError:
     """Return the error that names what a view of `as_of` would need."""
     error = PrunedError(
-        f"seqs {tombstone.first_seq} to {tombstone.last_seq} were pruned after seq {as_of} "
+        f"seqs {tombstone.first_seq} to {tombstone.last_seq}: pruned after seq {as_of} "
         f"({counted(tombstone.rows, 'event')}, {tombstone.policy}, on {from_us(tombstone.pruned_us):%Y-%m-%d})",
         tombstone=tombstone.path,
     )

@@ -5,7 +5,7 @@ Planning is pure.  The files of the parts are numbered: no value ever becomes a 
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def _values(trail: Trail, column: str, window: TimeRange, where: dict[str, Any] 
     if column in ("seq", "attrs") or not (kind == pl.String or kind == pl.Boolean or kind.is_integer()):
         raise InvalidQueryError("each", column, "is no column of text, whole numbers or truth values")
     bounds = _bounds(window, trail.tz)
-    counts = trail.group_by(column, **bounds, where=where, aggs="count")
+    counts = trail.group_by(column, **bounds, where=where, aggs="count", tier=None)
     ordered = counts.sort("count", column, descending=[True, False], nulls_last=True)
     since, until = (None if at is None else at.isoformat() for at in bounds.values())
     return [(short_label(value), value, since, until, events) for value, events in ordered.iter_rows()]
@@ -133,7 +133,7 @@ def _stretches(trail: Trail, every: str, window: TimeRange, where: dict[str, Any
     if duration.negative:
         raise InvalidQueryError("each", every, "is a duration of the past, which divides nothing")
     bounds = _bounds(window, trail.tz)
-    series = trail.downsample(every, **bounds, where=where, fill=None).select("ts", "count")
+    series = trail.downsample(every, **bounds, where=where, fill=None, tier=None).select("ts", "count")
     found: list[_Found] = []
     for moment, events in series.iter_rows():
         # In microseconds: Python compares times of one zone by their clocks, also where these go back.
@@ -141,7 +141,9 @@ def _stretches(trail: Trail, every: str, window: TimeRange, where: dict[str, Any
         ends = duration.after(to_us(moment), trail.tz)
         ends = min(ends, ends if window.end_us is None else window.end_us)
         since, until = (_local(us, trail.tz).isoformat() for us in (begins, ends))
-        found.append((moment_words(since, trail.tz), None, since, until, events or 0))
+        whole_days = not duration.us and _local(begins, trail.tz).time() == time()
+        name = f"{moment:%a %d %b %Y}" if whole_days else moment_words(since, trail.tz)
+        found.append((name, None, since, until, events or 0))
     return found
 
 

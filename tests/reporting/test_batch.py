@@ -91,6 +91,23 @@ def test_stretches_are_planned_by_the_calendar(trail: ak.Trail) -> None:
         ("2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00", 0),
         ("2026-10-26T00:00:00+01:00", "2026-10-26T12:00:00+01:00", 3),
     ]
+    assert [part.name for part in parts] == ["Sat 24 Oct 2026", "Sun 25 Oct 2026", "Mon 26 Oct 2026"]
+    hours = plan_parts(trail, "12h", "2026-10-24", "2026-10-25", None)
+    assert [part.name for part in hours] == [
+        "Sat 24 Oct 2026 00:00:00 +02:00",
+        "Sat 24 Oct 2026 12:00:00 +02:00",
+    ]
+
+
+def test_parts_are_of_events_and_not_of_tiers(tmp_path: Path) -> None:
+    """In a trail with tiers a batch is planned from the events that its reports will show."""
+    with ak.create(tmp_path / "audit") as trail:
+        trail.extend([{"action": "a", "source": "app"}] * 3).wait()
+        trail.rollup("1d", by=["source"])
+        assert [(part.value, part.events) for part in plan_parts(trail, "source", None, None, None)] == [
+            ("app", 3)
+        ]
+        assert sum(part.events for part in plan_parts(trail, "1d", None, None, None)) == 3
 
 
 @pytest.mark.parametrize("each", ["seq", "ts", "value", "attrs", "nothing", "-1d", ""])

@@ -11,11 +11,12 @@ import polars as pl
 from auditkit.errors import ClosedError, InvalidQueryError
 from auditkit.follow.follower import Follower
 from auditkit.keep.plan import PrunePlan
-from auditkit.keep.summaries import MaintainSummary, PruneSummary, RollupSummary
+from auditkit.keep.state import Retention
+from auditkit.keep.summaries import MaintainSummary, PlacedHold, PruneSummary, RollupSummary
 from auditkit.query import UNFILLED, Aggregations, Fill
 from auditkit.query.frames import zoned_type
 from auditkit.queue.receipts import Receipt
-from auditkit.retention.policy import Policy
+from auditkit.retention.policy import Policy, RetentionRules
 from auditkit.store.files import retrying
 from auditkit.timerange import Moment, check_zone, in_zone
 from auditkit.trail.handle import Handle
@@ -1033,44 +1034,53 @@ class Trail:
     # Keep
 
     @property
-    def retention(self) -> Policy:
-        """Retention policy in force.
+    def retention(self) -> Retention:
+        """Retention in force: rules, holds and tiers, what is expired on disk, and what waits for what.
 
         Returns
         -------
-        Policy
-            `keep` is its duration, None for ever; `str` says it in words.
+        Retention
+            Frozen; `print` and notebooks show it.  `policy` says the policy in words.
 
         Examples
         --------
         >>> import tempfile
         >>> import auditkit as ak
-        >>> trail = ak.create(tempfile.mkdtemp())
-        >>> str(trail.retention)
-        'keep for ever'
+        >>> trail = ak.create(tempfile.mkdtemp(), retention={"auth.*": "7y", "*": "90d"})
+        >>> print(trail.retention)
+        keep auth.* 7y, * 90d
         """
-        return self._view.snapshot().policy
+        from auditkit.keep.state import retention_of
 
-    def set_retention(self, retention: str | Policy | None) -> Policy:
+        return in_zone(retrying(lambda: retention_of(self._handle, self._view.snapshot())), self.tz)
+
+    def set_retention(self, retention: RetentionRules | Policy, *, confirm: bool = False) -> Policy:
         """Keep events for `retention` from now on; the trail records that as an event of its own.
 
-        A shorter policy hides more events at once, and the next prune removes them for good.  A longer one shows again what was
-        not pruned yet.
+        A shorter policy hides more events at once, and the next prune removes them for good: it needs `confirm`, and says first
+        what it would remove.  A longer one shows again what was not pruned yet.
 
         Parameters
         ----------
-        retention : str, Policy or None
-            A duration such as `"90d"`, `"18mo"` or `"7y"`, counted back from the trail's horizon; None: for ever.
+        retention : str, mapping, sequence or None
+            A duration such as `"90d"`, `"18mo"` or `"7y"`, counted back from the trail's horizon; None: for ever.  Or rules in
+            order, of which the first that matches an event counts, and without one it is kept for ever: patterns of actions,
+            `{"auth.*": "7y", "debug.*": "7d", "*": "90d"}`, or conditions on action, source and outcome,
+            `[({"outcome": "failure"}, "7y"), ({"action": "*"}, "90d")]`.  A rule names the trail's own events by their source only.
+        confirm : bool, default False
+            Whether events of the trail may be kept for less time.
 
         Returns
         -------
         Policy
-            The policy in force.
+            The policy in force; `str` says it in words.
 
         Raises
         ------
-        ValueError
-            `retention` is not a positive duration.
+        InvalidArgumentError
+            `retention` does not read, or keeps events for less time and is not confirmed.
+        LockedError
+            Another process maintains the trail for longer than this one waits.
         ClosedError
             The trail is closed, or a view of the past.
         StorageError
@@ -1084,9 +1094,101 @@ class Trail:
         >>> str(trail.set_retention("90d"))
         'keep 90d'
         """
-        from auditkit.keep.maintain import set_policy
+        from auditkit.keep.declare import set_policy
 
-        return set_policy(self._writable(), retention)
+        return set_policy(self._writable(), retention, confirm=confirm)
+
+    def hold(
+        self,
+        name: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        reason: str,
+    ) -> PlacedHold:
+        """Keep events from being pruned, and show them, whatever the policy says, until `release`; the trail records it.
+
+        On return the hold is durable, and no prune removes what it matches, now or later accepted.
+
+        Parameters
+        ----------
+        name : str
+            What the hold is called.
+        start, end : str, datetime, date or None, default None
+            From when on and before when, as in `range`; None: no bound.
+        where : mapping, optional
+            Conditions, all of which must hold, as in `range`.
+        reason : str
+            Why, in words.
+
+        Returns
+        -------
+        PlacedHold
+            The hold in force.
+
+        Raises
+        ------
+        HoldError
+            A hold of this name is in force.
+        InvalidArgumentError
+            A name or reason is empty or too long, or a condition cannot be asked.
+        LockedError
+            Another process maintains the trail for longer than this one waits.
+        ClosedError
+            The trail is closed, or a view of the past.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp(), retention="90d")
+        >>> print(trail.hold("case-42", where={"actor": "bob"}, reason="lawsuit"))
+        hold case-42: actor is "bob" (lawsuit)
+        """
+        from auditkit.keep.declare import place_hold
+
+        placed = place_hold(self._writable(), name, start, end, where=where, reason=reason, tz=self.tz)
+        return in_zone(placed, self.tz)
+
+    def release(self, name: str, *, reason: str) -> PlacedHold:
+        """End a hold: what it alone kept is expired again, and the next prune removes it; the trail records it.
+
+        Parameters
+        ----------
+        name : str
+            The name of a hold in force.
+        reason : str
+            Why, in words.
+
+        Returns
+        -------
+        PlacedHold
+            The hold as it was.
+
+        Raises
+        ------
+        HoldError
+            No hold of this name is in force.
+        InvalidArgumentError
+            The reason is empty or too long.
+        LockedError
+            Another process maintains the trail for longer than this one waits.
+        ClosedError
+            The trail is closed, or a view of the past.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp(), retention="90d")
+        >>> hold = trail.hold("case-42", reason="lawsuit")
+        >>> trail.release("case-42", reason="settled").name
+        'case-42'
+        """
+        from auditkit.keep.declare import release_hold
+
+        return in_zone(release_hold(self._writable(), name, reason=reason), self.tz)
 
     def rollup(
         self,

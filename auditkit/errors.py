@@ -162,6 +162,10 @@ class TrailExistsError(AuditError, FileExistsError):
     """The place for a new trail is taken."""
 
 
+class HoldError(AuditError):
+    """A hold of this name is there already, or is not in force; nothing was changed."""
+
+
 class PrunedError(AuditError):
     """The answer needs events that the retention policy has removed.
 

@@ -19,7 +19,7 @@ from auditkit.queue.frames import FileHeader
 from auditkit.queue.fsync_failure import FailureNote, pack_note
 from auditkit.queue.receipts import Limits
 from auditkit.queue.recovery import create_queue_file
-from auditkit.retention.policy import Policy, declare_policy
+from auditkit.retention.policy import Policy, RetentionRules, declare_policy
 from auditkit.store.catalog import FORMAT, create_catalog
 from auditkit.store.records import PolicyRow, TrailInfo
 from auditkit.timerange import Clock, SystemClock, Width, check_width, check_zone, parse_duration
@@ -34,7 +34,7 @@ _SKELETON = frozenset(("queue.lock", "maint.lock", "queue", "segments", "dead-le
 def create(
     path: str | Path,
     *,
-    retention: str | Policy | None = None,
+    retention: RetentionRules | Policy = None,
     fields: Mapping[str, Any] | None = None,
     tz: str = "UTC",
     partition: Width = "1d",
@@ -53,8 +53,9 @@ def create(
     ----------
     path : str or Path
         The trail's directory; missing parents are made.
-    retention : str, Policy or None, default None
-        How long events are kept, such as `"90d"` or `"7y"`; None: for ever.
+    retention : str, mapping, sequence or None, default None
+        How long events are kept, such as `"90d"` or `"7y"`, or rules such as `{"auth.*": "7y", "*": "90d"}`, as in `set_retention`;
+        None: for ever.
     fields : mapping of str to dtype, optional
         Typed columns of the trail's own, such as `{"amount": pl.Float64}`: String, Int64, Float64, Boolean or
         Datetime("us", "UTC").  They cannot be changed later.
@@ -95,7 +96,7 @@ def create(
     >>> import tempfile
     >>> import auditkit as ak
     >>> trail = ak.create(tempfile.mkdtemp(), retention="90d", tz="Europe/Stockholm")
-    >>> str(trail.retention), trail.tz
+    >>> trail.retention.policy, trail.tz
     ('keep 90d', 'Europe/Stockholm')
     """
     disk, clock = disk or PosixDisk(Path(path).absolute()), clock or SystemClock()

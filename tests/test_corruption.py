@@ -119,7 +119,7 @@ def build(root: Path) -> int:
             trail.extend(events(trail, 4, keyed=True)).wait()
             trail.flush()
             clock.advance(days=1)
-        trail.set_retention("3d")
+        trail.set_retention("3d", confirm=True)
         trail.extend(events(trail, 6, keyed=True)).wait()
         trail.flush()
         clock.advance(days=2)
@@ -135,7 +135,7 @@ def build(root: Path) -> int:
         trail.extend(events(trail, 20, keyed=True)).wait()  # in two parts
         trail.extend(pl.DataFrame(events(trail, 20))).wait()  # Arrow, in three blocks
         trail.append(**KEYED).wait()
-        trail.set_retention("4d")
+        trail.set_retention("4d", confirm=True)
         trail.handle.active_queue().rotate()  # as a flush that died
         clock.advance(hours=1)
         trail.extend(events(trail, 3, keyed=True)).wait()

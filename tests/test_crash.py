@@ -263,7 +263,7 @@ def begin(bench: Bench, workload: Workload) -> tuple[Path, Case]:
             tag = f"old{number}"
             ledger.batches.append(Batch((tag,), trail.append(action=tag, attrs=PAD).wait()))
             if number == 2:
-                trail.set_retention(workload.retention)
+                trail.set_retention(workload.retention, confirm=True)
                 trail.flush()
         if workload.tier is not None:
             trail.rollup(workload.tier)

@@ -51,7 +51,7 @@ def test_every_reader_finds_the_same_events_whatever_maintenance_did(
     assert counted(trail) == 600
     assert trail.maintain(compact=True).compact is not None
     assert counted(trail) == 600
-    trail.set_retention("2d")
+    trail.set_retention("2d", confirm=True)
     assert trail.prune().events == 3 * 50 + 2 * 50
     assert counted(trail) == trail.stats().segments.rows
     kept = trail.range(own=True).height

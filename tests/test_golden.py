@@ -67,13 +67,13 @@ def test_the_trail_goes_on(golden: Trail, tmp_path: Path) -> None:
     end = golden.end_seq
     repeated = golden.extend(events(golden.now(), 5, keyed="newest"))
     assert (repeated.wait(), repeated.duplicates) == (end - 5, 5)
-    assert golden.append(action="single", id="a key", actor="ann", amount=2.5).wait() == 360
+    assert golden.append(action="single", id="a key", actor="ann", amount=2.5).wait() == 363
     assert golden.append(action="new", actor="다윤", pages=7).wait() == end
     with golden.follow("mailer", timeout_s=0, own=True) as follower:
         first = next(iter(follower))
         assert first.seq == EXPECTED["consumers"]["mailer"]
     before = golden.range(own=True)
-    assert golden.flush().events == end + 1 - 425
+    assert golden.flush().events == end + 1 - 428
     assert golden.range(own=True).equals(before)
     golden.maintain(compact=True)
     assert golden.range(own=True).equals(before)

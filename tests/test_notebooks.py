@@ -261,7 +261,7 @@ def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
             on_invalid="dead-letter",
         ).wait()
         trail.prune(now=from_us(clock.us))
-        trail.set_retention("60d")
+        trail.set_retention("60d", confirm=True)
     page = page_of("compliance", tmp_path / "kept")
     tables = {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
     removed = tables["What was removed, of which time and by which policy"]

@@ -28,7 +28,8 @@ from auditkit.query.answers import filled, shown_starts
 from auditkit.query.buckets import bucket_starts, parse_every
 from auditkit.query.filling import check_fill
 from auditkit.query.keys import parse_keys
-from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
+from auditkit.retention.policy import IS_OWN
+from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.files import SegmentFiles, held, retrying
 from auditkit.store.scan import BatchRange, Chunk, ScanPlan, plan_scan, read_chunks, side_by_side
 from auditkit.store.time_index import QUARTER_US, positions_of
@@ -150,7 +151,7 @@ def _answered(
         else:
             found = [question.shaped(route.cells(stretch, list(parts.columns)))]
             folded = snapshot.catalog.folded_of(stretch.tier.name)
-            later = Visibility(first_seq=folded, as_of=snapshot.as_of, expiry=Expiry(None), own=False)
+            later = Visibility(first_seq=folded, as_of=snapshot.as_of, expiry=Expiry(), own=False)
             if folded < snapshot.as_of:
                 found.append(question.of_events(snapshot, stretch.window, later, parts))
             if own:

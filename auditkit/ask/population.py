@@ -10,7 +10,7 @@ from datetime import datetime
 
 import polars as pl
 
-from auditkit.retention.visibility import IS_OWN
+from auditkit.retention.policy import IS_OWN
 from auditkit.store.files import retrying
 from auditkit.store.records import TombstoneRow
 from auditkit.timerange import EVERYTHING, TimeRange, from_us, resolve, to_us

@@ -3,7 +3,7 @@
 from auditkit.keep.compact import plan_compaction
 from auditkit.keep.maintain import flush_is_due
 from auditkit.keep.plan import enforcement_is_due, waiting
-from auditkit.keep.prune import plan_whole
+from auditkit.keep.prune import plan_unasked
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.group_commit import Counters
 from auditkit.timerange import Width, from_us
@@ -16,7 +16,7 @@ from auditkit.write.retry import count_waiting
 def stats(handle: Handle, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
     width = handle.partition
-    segments, retention = _segments(snapshot, width), _retention(snapshot, width)
+    segments, retention = _segments(snapshot, width), _retention(handle, snapshot)
     due = {
         "flush": flush_is_due(handle),
         "prune": retention.prunable > 0 and enforcement_is_due(snapshot, width),
@@ -75,8 +75,8 @@ def _segments(snapshot: Snapshot, width: Width) -> SegmentStats:
     )
 
 
-def _retention(snapshot: Snapshot, width: Width) -> RetentionStats:
-    plan, horizon = plan_whole(snapshot), snapshot.horizon
+def _retention(handle: Handle, snapshot: Snapshot) -> RetentionStats:
+    plan, horizon = plan_unasked(handle, snapshot), snapshot.horizon
     ahead_us = None if horizon.trusted_us is None else horizon.waiting_to_us
     tombstones = snapshot.catalog.tombstones
     return RetentionStats(
@@ -84,8 +84,9 @@ def _retention(snapshot: Snapshot, width: Width) -> RetentionStats:
         horizon=plan.horizon,
         ahead=None if ahead_us is None else from_us(ahead_us),
         cutoff=plan.cutoff,
-        prunable=sum(segment.expired for segment in plan.segments),
-        waiting=waiting(snapshot, width),
+        prunable=plan.rows,
+        held=sum(one.events for one in plan.held),
+        waiting=waiting(snapshot, handle.partition, plan),
         pruned=sum(tombstone.rows for tombstone in tombstones),
         tombstones=len(tombstones),
         last_prune=from_us(max(tombstone.pruned_us for tombstone in tombstones)) if tombstones else None,

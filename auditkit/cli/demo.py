@@ -154,7 +154,7 @@ def _keep(trail: Trail) -> None:
     """Show what a policy would remove, without declaring it."""
     _step(
         "What would be removed if events were kept for 90 days?",
-        'trail.set_retention("90d"); print(trail.plan_prune())',
+        'trail.set_retention("90d", confirm=True); print(trail.plan_prune())',
     )
     snapshot = trail.view.snapshot()
     plan = plan_segments(snapshot.catalog.segments, declare_policy("90d"), snapshot.horizon_us)

@@ -206,11 +206,12 @@ def _import_all(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, again:
 
 def _look_ahead(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, yes: bool) -> bool:
     """Warn of what the retention policy would expire at once, and ask at a terminal; return whether to go on."""
-    if trail.retention.keep is None:
+    policy = trail.view.snapshot().policy
+    if not policy.expires:
         return True
     named = _named(files)
     if any(str(file) == _STDIN for file in named):
-        warn(f"the policy is to {trail.retention}; what that expires cannot be foreseen in standard input")
+        warn(f"the policy is to {policy}; what that expires cannot be foreseen in standard input")
         return True
     with _progress("looking ahead", named) as tick:
         forecast = foresee(trail, _readable(named, plan), on_progress=lambda at: tick(at, None))

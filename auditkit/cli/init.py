@@ -85,7 +85,7 @@ def init(
     ) as trail:
         click.echo(f"Created trail {trail.path}")
         click.echo(f"  id         {trail.trail_id}")
-        click.echo(f"  retention  {trail.retention}")
+        click.echo(f"  retention  {trail.retention.policy}")
         click.echo(f"  zone       {trail.tz}")
         if trail.fields:
             click.echo(f"  fields     {', '.join(fields)}")

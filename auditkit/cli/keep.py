@@ -8,7 +8,7 @@ with the trail opened anew; what no time will heal, and a first round that fails
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,16 +25,16 @@ from auditkit.cli.failing import warn
 from auditkit.cli.options import Command, CommandGroup, opened, trail_option
 from auditkit.cli.output import json_line
 from auditkit.errors import ClosedError, LockedError, TrailNotFoundError
+from auditkit.keep.declare import foresee_policy
 from auditkit.keep.maintain import maintain_often
 from auditkit.keep.plan import PrunePlan
 from auditkit.keep.summaries import MaintainSummary
-from auditkit.retention.policy import declare_policy
+from auditkit.retention.policy import FOR_EVER, RetentionRules, declare_policy
 from auditkit.text import counted
 from auditkit.timerange import US_PER_SECOND, from_us, parse_duration, parse_instant, to_us
 from auditkit.trail.summaries import Stats
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-FOR_EVER = "forever"
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _now_option = click.option(
@@ -330,26 +330,30 @@ def show(trail_path: Path | None, as_json: bool) -> None:  # noqa: FBT001 -- cli
 auditkit policy set 90d
 auditkit policy set 7y
 auditkit policy set forever
+auditkit policy set 'auth.*=7y' 'debug.*=7d' '*=90d'
 auditkit policy set 30d --yes
 """,
 )
-@click.argument("retention", metavar="DURATION")
+@click.argument("retention", metavar="DURATION|RULE...", nargs=-1, required=True)
 @trail_option
 @click.option("--yes", "-y", is_flag=True, help="Do not ask where events would expire.")
 @_json_option
-def set_(retention: str, trail_path: Path | None, yes: bool, as_json: bool) -> None:  # noqa: FBT001
-    """Keep events for DURATION (90d, 18mo, 7y, or `forever`) from now on.  The trail records that as an event.
+def set_(retention: tuple[str, ...], trail_path: Path | None, yes: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Keep events for DURATION (90d, 18mo, 7y, or `forever`) from now on, or by RULEs.  The trail records that as an event.
+
+    A RULE is PATTERN=DURATION for actions that match; the first one that matches an event counts, and without one it is kept
+    for ever.
 
     Where events expire by it, it asks first: no question shows them any more, and the next prune removes them for good.
     A longer policy brings back what was not pruned yet.
     """
-    keep = None if retention == FOR_EVER else retention
+    rules = _rules(retention)
     with opened(trail_path) as trail:
-        before = trail.retention
-        expiring = _expiring(trail, keep)
+        before = trail.view.snapshot().policy
+        expiring = foresee_policy(trail.handle, declare_policy(rules)).expiring
         if expiring and not yes:
             _ask(expiring)
-        after = trail.set_retention(keep)
+        after = trail.set_retention(rules, confirm=True)
     if as_json:
         click.echo(json_line({"policy": str(after), "before": str(before), "expired": expiring}), nl=False)
         return
@@ -360,13 +364,14 @@ def set_(retention: str, trail_path: Path | None, yes: bool, as_json: bool) -> N
         )
 
 
-def _expiring(trail: Trail, keep: str | None) -> int:
-    """Return how many events that are shown now would not be."""
-    horizon = trail.stats().retention.horizon
-    cutoff_us = declare_policy(keep).cutoff_us(None if horizon is None else to_us(horizon))
-    if cutoff_us is None:
-        return 0
-    return int(trail.group_by([], end=from_us(cutoff_us), aggs="count").item())
+def _rules(given: Sequence[str]) -> RetentionRules:
+    """Return a policy as the command line has it: a duration, or PATTERN=DURATION for patterns of actions."""
+    if len(given) == 1 and "=" not in given[0]:
+        return None if given[0] == FOR_EVER else given[0]
+    rules = [rule.rpartition("=") for rule in given]
+    if not all(pattern and keep for pattern, _, keep in rules):
+        raise click.UsageError("Give one DURATION, or rules such as 'auth.*=7y' 'debug.*=7d' '*=90d'.")
+    return [({"action": pattern}, None if keep == FOR_EVER else keep) for pattern, _, keep in rules]
 
 
 def _ask(expiring: int) -> None:

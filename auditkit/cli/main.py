@@ -44,6 +44,8 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
         "maintain": _Entry("auditkit.cli.keep:maintain", "Do what is due: flush and prune."),
         "prune": _Entry("auditkit.cli.keep:prune", "Remove what the retention policy no longer keeps."),
         "policy": _Entry("auditkit.cli.keep:policy", "Show how long events are kept; decide it anew."),
+        "hold": _Entry("auditkit.cli.holds:hold", "List legal holds, or place one."),
+        "release": _Entry("auditkit.cli.holds:release", "End a legal hold."),
         "consumers": _Entry("auditkit.cli.consumers:consumers", "List who follows the trail; forget one."),
         "dead-letters": _Entry(
             "auditkit.cli.dead_letters:dead_letters", "List inputs that were refused; retry or drop them."

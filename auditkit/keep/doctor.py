@@ -13,14 +13,13 @@ from msgspec import Struct
 
 from auditkit.display.cards import Card, make_card
 from auditkit.keep.compact import plan_compaction
-from auditkit.keep.plan import plan_segments, waiting
+from auditkit.keep.plan import horizon_waits, plan_segments
 from auditkit.keep.rollup import FOLD_AT_EVENTS
 from auditkit.retention.horizon import WINDOW_US
 from auditkit.store.records import FEATURES, MOST_SERIES, SegmentRow
 from auditkit.text import ago, counted, minute, visible
 from auditkit.timerange import Duration, Width, check_width, check_zone, from_us
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.summaries import HorizonWaits
 
 _MINUTE_US = 60 * 1_000_000
 _HOUR_US = 60 * _MINUTE_US
@@ -33,6 +32,8 @@ NEGLECTED_US = _DAY_US
 """And nothing maintains the trail behind this."""
 OVERDUE_US = 7 * _DAY_US
 """Events may stay so much longer than the policy says, by the clock, before a person should know."""
+HELD_LONG_US = 365 * _DAY_US
+"""A hold that is older may have been forgotten."""
 MANY_FILES = 1_000
 FAR_BEHIND = 2 * FOLD_AT_EVENTS
 """A tier that is so many events behind is brought up to date by nobody."""
@@ -94,7 +95,7 @@ class Diagnosis:
 def diagnose(snapshot: Snapshot, *, now_us: int, tz: str) -> Diagnosis:
     """Return what is wrong with the trail at this moment, or will be; times are shown in the zone `tz`."""
     seen = _Seen(snapshot=snapshot, now_us=now_us, zone=check_zone(tz))
-    checks = (_features, _queue, _future, _recorded, _producers, _waits, _overdue, _tiers, _files)
+    checks = (_features, _queue, _future, _recorded, _producers, _waits, _overdue, _holds, _tiers, _files)
     found = [finding for check in checks for finding in check(seen)]
     return Diagnosis(findings=tuple(sorted(found, key=lambda finding: not finding.needs_person)))
 
@@ -194,23 +195,36 @@ def _producers(seen: _Seen) -> Iterator[Finding]:
 
 
 def _waits(seen: _Seen) -> Iterator[Finding]:
-    for waits in waiting(seen.snapshot, seen.width):
-        if isinstance(waits, HorizonWaits):
-            horizon, first, last = (
-                minute(moment.astimezone(seen.zone)) for moment in (waits.horizon, waits.first, waits.last)
-            )
+    for waits in horizon_waits(seen.snapshot):
+        horizon, first, last = (
+            minute(moment.astimezone(seen.zone)) for moment in (waits.horizon, waits.first, waits.last)
+        )
+        yield Finding(
+            about="retention",
+            needs_person=False,
+            text=f"The horizon stays at {horizon} and expires nothing more: events from {first} to {last} lie too far "
+            f"ahead of it, and count once they span {WINDOW_US // _HOUR_US} hours.",
+            advice="events of the next days move it; where none will come, `auditkit maintain --now now` from a timer does",
+        )
+
+
+def _holds(seen: _Seen) -> Iterator[Finding]:
+    for hold in seen.snapshot.holds:
+        if seen.now_us - hold.placed_us >= HELD_LONG_US:
             yield Finding(
-                about="retention",
-                needs_person=False,
-                text=f"The horizon stays at {horizon} and expires nothing more: events from {first} to {last} lie too far "
-                f"ahead of it, and count once they span {WINDOW_US // _HOUR_US} hours.",
-                advice="events of the next days move it; where none will come, `auditkit maintain --now now` from a timer does",
+                about="holds",
+                needs_person=True,
+                text=f"The hold {visible(hold.name)} was placed {_ago(seen.now_us - hold.placed_us)} ago "
+                f"({visible(hold.reason)}).",
+                advice="see whether it is still needed: `auditkit release NAME --reason TEXT` ends it",
             )
 
 
 def _overdue(seen: _Seen) -> Iterator[Finding]:
     snapshot = seen.snapshot
-    plan = plan_segments(seen.segments, snapshot.policy, seen.now_us - OVERDUE_US)
+    plan = plan_segments(
+        seen.segments, snapshot.policy, seen.now_us - OVERDUE_US, holds=snapshot.holds, exact=False
+    )
     if not plan.segments:
         return
     horizon_us, kept = snapshot.horizon_us, sum(segment.expired for segment in plan.segments)

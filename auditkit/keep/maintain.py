@@ -1,4 +1,4 @@
-"""Maintenance: what is flushed, rolled up, pruned and merged, and when; the policy, and when it is enforced unasked."""
+"""Maintenance: what is flushed, rolled up, pruned and merged, and when it is done unasked."""
 
 from datetime import datetime
 from time import monotonic
@@ -6,30 +6,19 @@ from time import monotonic
 from auditkit.errors import FormatError
 from auditkit.keep.compact import LEAST_FILES, compact
 from auditkit.keep.plan import enforcement_is_due, waiting
-from auditkit.keep.prune import note_enforced, plan_whole, prune, record_now
+from auditkit.keep.prune import plan_unasked, prune, record_now
 from auditkit.keep.rollup import FOLD_AT_EVENTS, roll_up
 from auditkit.keep.summaries import CompactSummary, MaintainSummary, PruneSummary, RollupSummary
-from auditkit.retention.policy import Policy, declare_policy
 from auditkit.store.catalog import refuse_unknown_features
 from auditkit.timerange import partition_start, to_us
 from auditkit.trail.handle import Handle
-from auditkit.trail.snapshot import POLICY_SET
-from auditkit.trail.summaries import FlushSummary
-from auditkit.write.append import append_own
+from auditkit.trail.summaries import FlushSummary, Waiting
 from auditkit.write.flush import flush
-from auditkit.write.retry import expire_letters
 
 FLUSH_AT_EVENTS = 128 * 1024
 FLUSH_AT_BYTES = 32 * 1024 * 1024
 FLUSH_AFTER_S = 15 * 60
 LOOK_EVERY_S = 30.0
-
-
-def set_policy(handle: Handle, retention: str | Policy | None) -> Policy:
-    """Declare a policy from the next event on; it is in force once this returns."""
-    policy = declare_policy(retention)
-    append_own(handle, POLICY_SET, {"policy": policy.spec})
-    return policy
 
 
 def flush_is_due(handle: Handle) -> bool:
@@ -56,17 +45,13 @@ def maintenance_is_due(handle: Handle) -> bool:
 def prune_if_due(handle: Handle) -> PruneSummary | None:
     """Enforce the policy where that is due: once for each partition width that the horizon moves on."""
     snapshot = handle.reader.snapshot()
-    horizon, cutoff = snapshot.horizon_us, snapshot.cutoff_us
-    if horizon is None or cutoff is None:
+    if snapshot.cutoff_us is None:
         return None
     refuse_unknown_features(handle.layout.catalog, snapshot.catalog)
     if not enforcement_is_due(snapshot, handle.partition):
         return None
-    if plan_whole(snapshot).segments:
-        return prune(handle, exact=False)
-    note_enforced(handle, horizon)
-    expire_letters(handle, cutoff)
-    return None
+    done = prune(handle, exact=False)
+    return done if done.events else None
 
 
 def flush_and_enforce(handle: Handle) -> FlushSummary:
@@ -94,7 +79,7 @@ def maintain(handle: Handle, *, now: datetime | None = None, thoroughly: bool = 
         rollup=_rolled_up(handle),
         prune=prune_if_due(handle),
         compact=_compacted(handle, least=2 if thoroughly else LEAST_FILES),
-        waiting=waiting(handle.reader.snapshot(), handle.partition),
+        waiting=_waiting(handle),
     )
 
 
@@ -128,6 +113,11 @@ def _rolled_up(handle: Handle, *, least: int = 1) -> RollupSummary | None:
 def _compacted(handle: Handle, *, least: int = LEAST_FILES) -> CompactSummary | None:
     done = compact(handle, least=least)
     return done if done.replaced else None
+
+
+def _waiting(handle: Handle) -> tuple[Waiting, ...]:
+    snapshot = handle.reader.snapshot()
+    return waiting(snapshot, handle.partition, plan_unasked(handle, snapshot))
 
 
 def _begins_partition(handle: Handle, now: datetime) -> bool:

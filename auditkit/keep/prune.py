@@ -5,25 +5,26 @@ anew without what is expired, so that no expired event stays on disk.  The trail
 is left, and the event that records the prune come into being in one transaction of the catalog.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate, pairwise
-from typing import Any
 
 import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit.errors import InvalidTimeError
-from auditkit.keep.plan import PrunePlan, plan_segments, with_counts
+from auditkit.errors import InvalidArgumentError, InvalidTimeError
+from auditkit.keep.expired import count_expired, mark_expired, read_events
+from auditkit.keep.plan import PrunePlan, passed_by, plan_segments, with_counts
 from auditkit.keep.rollup import roll_up
 from auditkit.keep.summaries import PruneSummary
 from auditkit.queue.payload import as_arrow
-from auditkit.retention.visibility import Expiry, Visibility
+from auditkit.retention.visibility import Expiry
 from auditkit.store.catalog import change_catalog, refuse_unknown_features
 from auditkit.store.records import CatalogChange, PruneStateRow, SegmentRow, TombstoneRow
-from auditkit.store.scan import everything, execute, frame_of
 from auditkit.store.segment import as_table, encode_segment, store_segments
+from auditkit.text import visible
 from auditkit.timerange import to_us
 from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import NOW_RECORDED, PRUNED, Snapshot, by_producers
@@ -33,11 +34,16 @@ from auditkit.write.retry import expire_letters
 
 
 class _Rewrite(Struct, frozen=True, kw_only=True):
-    """One segment without its expired events: the tombstone of these, and the segment of those that remain, if any do."""
+    """One segment without its expired events: the tombstones of these, by rule, and the segment of what remains, if any."""
 
     row: SegmentRow
-    tombstone: TombstoneRow
+    tombstones: Sequence[TombstoneRow]
     remainder: SegmentRow | None
+
+    @property
+    def rows(self) -> int:
+        """How many events go."""
+        return sum(tombstone.rows for tombstone in self.tombstones)
 
     @property
     def is_whole(self) -> bool:
@@ -67,26 +73,33 @@ def _past(handle: Handle, now: datetime) -> int:
     return now_us
 
 
-def plan_whole(snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
-    """Plan what may be removed unasked: segments that go whole.  With `now`, as if that moment had been recorded."""
-    horizon = snapshot.horizon_us
-    if now is not None:
-        horizon = to_us(now) if horizon is None else max(horizon, to_us(now))
-    return plan_segments(snapshot.catalog.segments, snapshot.policy, horizon)
+def plan_unasked(handle: Handle, snapshot: Snapshot) -> PrunePlan:
+    """Return what may be removed unasked: of each segment what goes by rules that have passed all of it."""
+    return _plan(handle, snapshot, snapshot.horizon_us, exact=False)
 
 
 def plan_prune(handle: Handle, snapshot: Snapshot, *, now: datetime | None = None) -> PrunePlan:
-    """Return what `prune` would remove, counting what is expired in segments that do not go whole; writes nothing.
+    """Return what `prune` would remove, by rule and segment, and what holds keep; writes nothing.
 
     A moment ahead of the machine's clock is refused with `InvalidTimeError`, as `prune` does.
     """
+    horizon = snapshot.horizon_us
     if now is not None:
-        _past(handle, now)
-    plan = plan_whole(snapshot, now=now)
-    if plan.cutoff is None or not plan.boundary:
-        return plan
-    counts = [_expired_rows(handle, snapshot, segment.path, plan.cutoff) for segment in plan.boundary]
-    return with_counts(plan, counts)
+        horizon = max(us for us in (horizon, _past(handle, now)) if us is not None)
+    return _plan(handle, snapshot, horizon, exact=True)
+
+
+def _plan(handle: Handle, snapshot: Snapshot, horizon_us: int | None, *, exact: bool) -> PrunePlan:
+    segments, holds = snapshot.catalog.segments, snapshot.expiry.holds
+    plan = plan_segments(segments, snapshot.policy, horizon_us, holds=holds, exact=exact)
+    expiry = replace(snapshot.expiry, cutoffs=snapshot.policy.cutoffs_us(horizon_us))
+    names = {segment.path for segment in (*plan.segments, *plan.boundary)}
+    counts = {
+        row.path: count_expired(handle, snapshot, row, passed_by(row, expiry, exact=exact))
+        for row in segments
+        if row.path in names
+    }
+    return with_counts(plan, snapshot, counts)
 
 
 def prune(
@@ -109,12 +122,15 @@ def prune(
     with handle.maintenance():
         snapshot = handle.reader.snapshot()
         remove_leftovers(handle, snapshot.catalog)
-        current = plan_whole(snapshot)
         expiry = _expiry(snapshot, plan)
+        current = plan or _plan(handle, snapshot, snapshot.horizon_us, exact=exact)
         rewrites = []
         if expiry.cutoff_us is not None:
-            rows = _chosen(snapshot, plan or current, exact=exact)
-            rewrites = [done for row in rows if (done := _rewrite(handle, snapshot, row, expiry)) is not None]
+            found = [
+                _rewrite(handle, snapshot, row, passed_by(row, expiry, exact=exact))
+                for row in _chosen(snapshot, current)
+            ]
+            rewrites = [done for done in found if done is not None]
             replaced = [
                 row.path for row in snapshot.catalog.replaced if exact and not expiry.spares(row.min_ts_us)
             ]
@@ -124,42 +140,15 @@ def prune(
             handle.reader.files.forget_others(
                 {row.path for row in snapshot.catalog.segments}.difference(pruned)
             )
-            expire_letters(handle, expiry.cutoff_us)
+            if expiry.all_before_us is not None:
+                expire_letters(handle, expiry.all_before_us)
     return PruneSummary(
         plan=current,
-        events=sum(done.tombstone.rows for done in rewrites),
+        events=sum(done.rows for done in rewrites),
         segments=sum(done.is_whole for done in rewrites),
         rewritten=sum(not done.is_whole for done in rewrites),
         bytes=sum(done.freed_bytes for done in rewrites),
     )
-
-
-def note_enforced(handle: Handle, horizon_us: int) -> None:
-    """Remember the horizon at which retention was enforced."""
-    with handle.maintenance():
-        change_catalog(handle.layout.catalog, CatalogChange(prune_state=PruneStateRow(horizon_us=horizon_us)))
-
-
-def _expired_rows(handle: Handle, snapshot: Snapshot, path: str, cutoff: datetime) -> int:
-    """Count the producers' events of one segment that are expired."""
-    (row,) = [row for row in snapshot.catalog.segments if row.path == path]
-    return (
-        _read(handle, row, ("ts", "source"), snapshot.stored).filter(Expiry(to_us(cutoff)).expression).height
-    )
-
-
-def _read(
-    handle: Handle,
-    row: SegmentRow,
-    columns: Collection[str],
-    visibility: Visibility,
-    numbers: Sequence[int] | None = None,
-) -> pl.DataFrame:
-    """Return columns of the events of a segment that are to be seen, all of which lie in these record batches."""
-    plan = everything([row], columns, visibility)
-    ranges = plan.ranges if numbers is None else [replace(part, numbers=numbers) for part in plan.ranges]
-    found = [one for events in execute(plan, handle.reader.files, ranges) for one in events]
-    return frame_of(found) if found else pl.DataFrame(schema=handle.schema.columns).select(columns)
 
 
 def _holding(row: SegmentRow, mask: pl.Series) -> list[int]:
@@ -169,47 +158,75 @@ def _holding(row: SegmentRow, mask: pl.Series) -> list[int]:
 
 
 def _expiry(snapshot: Snapshot, plan: PrunePlan | None) -> Expiry:
-    """Return what goes: what is expired now, and with a plan no more than that one says."""
-    if plan is None or snapshot.expiry.cutoff_us is None:
+    """Return what goes: what is expired now, and with a plan no more than that one says.
+
+    A plan that another policy was in force for, or a hold that was released since, is an `InvalidArgumentError`.
+    """
+    if plan is None:
         return snapshot.expiry
-    return Expiry(None if plan.cutoff is None else min(snapshot.expiry.cutoff_us, to_us(plan.cutoff)))
+    if plan.policy != str(snapshot.policy):
+        raise _outdated(plan, f"was made when the policy was to {plan.policy}")
+    in_force = {hold.name for hold in snapshot.expiry.holds}
+    for held in plan.held:
+        if held.hold not in in_force:
+            raise _outdated(plan, f"counts on the hold {visible(held.hold)}, which was released since")
+    horizon = snapshot.horizon_us
+    planned = None if plan.horizon is None or horizon is None else min(to_us(plan.horizon), horizon)
+    return replace(snapshot.expiry, cutoffs=snapshot.policy.cutoffs_us(planned))
 
 
-def _chosen(snapshot: Snapshot, plan: PrunePlan, *, exact: bool) -> list[SegmentRow]:
+def _outdated(plan: PrunePlan, reason: str) -> InvalidArgumentError:
+    error = InvalidArgumentError("plan", f"{plan.rows} events", reason)
+    error.add_note("plan again: nothing was removed")
+    return error
+
+
+def _chosen(snapshot: Snapshot, plan: PrunePlan) -> list[SegmentRow]:
     """Return the live segments that a plan names; those with events that a tier has not folded wait."""
-    names = {segment.path for segment in (*plan.segments, *(plan.boundary if exact else ()))}
+    names = {segment.path for segment in (*plan.segments, *plan.boundary)}
     folded = snapshot.folded_seq
     return [row for row in snapshot.catalog.segments if row.path in names and row.last_seq < folded]
 
 
 def _rewrite(handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry) -> _Rewrite | None:
     """Write a segment anew without its expired events; `None` where there are none."""
-    if row.own_rows == 0 and expiry.of(row) == "all":
-        return _Rewrite(row=row, tombstone=_tombstone(handle, snapshot, row, expiry, None), remainder=None)
-    looked_at = _read(handle, row, ("seq", "ts", "source"), snapshot.stored)
-    expired = looked_at.select(expiry.expression).to_series()
-    gone = looked_at.filter(expired)
+    rule = expiry.only_rule(row)
+    if row.own_rows == 0 and rule is not None and expiry.of(row) == "all":
+        bounds = (row.first_seq, row.last_seq, row.rows, row.min_ts_us, row.max_ts_us)
+        return _Rewrite(
+            row=row, tombstones=[_tombstone(handle, snapshot, row, expiry, rule, bounds)], remainder=None
+        )
+    marked = mark_expired(handle, snapshot, row, expiry)
+    gone = marked.filter("expired")
     if not gone.height:
         return None
     remainder = None
-    if gone.height < looked_at.height:
+    if gone.height < marked.height:
         left = replace(snapshot.stored, expiry=expiry)
-        kept = _read(handle, row, list(handle.schema.columns), left, _holding(row, ~expired))
+        kept = read_events(handle, row, list(handle.schema.columns), left, _holding(row, ~marked["expired"]))
         encoded = encode_segment(handle.layout, row.partition, as_table(kept, handle.schema))
         (remainder,) = store_segments(handle.disk, handle.layout, handle.modes, [encoded])
-    return _Rewrite(row=row, tombstone=_tombstone(handle, snapshot, row, expiry, gone), remainder=remainder)
+    found = gone.group_by("rule").agg(
+        pl.col("seq").min().alias("first"),
+        pl.col("seq").max().alias("last"),
+        pl.len(),
+        pl.col("ts").to_physical().min().alias("min"),
+        pl.col("ts").to_physical().max().alias("max"),
+    )
+    tombstones = [
+        _tombstone(handle, snapshot, row, expiry, place, bounds)
+        for place, *bounds in found.sort("rule").iter_rows()
+    ]
+    return _Rewrite(row=row, tombstones=tombstones, remainder=remainder)
 
 
 def _tombstone(
-    handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry, gone: pl.DataFrame | None
+    handle: Handle, snapshot: Snapshot, row: SegmentRow, expiry: Expiry, place: int, bounds: Sequence[int]
 ) -> TombstoneRow:
-    """Return the record of the events `gone` from a segment, `None` for all there were."""
+    """Return the record of events of one rule that go from a segment: first and last seq, rows, smallest and largest ts."""
+    cutoff_us = expiry.cutoffs[place]
     assert snapshot.horizon_us is not None  # noqa: S101 -- nothing expires without a horizon
-    assert expiry.cutoff_us is not None  # noqa: S101 -- nor without a cutoff
-    bounds: tuple[Any, ...] = (row.first_seq, row.last_seq, row.rows, row.min_ts_us, row.producers_max_ts_us)
-    if gone is not None:
-        seqs, ts = (gone.get_column(name).to_physical() for name in ("seq", "ts"))
-        bounds = (seqs.min(), seqs.max(), gone.height, ts.min(), ts.max())
+    assert cutoff_us is not None  # noqa: S101 -- nor without a cutoff
     first, last, rows, min_ts_us, max_ts_us = bounds
     return TombstoneRow(
         path=row.path,
@@ -221,8 +238,9 @@ def _tombstone(
         max_ts_us=max_ts_us,
         sha256=row.sha256,
         policy=str(snapshot.policy),
+        rule=str(snapshot.policy.rules[place]),
         horizon_us=snapshot.horizon_us,
-        cutoff_us=expiry.cutoff_us,
+        cutoff_us=cutoff_us,
         pruned_us=handle.clock.now_us(),
         end_seq=snapshot.as_of,
     )
@@ -242,7 +260,10 @@ def _commit(
     if not rewrites:
         change_catalog(handle.layout.catalog, change)
         return
-    tombstones = [done.tombstone for done in rewrites]
+    tombstones = [tombstone for done in rewrites for tombstone in done.tombstones]
+    rules = Counter[str]()
+    for tombstone in tombstones:
+        rules[tombstone.rule] += tombstone.rows
     attrs = {
         "events": sum(tombstone.rows for tombstone in tombstones),
         "segments": sum(done.is_whole for done in rewrites),
@@ -252,7 +273,8 @@ def _commit(
         "max_ts_us": max(tombstone.max_ts_us for tombstone in tombstones),
         "policy": str(snapshot.policy),
         "horizon_us": snapshot.horizon_us,
-        "cutoff_us": tombstones[0].cutoff_us,
+        "cutoff_us": max(tombstone.cutoff_us for tombstone in tombstones),
+        "rules": dict(rules),
     }
     queue = handle.active_queue()
     with queue.locked():

@@ -170,7 +170,7 @@ def _first_us(snapshot: Snapshot, tier: Tier, fold: FoldRow) -> int | None:
 
 def _cells(handle: Handle, catalog: CatalogView, tier: Tier, begin: int, end: int) -> pl.DataFrame:
     """Return the cells of the producers' events with seqs `[begin, end)`."""
-    seen = Visibility(first_seq=begin, as_of=end, expiry=Expiry(None), own=False)
+    seen = Visibility(first_seq=begin, as_of=end, expiry=Expiry(), own=False)
     plan = everything(catalog.segments, ["seq", "ts", "value", *tier.keys], seen)
     parts = [
         _counted(frame_of(found), tier) for found in execute(plan, handle.reader.files, plan.ranges) if found

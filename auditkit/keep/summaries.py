@@ -1,10 +1,61 @@
 """What the verbs of keeping return: small values to look at and to keep."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from auditkit.keep.plan import PrunePlan
-from auditkit.text import counted
+from auditkit.retention.holds import Hold
+from auditkit.text import counted, minute, visible
+from auditkit.timerange import from_us
 from auditkit.trail.summaries import FlushSummary, Waiting
+from auditkit.where import describe_where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedHold:
+    """A hold in force; `print` shows it in a line.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    where : str
+        Which events it keeps, in words.
+    start, end : datetime or None
+        From when on and before when; None for no bound.
+    reason : str
+        Why it was placed.
+    placed : datetime
+        When.
+    """
+
+    name: str
+    where: str
+    start: datetime | None
+    end: datetime | None
+    reason: str
+    placed: datetime
+
+    def __str__(self) -> str:
+        since = "" if self.start is None else f" from {minute(self.start)}"
+        until = "" if self.end is None else f" before {minute(self.end)}"
+        return f"hold {visible(self.name)}: {visible(self.where)}{since}{until} ({visible(self.reason)})"
+
+
+def placed_holds(holds: Sequence[Hold]) -> tuple[PlacedHold, ...]:
+    """Return holds as values to look at and to keep."""
+    return tuple(
+        PlacedHold(
+            name=hold.name,
+            where=describe_where(hold.mapping),
+            start=None if hold.window.start_us is None else from_us(hold.window.start_us),
+            end=None if hold.window.end_us is None else from_us(hold.window.end_us),
+            reason=hold.reason,
+            placed=from_us(hold.placed_us),
+        )
+        for hold in holds
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

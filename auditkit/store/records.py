@@ -8,10 +8,12 @@ their `rowid`.
 =============  =====================================================================================================
 trail          one row: what was decided when the trail was created
 policies       retention policies, each from a seq on; the last one is in force
+holds          legal holds, each from a seq on
+releases       their ends, each from a seq on
 moments        what prunes and maintenance recorded as "now"
 flushes        one row per flush: how far events have gone from the queue into segments, and the horizon by then
 segments       the live segments, each with what a question must know to leave it, or batches of it, alone
-tombstones     what was pruned: one row per segment and prune
+tombstones     what was pruned: one row per segment, rule and prune
 replaced       files that compaction replaced and that readers may still hold
 prune_states   the horizon at which retention was last enforced
 tiers          the tiers of rollups, each row a declaration; the last one of a name is in force
@@ -101,6 +103,26 @@ class PolicyRow(Struct, frozen=True, kw_only=True):
     spec: str
 
 
+class HoldRow(Struct, frozen=True, kw_only=True):
+    """A legal hold, in force for views of seqs from `from_seq` on, until it is released; `conditions` are a mapping, as JSON."""
+
+    from_seq: Seq
+    name: str
+    start_us: Instant | None
+    end_us: Instant | None
+    conditions: str
+    reason: str
+    placed_us: Instant
+
+
+class ReleaseRow(Struct, frozen=True, kw_only=True):
+    """The release of the hold of this name, from `from_seq` on."""
+
+    from_seq: Seq
+    name: str
+    reason: str
+
+
 class MomentRow(Struct, frozen=True, kw_only=True):
     """A moment that a prune or maintenance recorded as "now" (event `seq`)."""
 
@@ -188,7 +210,7 @@ class SegmentRow(Struct, frozen=True, kw_only=True):
 
 
 class TombstoneRow(Struct, frozen=True, kw_only=True):
-    """The record of producers' events that were pruned from one segment; bounds are inclusive."""
+    """The record of events that were pruned from one segment by one rule; bounds are inclusive."""
 
     path: str
     partition: str
@@ -199,6 +221,8 @@ class TombstoneRow(Struct, frozen=True, kw_only=True):
     max_ts_us: Instant
     sha256: Sha256
     policy: str
+    rule: str
+    """The rule of the policy that they went by, in words as the policy."""
     horizon_us: Instant
     cutoff_us: int
     pruned_us: Instant
@@ -293,6 +317,8 @@ class CatalogView(Struct, frozen=True, kw_only=True):
 
     info: TrailInfo
     policies: Sequence[PolicyRow]
+    holds: Sequence[HoldRow]
+    releases: Sequence[ReleaseRow]
     moments: Sequence[MomentRow]
     flushes: Sequence[FlushRow]
     segments: Sequence[SegmentRow]
@@ -334,6 +360,8 @@ class CatalogChange(Struct, frozen=True, kw_only=True):
     forget_replaced: Sequence[str] = ()
     """Paths of replaced files that are gone."""
     policies: Sequence[PolicyRow] = ()
+    holds: Sequence[HoldRow] = ()
+    releases: Sequence[ReleaseRow] = ()
     moments: Sequence[MomentRow] = ()
     features: Sequence[FeatureRow] = ()
     tiers: Sequence[TierRow] = ()

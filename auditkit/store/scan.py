@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from auditkit.arrow import Numbers, codes_of, flags, series_of, to_arrow, to_numpy
-from auditkit.retention.visibility import Visibility
+from auditkit.retention.visibility import Tables, Visibility
 from auditkit.store import bloom
 from auditkit.store.files import OpenSegment, SegmentFiles
 from auditkit.store.records import BatchInfo, SegmentRow
@@ -33,7 +33,6 @@ _MOST_SLICES = 64
 """So many runs of wanted events are cut out of a record batch one by one; more of them are worth Arrow's filter."""
 _FEW_BATCHES = 16
 """So many record batches are read by the calling thread, sooner than others have started."""
-_KEPT = "\0kept"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -188,7 +187,7 @@ def read_chunks(plan: ScanPlan, segment: OpenSegment, part: BatchRange) -> Itera
         numbers = [number for number in segment.candidates(dict(plan.values)) if number in numbers]
     firsts = list(accumulate((batch.rows for batch in part.row.parts), initial=0))
     deciding = plan.predicate_columns(part)
-    columns, tables = deciding.union(plan.columns), dict[int, Numbers]()
+    columns, tables = deciding.union(plan.columns), Tables()
     in_two_steps = bool(plan.conditions) and columns != deciding
     for number, batch in zip(
         numbers, segment.batches(numbers, deciding if in_two_steps else columns), strict=True
@@ -204,7 +203,7 @@ def read_chunks(plan: ScanPlan, segment: OpenSegment, part: BatchRange) -> Itera
 
 
 def _mask(
-    plan: ScanPlan, part: BatchRange, segment: OpenSegment, batch: pa.RecordBatch, tables: dict[int, Numbers]
+    plan: ScanPlan, part: BatchRange, segment: OpenSegment, batch: pa.RecordBatch, tables: Tables
 ) -> Numbers:
     """Return which events are wanted."""
     mask = np.ones(len(batch), dtype=bool)
@@ -214,27 +213,22 @@ def _mask(
         mask[: 0 if begin is None else np.searchsorted(stamps, begin)] = False
         mask[len(mask) if end is None else np.searchsorted(stamps, end) :] = False
     if part.shown_by:
-        mask &= plan.visibility.mask(batch)
+        shown_by = {name: segment.column(batch, name) for name in part.shown_by}
+        mask &= plan.visibility.mask(shown_by, len(batch), tables)
     for place, condition in enumerate(plan.conditions):
         mask &= _holds(condition, segment, segment.column(batch, condition.column), tables, place)
     return mask
 
 
 def _holds(
-    condition: Condition, segment: OpenSegment, column: pa.Array, tables: dict[int, Numbers], place: int
+    condition: Condition, segment: OpenSegment, column: pa.Array, tables: Tables, place: int
 ) -> Numbers:
     """Return for which events a condition holds; for a dictionary it is evaluated once for each value."""
     if not isinstance(column, pa.DictionaryArray):
-        return _evaluated(condition, series_of(column))
+        return condition.on(series_of(column))
     if place not in tables:
-        tables[place] = _evaluated(condition, segment.text(condition.column, column.dictionary))
+        tables[place] = condition.on(segment.text(condition.column, column.dictionary))
     return tables[place][codes_of(column)]
-
-
-def _evaluated(condition: Condition, values: pl.Series) -> Numbers:
-    frame = values.alias(condition.column).to_frame()
-    kept = condition.expression.fill_null(value=False).alias(_KEPT)
-    return frame.with_columns(kept).get_column(_KEPT).to_numpy()
 
 
 class Events(Struct, frozen=True):

@@ -17,7 +17,8 @@ from auditkit.errors import AuditError, InvalidQueryError
 from auditkit.event import OWN_SOURCE
 from auditkit.memory import available_memory
 from auditkit.query.frames import in_range, in_zone, plain_type, text_out, zoned_type
-from auditkit.retention.visibility import IS_OWN, Visibility
+from auditkit.retention.policy import IS_OWN
+from auditkit.retention.visibility import Visibility
 from auditkit.store.files import SegmentFiles, held, retrying
 from auditkit.store.scan import BatchRange, Events, ScanPlan, execute, frame_of, plan_scan
 from auditkit.text import size

@@ -14,24 +14,25 @@ from auditkit.errors import CorruptionError, InvalidQueryError
 from auditkit.event import EventSchema
 from auditkit.query.frames import text_out
 from auditkit.queue.tail import QueueTail, TailView
+from auditkit.retention.holds import Hold, read_hold
 from auditkit.retention.horizon import WINDOW_US, Horizon
 from auditkit.retention.policy import Policy, read_policy
 from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.catalog import CurrentCatalog
 from auditkit.store.files import SegmentFiles
-from auditkit.store.records import CatalogView, FlushRow, MomentRow, PolicyRow
+from auditkit.store.records import CatalogView, FlushRow, HoldRow, MomentRow
 from auditkit.store.rollups import Cubes
 from auditkit.store.scan import everything, execute, frame_of
-from auditkit.store.tiers import Tier, read_tier
+from auditkit.store.tiers import read_tier
 from auditkit.timerange import TimeRange
 from auditkit.trail.snapshot import (
+    Declared,
     Snapshot,
     Uncertain,
     by_producers,
-    control_rows,
+    declared,
     horizon_after,
     pruned_error,
-    tier_rows,
 )
 
 _ATTEMPTS = 20
@@ -61,9 +62,10 @@ class SnapshotReader(Struct, frozen=True):
         if not 0 <= as_of <= committed:
             raise InvalidQueryError("seq", as_of, "beyond the committed end", expected=f"0 to {committed}")
         tail = tail if as_of == committed else tail.filter(pl.col("seq") < as_of)
-        policies, moments = _control_events(catalog, tail, as_of)
-        policy = read_policy(policies[-1].spec)
-        horizon = self._horizon(catalog, tail, as_of, moments)
+        decided = _decided(catalog, tail, as_of)
+        policy = read_policy(decided.policies[-1].spec)
+        horizon = self._horizon(catalog, tail, as_of, decided.moments)
+        holds = [self._hold(row) for row in _in_force(decided)]
         return Snapshot(
             catalog=catalog,
             tail=tail,
@@ -71,13 +73,15 @@ class SnapshotReader(Struct, frozen=True):
             as_of=as_of,
             horizon=horizon,
             policy=policy,
-            expiry=Expiry(policy.cutoff_us(horizon.trusted_us)),
-            tiers=_tiers(catalog, tail, as_of),
-            uncertain=self._uncertain(catalog, tail, as_of, policy, moments),
-            policies=policies,
-            moments=moments,
+            expiry=Expiry(policy=policy, cutoffs=policy.cutoffs_us(horizon.trusted_us), holds=holds),
+            tiers={row.name: read_tier(row) for row in decided.tiers},
+            uncertain=self._uncertain(catalog, tail, as_of, policy, decided.moments),
             allow_pruned=allow_pruned,
         )
+
+    def _hold(self, row: HoldRow) -> Hold:
+        window = TimeRange(start_us=row.start_us, end_us=row.end_us)
+        return read_hold(row.name, row.reason, row.placed_us, window, row.conditions, self.schema.columns)
 
     def _consistent(self) -> tuple[TailView, CatalogView]:
         for _ in range(_ATTEMPTS):
@@ -141,11 +145,11 @@ class SnapshotReader(Struct, frozen=True):
         most = max(
             us for us in (before.trusted_us, seen, *told, *(row.max_ts_us for row in gone)) if us is not None
         )
-        window = TimeRange(
-            start_us=policy.cutoff_us(before.trusted_us),
-            end_us=policy.cutoff_us(min(most, after.trusted_us)),
-        )
-        return None if window.start_us == window.end_us else Uncertain(tombstone=gone[0], window=window)
+        latest = min(most, after.trusted_us)
+        if policy.cutoffs_us(before.trusted_us) == policy.cutoffs_us(latest):
+            return None
+        first = Expiry(policy=policy, cutoffs=policy.cutoffs_us(before.trusted_us)).all_before_us
+        return Uncertain(tombstone=gone[0], window=TimeRange(start_us=first, end_us=policy.cutoff_us(latest)))
 
     def _stored(
         self, catalog: CatalogView, tail: pl.DataFrame, first: int, end: int, columns: Sequence[str]
@@ -154,7 +158,7 @@ class SnapshotReader(Struct, frozen=True):
 
         The tail, which ends with them, is all there is where no segment has any.
         """
-        seen = Visibility(first_seq=first, as_of=end, expiry=Expiry(None), own=True)
+        seen = Visibility(first_seq=first, as_of=end, expiry=Expiry(), own=True)
         plan = everything(catalog.segments, columns, seen)
         if not plan.ranges:
             return tail
@@ -180,19 +184,22 @@ class SnapshotReader(Struct, frozen=True):
         return newest if newest is not None or flush is None else flush.last_recorded_us
 
 
-def _control_events(
-    catalog: CatalogView, tail: pl.DataFrame, as_of: int
-) -> tuple[list[PolicyRow], list[MomentRow]]:
-    policies, moments = control_rows(tail) if tail.height else ([], [])
-    return (
-        [row for row in (*catalog.policies, *policies) if row.from_seq <= as_of],
-        [row for row in (*catalog.moments, *moments) if row.seq < as_of],
+def _decided(catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> Declared:
+    """Return what the trail's own events before `as_of` have decided."""
+    later = declared(tail)
+    return Declared(
+        policies=[row for row in (*catalog.policies, *later.policies) if row.from_seq <= as_of],
+        holds=[row for row in (*catalog.holds, *later.holds) if row.from_seq <= as_of],
+        releases=[row for row in (*catalog.releases, *later.releases) if row.from_seq <= as_of],
+        moments=[row for row in (*catalog.moments, *later.moments) if row.seq < as_of],
+        tiers=[row for row in (*catalog.tiers, *later.tiers) if row.seq < as_of],
     )
 
 
-def _tiers(catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> dict[str, Tier]:
-    declared = [*catalog.tiers, *(tier_rows(tail) if tail.height else ())]
-    return {row.name: read_tier(row) for row in declared if row.seq < as_of}
+def _in_force(decided: Declared) -> list[HoldRow]:
+    """Return the holds that were not released after they had been placed."""
+    released = {row.name: row.from_seq for row in decided.releases}
+    return [row for row in decided.holds if released.get(row.name, 0) < row.from_seq]
 
 
 def _flushed(flush: FlushRow | None) -> tuple[int, Horizon]:

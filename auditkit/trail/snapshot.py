@@ -6,6 +6,7 @@ reader's clock.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,10 +15,19 @@ from msgspec import Struct
 
 from auditkit.errors import FormatError, PrunedError
 from auditkit.queue.tail import TailView
+from auditkit.retention.holds import Hold
 from auditkit.retention.horizon import Horizon
-from auditkit.retention.policy import Policy
-from auditkit.retention.visibility import IS_OWN, Expiry, Visibility
-from auditkit.store.records import CatalogView, MomentRow, PolicyRow, TierRow, TombstoneRow
+from auditkit.retention.policy import IS_OWN, Policy, read_policy
+from auditkit.retention.visibility import Expiry, Visibility
+from auditkit.store.records import (
+    CatalogView,
+    HoldRow,
+    MomentRow,
+    PolicyRow,
+    ReleaseRow,
+    TierRow,
+    TombstoneRow,
+)
 from auditkit.store.tiers import Tier, read_tier
 from auditkit.text import counted
 from auditkit.timerange import TimeRange, from_us
@@ -25,6 +35,8 @@ from auditkit.timerange import TimeRange, from_us
 POLICY_SET = "retention.set"
 NOW_RECORDED = "retention.now"
 PRUNED = "retention.pruned"
+HOLD_PLACED = "hold.placed"
+HOLD_RELEASED = "hold.released"
 TIER_DECLARED = "rollup.declared"
 TIER_PRUNED = "rollup.pruned"
 
@@ -39,7 +51,7 @@ class Uncertain(Struct, frozen=True, kw_only=True):
 class Snapshot(Struct, frozen=True, kw_only=True):
     """One consistent moment of a trail: the events with seq < `as_of`.
 
-    `tail` holds the committed events that are not in `catalog.segments`; expired events have ts < `cutoff_us`.
+    `tail` holds the committed events that are not in `catalog.segments`.
     """
 
     catalog: CatalogView
@@ -50,8 +62,6 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     policy: Policy
     expiry: Expiry
     """Which events the policy no longer keeps at the horizon."""
-    policies: Sequence[PolicyRow]
-    moments: Sequence[MomentRow]
     tiers: Mapping[str, Tier]
     """The tiers declared by then, by name."""
     uncertain: Uncertain | None
@@ -64,8 +74,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def cutoff_us(self) -> int | None:
-        """Producers' events before this are expired."""
+        """Nothing from this moment on is expired; before it, what the rules say."""
         return self.expiry.cutoff_us
+
+    @property
+    def holds(self) -> Sequence[Hold]:
+        """The holds in force, in the order in which they were placed."""
+        return self.expiry.holds
 
     @property
     def committed_seq(self) -> int:
@@ -105,7 +120,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     @property
     def stored(self) -> Visibility:
         """What is on disk of the seqs before `as_of`, expired or not."""
-        return Visibility(as_of=self.as_of, expiry=Expiry(None), own=True)
+        return Visibility(as_of=self.as_of, expiry=Expiry(), own=True)
 
     def refuse_pruned(self, window: TimeRange) -> None:
         """Raise `PrunedError` where events that this view would show were pruned after it."""
@@ -113,8 +128,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
             return
         if self.uncertain is not None and not window.intersection(self.uncertain.window).is_empty:
             raise pruned_error(self.uncertain.tombstone, self.as_of)
-        cutoff = self.cutoff_us
         for tombstone in self.catalog.tombstones:
+            cutoff = self._cutoff_of(tombstone)
             oldest_us = tombstone.min_ts_us if cutoff is None else max(tombstone.min_ts_us, cutoff)
             if (
                 tombstone.end_seq > self.as_of > tombstone.first_seq
@@ -122,6 +137,17 @@ class Snapshot(Struct, frozen=True, kw_only=True):
                 and window.overlaps(oldest_us, tombstone.max_ts_us)
             ):
                 raise pruned_error(tombstone, self.as_of)
+
+    def _cutoff_of(self, tombstone: TombstoneRow) -> int | None:
+        """Return the moment before which this view would not show what a tombstone stands for; `None` for no moment.
+
+        By the same policy that is known of its rule; by another one, events may have gone by any rule.
+        """
+        if str(self.policy) == tombstone.policy and not self.expiry.holds:
+            for rule, us in zip(self.policy.rules, self.expiry.cutoffs, strict=True):
+                if str(rule) == tombstone.rule:
+                    return us
+        return None if self.expiry.holds else self.expiry.all_before_us
 
 
 def by_producers(events: pl.DataFrame) -> pl.Series:
@@ -152,29 +178,38 @@ def own_events(events: pl.DataFrame) -> Iterator[tuple[int, str, dict[str, objec
             yield seq, action, decoded
 
 
-def control_rows(events: pl.DataFrame) -> tuple[list[PolicyRow], list[MomentRow]]:
-    """Return the policies and moments that the trail's own events in a frame declare."""
-    policies, moments = [], []
-    for seq, action, attrs in own_events(events):
+class Declared(Struct, frozen=True, kw_only=True):
+    """What the trail's own events have decided, in the order of their seqs."""
+
+    policies: Sequence[PolicyRow]
+    holds: Sequence[HoldRow]
+    releases: Sequence[ReleaseRow]
+    moments: Sequence[MomentRow]
+    tiers: Sequence[TierRow]
+
+
+def declared(events: pl.DataFrame) -> Declared:
+    """Return what the trail's own events in a frame have decided."""
+    found = Declared(policies=[], holds=[], releases=[], moments=[], tiers=[])
+    rows: dict[str, list[Any]] = {name: getattr(found, name) for name in Declared.__struct_fields__}
+    for seq, action, attrs in own_events(events) if events.height else ():
         with _explained(seq):
             if action == POLICY_SET:
-                policies.append(PolicyRow(from_seq=seq + 1, spec=str(attrs["policy"])))
+                read_policy(str(attrs["policy"]))
+                rows["policies"].append(PolicyRow(from_seq=seq + 1, spec=str(attrs["policy"])))
+            elif action == HOLD_PLACED:
+                given = {**attrs, "conditions": str(attrs["where"]), "from_seq": seq + 1}
+                rows["holds"].append(msgspec.convert({"start_us": None, "end_us": None, **given}, HoldRow))
+            elif action == HOLD_RELEASED:
+                rows["releases"].append(msgspec.convert({**attrs, "from_seq": seq + 1}, ReleaseRow))
             elif action == NOW_RECORDED:
                 given = {"now_us": int(str(attrs["now_us"])), "confirmed": int(str(attrs["confirmed"]))}
-                moments.append(msgspec.convert({"seq": seq, **given}, MomentRow))
-    return policies, moments
-
-
-def tier_rows(events: pl.DataFrame) -> list[TierRow]:
-    """Return the tiers that the trail's own events in a frame declare."""
-    rows = []
-    for seq, action, attrs in own_events(events):
-        if action == TIER_DECLARED:
-            with _explained(seq):
+                rows["moments"].append(msgspec.convert({"seq": seq, **given}, MomentRow))
+            elif action == TIER_DECLARED:
                 by = msgspec.json.encode(attrs["by"]).decode()
-                rows.append(msgspec.convert({**attrs, "seq": seq, "by": by}, TierRow))
-                read_tier(rows[-1])
-    return rows
+                rows["tiers"].append(msgspec.convert({**attrs, "seq": seq, "by": by}, TierRow))
+                read_tier(rows["tiers"][-1])
+    return found
 
 
 @contextmanager
@@ -182,7 +217,7 @@ def _explained(seq: int) -> Iterator[None]:
     """Turn what is raised where an event of the trail's own makes no sense into what it means."""
     try:
         yield
-    except (ValueError, KeyError, RecursionError) as exc:
+    except (ValueError, KeyError, RecursionError, FormatError) as exc:
         raise FormatError(f"event {seq} of the trail's own does not read: {exc}") from exc
 
 

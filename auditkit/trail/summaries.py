@@ -79,7 +79,17 @@ class HorizonWaits:
         )
 
 
-Waiting: TypeAlias = PruneWaits | HorizonWaits
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierWaits:
+    """Expired events that stay until every tier has them."""
+
+    events: int
+
+    def __str__(self) -> str:
+        return f"{counted(self.events, 'expired event')} to prune once the tiers have them"
+
+
+Waiting: TypeAlias = PruneWaits | HorizonWaits | TierWaits
 """What waits, and for what; `str` says it in words."""
 
 
@@ -94,6 +104,8 @@ class RetentionStats:
     cutoff: datetime | None
     prunable: int
     """Events in segments that `prune()` would remove now."""
+    held: int
+    """Events that holds keep from that."""
     waiting: tuple[Waiting, ...]
     """What waits, and for what; `str` of each says it in words."""
     pruned: int
@@ -216,6 +228,7 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
         ("horizon", minute(retention.horizon)),
         ("expired before", minute(retention.cutoff, missing="nothing is")),
         ("to prune", counted(retention.prunable, "event")),
+        *([("held", counted(retention.held, "event"))] if retention.held else []),
         *(("waits", str(one)) for one in retention.waiting),
         ("pruned", pruned),
     ]

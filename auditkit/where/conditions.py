@@ -32,6 +32,7 @@ _LIKE_NUMBERS = tuple("-0123456789")
 _LIKE_JSON = (*_LIKE_NUMBERS, *"tfn[{")  # how the JSON text of anything but a string begins
 LISTS = (list, tuple, set, frozenset)
 _EXACT_IN_FLOAT = 2**53
+_KEPT = "\0kept"
 _LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # beyond them Polars reads JSON's numbers as floats
 MOST_VALUES = 100_000
 """How many values a list may have."""
@@ -75,6 +76,12 @@ class Condition(Struct, frozen=True, kw_only=True):
     expression: pl.Expr
     texts: Sequence[str] | None = None
     """The only values of the column for which it can be true, where that is known."""
+
+    def on(self, values: pl.Series) -> Any:
+        """Return for which values of the column it is true, as a NumPy array."""
+        frame = values.alias(self.column).to_frame()
+        kept = self.expression.fill_null(value=False).alias(_KEPT)
+        return frame.with_columns(kept).get_column(_KEPT).to_numpy()
 
 
 def conditions(where: Mapping[str, Any] | str, columns: Collection[str]) -> list[Condition]:

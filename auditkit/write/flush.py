@@ -25,13 +25,11 @@ from auditkit.store.records import (
     CatalogChange,
     CatalogView,
     FlushRow,
-    MomentRow,
-    PolicyRow,
     SegmentRow,
 )
 from auditkit.store.segment import as_table, encode_segments, store_segments
 from auditkit.trail.handle import Handle
-from auditkit.trail.snapshot import control_rows, horizon_after, tier_rows
+from auditkit.trail.snapshot import declared, horizon_after
 from auditkit.trail.summaries import FlushSummary
 
 BACKLOG_EVENTS = 10_000
@@ -230,17 +228,14 @@ def _change(
     also: CatalogChange = _NOTHING,
 ) -> CatalogChange:
     """Return the transaction that lets `rows` count, and everything before `end` be flushed, and does `also`."""
-    policies, moments = _declared(events, rows)
-    tiers = tier_rows(_own_columns(events)) if any(row.own_rows for row in rows) else []
+    decided = declared(_own_columns(events) if any(row.own_rows for row in rows) else pl.DataFrame())
     times = pl.DataFrame(events.select(["seq", "ts", "recorded", "source"]))
     horizon = catalog.flushes[-1].horizon if catalog.flushes else Horizon()
-    horizon = horizon_after(horizon, times, moments)
+    horizon = horizon_after(horizon, times, decided.moments)
     return replace(
         also,
         add_segments=[*rows, *also.add_segments],
-        policies=policies,
-        moments=moments,
-        tiers=tiers,
+        **{name: getattr(decided, name) for name in decided.__struct_fields__},
         flush=FlushRow(
             end_seq=end,
             trusted_us=horizon.trusted_us,
@@ -249,13 +244,6 @@ def _change(
             last_recorded_us=events["recorded"][-1].value,
         ),
     )
-
-
-def _declared(events: pa.Table, rows: Sequence[SegmentRow]) -> tuple[list[PolicyRow], list[MomentRow]]:
-    """Return the policies and moments that the trail's own events declare, where there are any."""
-    if not any(row.own_rows for row in rows):
-        return [], []
-    return control_rows(_own_columns(events))
 
 
 def _own_columns(events: pa.Table) -> pl.DataFrame:

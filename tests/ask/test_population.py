@@ -37,7 +37,7 @@ def lived(make_trail: Callable[..., Trail]) -> Trail:
     trail.append(action="a", ts=day(0)).wait()
     trail.prune(now=NOW)
     trail.extend([{"action": "late", "ts": day(d), "source": "app"} for d in (41, 35, 33)]).wait()
-    trail.set_retention("31d")
+    trail.set_retention("31d", confirm=True)
     trail.extend(
         [{"action": "b" if d % 2 else "c", "ts": day(d), "source": "app"} for d in range(20)]
         + [{"action": ""}, {"action": "b", "ts": "never"}],

@@ -146,7 +146,7 @@ def test_values_inside_attrs(trail: Trail) -> None:
 
 def test_own_events_are_left_out_unless_asked(half: Trail) -> None:
     """The trail's own events have seqs, and are shown by `own=True` and `tail` only."""
-    half.set_retention("90d")
+    half.set_retention("90d", confirm=True)
     half.flush()
     assert half.range().height == 10
     assert half.range(own=True).height == 11

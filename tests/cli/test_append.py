@@ -17,7 +17,7 @@ def test_init_creates_what_was_decided(run: Run, place: Path) -> None:
         "--tz", "Europe/Stockholm", "--partition", "1mo", "--group", "read",
     ).stdout  # fmt: skip
     with open_trail(place) as trail:
-        assert str(trail.retention) == "keep 90d"
+        assert trail.retention.policy == "keep 90d"
         assert list(trail.fields) == ["amount", "ok"]
         assert trail.tz == "Europe/Stockholm"
         assert trail.trail_id in shown

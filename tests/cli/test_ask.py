@@ -145,7 +145,7 @@ def test_tail_and_views_of_the_past(filled: Run, place: Path) -> None:
     assert len(rows(filled("range", "--at", "4", "--json"))) == 4
     assert rows(filled("sql", "SELECT count(*) AS n FROM events", "--at", "1", "--json")) == [{"n": 1}]
     with open_trail(place) as trail:
-        trail.set_retention("7y")
+        trail.set_retention("7y", confirm=True)
     assert rows(filled("tail", "-n", "1", "--json"))[0]["source"] == "auditkit"
     assert len(actions(filled)) == 6
     assert len(actions(filled, "--own")) == 7
@@ -241,7 +241,7 @@ def test_json_lines_as_they_come(followed: Path) -> None:
         event = json.loads(lines(process, 1)[0])
         assert (event["seq"], event["actor"], event["ts"]) == (3, "bob", "2026-11-24T10:00:00+01:00")
         with open_trail(followed) as trail:
-            trail.set_retention("90d")
+            trail.set_retention("90d", confirm=True)
             trail.flush()
             trail.append(action="c").wait()
         assert [json.loads(line)["action"] for line in lines(process, 2)] == ["retention.set", "c"]

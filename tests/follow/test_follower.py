@@ -316,7 +316,7 @@ def test_conditions_choose_events(trail: Trail) -> None:
     """`where`, as mapping or expression, and `own` choose as they do in queries."""
     for actor in ("ann", "bob", None, "ann"):
         trail.append(action="a", actor=actor, attrs={"ip": actor}).wait()
-    trail.set_retention("90d")
+    trail.set_retention("90d", confirm=True)
     assert seqs(trail.follow(where={"actor": "ann"}, timeout_s=0)) == [0, 3]
     assert seqs(trail.follow(where={"attrs.ip": ["bob", None]}, timeout_s=0)) == [1, 2]
     assert seqs(trail.follow(where=pl.col("actor").str.starts_with("b"), timeout_s=0)) == [1]
@@ -400,7 +400,7 @@ def test_small_chunks_change_nothing(
     trail.flush()
     clock.advance(days=8)
     fill(trail, 5)
-    trail.set_retention("9d")
+    trail.set_retention("9d", confirm=True)
     trail.flush()
     clock.advance(days=5)
     fill(trail, 4)

@@ -131,7 +131,7 @@ def writers_steps(place: Place, report: Report) -> None:
         step("retry", lambda: retry_letters(trail.handle, as_given))
         step("flush", trail.flush)
         step("rollup", lambda: trail.rollup("1h", by="action"))
-        step("set_retention", lambda: trail.set_retention("3d"))
+        step("set_retention", lambda: trail.set_retention("3d", confirm=True))
         clock.advance(hours=1)
         step("maintain", lambda: trail.maintain(now=_now(clock), compact=True))
         clock.advance(days=1)

@@ -147,7 +147,7 @@ def test_own_events_and_late_ones_keep_their_place(trail: Trail) -> None:
     """The trail's own events, equal times and late events are merged by (ts, seq), each at its seq."""
     for hours in (3, 1, 2, 1):
         trail.append(action="a", ts=NOW - timedelta(hours=hours)).wait()
-        trail.set_retention("30d")
+        trail.set_retention("30d", confirm=True)
         trail.flush()
     before = trail.range(own=True)
     trail.maintain(compact=True)

@@ -288,3 +288,20 @@ def test_what_needs_a_person_comes_first(trail: Trail) -> None:
     for finding in found.findings:
         assert finding.text.endswith(".")
         assert not finding.advice.endswith(".")
+
+
+def test_a_hold_that_may_be_forgotten(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """After a year a person is asked whether a hold is still needed."""
+    trail = make_trail(maintain=False)
+    trail.hold("case-42", reason="a \x1b[2Jlawsuit")
+    trail.flush()
+    clock.advance(days=364)
+    assert examine(trail).findings == ()
+    clock.advance(days=2)
+    finding = only(examine(trail), "holds")
+    assert finding.needs_person
+    assert "The hold case-42 was placed 366 days ago" in finding.text
+    assert "\x1b" not in finding.text
+    trail.release("case-42", reason="settled")
+    trail.flush()
+    assert examine(trail).findings == ()

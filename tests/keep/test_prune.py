@@ -90,7 +90,7 @@ def test_the_plan_counts_what_is_expired_in_boundary_segments(crossed: Trail) ->
     assert [(s.expired, s.rows) for s in plan.boundary] == [(2, 4)]
     text = str(plan)
     assert "would remove 1 event in 1 segment" in text
-    assert "and 2 events of 1 segment that the cutoff runs through" in text
+    assert "and 2 events of 1 segment to be written anew" in text
     assert "2 of 4 events" in text
     assert crossed.at(7).plan_prune() == plan
 
@@ -101,7 +101,7 @@ def test_the_trails_own_events_stay_in_a_rewritten_segment(
     """An event of the trail's own stays, however old, where the events around it go."""
     trail = make_trail(retention="1h", maintain=False)
     trail.append(action="old").wait()
-    trail.set_retention("2h")
+    trail.set_retention("2h", confirm=True)
     clock.advance(hours=3)
     trail.append(action="new").wait()
     trail.flush()
@@ -200,7 +200,7 @@ def test_a_segment_named_as_a_replaced_one_stays(
 ) -> None:
     """What a prune leaves may be, name for name, a file that a compaction replaced: neither prune nor time removes it."""
     trail = make_trail(maintain=False)
-    trail.set_retention("1h")
+    trail.set_retention("1h", confirm=True)
     trust(trail, NOW)
     trail.append(action="kept", ts=NOW + timedelta(minutes=110)).wait()
     trail.flush()
@@ -247,7 +247,7 @@ def test_pruned_bytes_are_free(make_trail: Callable[..., Trail]) -> None:
     trail.flush()
     with ak.open(trail.path) as reader:
         assert trail.range().height == reader.range().height == 9
-        trail.set_retention("3d")
+        trail.set_retention("3d", confirm=True)
         assert trail.prune(now=NOW).segments
         assert len(held()) == len(set(held())) > 0  # the reader's own
         assert reader.range().height == 4

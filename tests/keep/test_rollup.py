@@ -95,7 +95,7 @@ def test_each_event_is_folded_once(trail: Trail) -> None:
     trail.extend(given).wait()
     assert trail.rollup("1h", by="action").events == 100
     assert trail.rollup("1h", by="action").events == 0
-    trail.set_retention("50y")
+    trail.set_retention("50y", confirm=True)
     with open_trail(trail.path, clock=trail.handle.clock) as other:
         assert other.maintain().rollup is None
         assert of_tier(other, "1h", ["action"]) == expected(given, "1h", ["action"])

@@ -47,7 +47,7 @@ def busy(make_trail: Callable[..., Trail]) -> Trail:
     ):
         ts = START + timedelta(hours=hour)
         trail.append(action="doc.read", ts=ts, actor=actor, outcome=outcome, source="app").wait()
-    trail.set_retention("8d")
+    trail.set_retention("8d", confirm=True)
     trail.flush()
     trail.extend(
         [{"action": "doc.read", "actor": "ann", "ts": START}, {"action": ""}], on_invalid="dead-letter"

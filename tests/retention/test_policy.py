@@ -1,13 +1,30 @@
 """Policies: what is declared, and what the catalog may hold."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from auditkit.errors import FormatError
 from auditkit.retention.policy import declare_policy, read_policy
 
+RULES: list[Any] = [
+    "90d",
+    "7y",
+    "36h",
+    None,
+    {"auth.*": "7y", "*": "90d"},
+    {"auth.*": "forever", "debug.*": timedelta(days=7)},
+    [
+        ({"outcome": ["failure", None], "action": "pay.*"}, "7y"),
+        ({"source": "auditkit"}, "2y"),
+        ({"action": "*"}, None),
+    ],
+]
 
-@pytest.mark.parametrize("retention", ["90d", "7y", "36h", None])
-def test_a_policy_comes_back_as_it_was_declared(retention: str | None) -> None:
+
+@pytest.mark.parametrize("retention", RULES)
+def test_a_policy_comes_back_as_it_was_declared(retention: Any) -> None:
     """What the catalog stores reads as what was declared."""
     declared = declare_policy(retention)
     assert read_policy(declared.spec) == declared
@@ -19,7 +36,9 @@ def test_a_policy_comes_back_as_it_was_declared(retention: str | None) -> None:
         '[[{"action":"*"},"-4d"]]',
         '[[{"action":"*"},"0d"]]',
         '[[{"action":"*"},"soon"]]',
-        '[[{"action":"auth.*"},"4d"]]',
+        '[[{"actor":"ann"},"4d"]]',
+        '[[{"action":7},"4d"]]',
+        '[[{},"4d"]]',
         '[[{"action":"*"},4]]',
         "{",
     ],

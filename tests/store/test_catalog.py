@@ -138,7 +138,7 @@ def test_a_known_column_that_is_missing_is_corruption(trail: Trail) -> None:
 
 def test_unknown_features_are_refused_by_who_would_lose_them(trail: Trail, tmp_path: Path) -> None:
     """With a feature of a later version reading, appending and flushing work; maintaining is refused, and says why."""
-    trail.set_retention("1d")
+    trail.set_retention("1d", confirm=True)
     trail.append(action="a", ts="2020-01-01T00:00:00Z").wait()
     trail.handle.maintains = True
     change_catalog(trail.handle.layout.catalog, CatalogChange(features=[FeatureRow(name="rollups")]))

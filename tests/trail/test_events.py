@@ -41,7 +41,7 @@ def test_a_prune_takes_no_file_from_under_a_reader(month: Trail) -> None:
         plan_events(snapshot, EVERYTHING, snapshot.visibility(own=False), ["seq"]),
     )
     first = next(begun)
-    month.set_retention("3d")
+    month.set_retention("3d", confirm=True)
     done = month.maintain(compact=True)
     assert done.compact is not None
     assert done.prune is not None
@@ -55,7 +55,7 @@ def test_a_question_after_a_prune_sees_the_prune(month: Trail) -> None:
     """A scan that was made before and is collected afterwards says what was pruned, or shows what it may."""
     lazy = month.scan()
     late = month.scan(START + timedelta(days=28))
-    month.set_retention("3d")
+    month.set_retention("3d", confirm=True)
     month.prune()
     with pytest.raises(PrunedError):
         lazy.collect()

@@ -149,7 +149,7 @@ def _answered(
         if stretch.tier is None:
             found = [question.of_events(snapshot, stretch.window, shown, parts)]
         else:
-            found = [question.shaped(route.cells(stretch, list(parts.columns)))]
+            found = [question.shaped(cells) for cells in route.cells(stretch, list(parts.columns))]
             folded = snapshot.catalog.folded_of(stretch.tier.name)
             later = Visibility(first_seq=folded, as_of=snapshot.as_of, expiry=Expiry(), own=False)
             if folded < snapshot.as_of:
@@ -157,6 +157,8 @@ def _answered(
             if own:
                 found.append(question.of_events(snapshot, stretch.window, shown, parts, only_own=True))
         frames += [_labelled(frame, stretch.label) for frame in found]
+    if not frames:
+        return _labelled(question.of_events(snapshot, window, shown, measures), RAW)
     return question.merged(frames, measures)
 
 
@@ -238,23 +240,30 @@ class _Question(Struct, frozen=True, kw_only=True):
 
     def merged(self, frames: Sequence[pl.DataFrame], measures: Measures) -> pl.DataFrame:
         """Return the groups of several places together, with the measures asked for."""
-        found = pl.concat(frames)
-        present = found.filter(pl.col("count") > 0)
-        found = present if present.height else found.head(1)
         groups = [*([] if self.every is None else ["ts"]), *self.keys]
-        joins = {
-            "sum": pl.when(pl.col("sum").count() > 0).then(pl.col("sum").sum()),
-            "min": pl.col("min").min(),
-            "max": pl.col("max").max(),
-            _TIER: pl.col(_TIER).unique().sort().str.join(", "),
-        }
-        totals = [joins.get(name, pl.col(name).sum()) for name in found.columns if name not in groups]
-        found = found.group_by(groups).agg(totals) if groups else found.select(totals)
-        answer = (
-            found.select(groups).hstack(measures.of_totals(found)) if groups else measures.of_totals(found)
-        )
-        answer = answer if _TIER in answer.columns else answer.with_columns(found[_TIER])
-        return answer.sort(groups, nulls_last=True) if groups else answer
+        frames = [frame for frame in frames if frame.height and frame["count"].sum()] or frames[:1]
+        if self.every is not None:
+            frames = sorted(frames, key=lambda frame: frame["ts"].min() or self.now)
+        found = pl.concat(frames)
+        if not self._is_apart(frames):
+            joins = {
+                "sum": pl.when(pl.col("sum").count() > 0).then(pl.col("sum").sum()),
+                "min": pl.col("min").min(),
+                "max": pl.col("max").max(),
+                _TIER: pl.col(_TIER).unique().sort().str.join(", "),
+            }
+            totals = [joins.get(name, pl.col(name).sum()) for name in found.columns if name not in groups]
+            found = found.group_by(groups).agg(totals) if groups else found.select(totals)
+            found = found.sort(groups, nulls_last=True) if groups else found
+        measured = measures.of_totals(found)
+        answer = found.select(groups).hstack(measured) if groups else measured
+        return answer if _TIER in answer.columns else answer.with_columns(found[_TIER])
+
+    def _is_apart(self, frames: Sequence[pl.DataFrame]) -> bool:
+        """Return whether frames, each of which is in order and has a group once, follow each other in time."""
+        if len(frames) == 1 or self.every is None:
+            return len(frames) == 1
+        return all(one["ts"][-1] < other["ts"][0] for one, other in pairwise(frames))
 
 
 class Grid(Struct, frozen=True, kw_only=True):

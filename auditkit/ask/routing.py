@@ -247,24 +247,19 @@ class Route(Struct, frozen=True, kw_only=True):
                 )
             raise error
 
-    def cells(self, stretch: Stretch, measures: Sequence[str]) -> pl.DataFrame:
-        """Return what a tier says of a stretch: `START` of the buckets asked for, the keys, and measures."""
+    def cells(self, stretch: Stretch, measures: Sequence[str]) -> list[pl.DataFrame]:
+        """Return what the stores of a tier say of a stretch: `START` of the buckets asked for, the keys, and measures, in order."""
         assert stretch.tier is not None  # noqa: S101 -- the caller's
         window = stretch.window
         starts = np.array([_start(window)], dtype="<i8")
         if self.every is not None:
             starts = self._starts(_start(window), window.end_us or 0)
-        frames = [
-            self._cells(self.cubes.open(row), window, starts, measures)
-            for row in self._rows(stretch.tier, window)
-        ]
-        rows = sum(frame.height for frame in frames)
-        if rows > MAX_ROWS:
-            raise InvalidQueryError("by", rows, f"makes too many rows (expected at most {MAX_ROWS:,})")
-        kinds = {"count": pl.Int64, "value_count": pl.Int64}
-        schema = {START: pl.Int64, **dict.fromkeys(self.keys, pl.String)}
-        schema |= {name: kinds.get(name, pl.Float64) for name in measures}
-        return pl.concat([pl.DataFrame(schema=schema), *(frame for frame in frames if frame.width)])
+        rows = sorted(self._rows(stretch.tier, window), key=lambda row: row.first_us)
+        frames = [self._cells(self.cubes.open(row), window, starts, measures) for row in rows]
+        height = sum(frame.height for frame in frames)
+        if height > MAX_ROWS:
+            raise InvalidQueryError("by", height, f"makes too many rows (expected at most {MAX_ROWS:,})")
+        return [frame for frame in frames if frame.height]
 
     def _cells(
         self, cube: StoredCube, window: TimeRange, starts: Numbers, measures: Sequence[str]
@@ -302,7 +297,7 @@ class Route(Struct, frozen=True, kw_only=True):
         chosen = wanted["\0place"].to_numpy().astype(np.int64)
         if not self.keys:
             return chosen, pl.DataFrame(), np.zeros(len(chosen), dtype=np.int64)
-        groups = wanted.select(self.keys).unique(maintain_order=True)
+        groups = wanted.select(self.keys).unique().sort(self.keys, nulls_last=True)
         joined = wanted.select(self.keys).join(
             groups.with_row_index("\0group"),
             on=list(self.keys),

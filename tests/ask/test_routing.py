@@ -66,6 +66,7 @@ def questions() -> list[dict[str, Any]]:
     return asked
 
 
+@pytest.mark.filterwarnings("ignore::auditkit.errors.EmptyAnswerWarning")
 @pytest.mark.parametrize("later", [1, 200])
 def test_tiers_say_what_the_events_say(rolled: Trail, later: int) -> None:
     """Whatever is asked for, and however far the tiers have come, the figures are those of the events alone."""

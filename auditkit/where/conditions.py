@@ -21,7 +21,7 @@ from msgspec import Struct
 from auditkit.errors import InvalidQueryError
 from auditkit.text import did_you_mean
 from auditkit.timerange import TimeReader
-from auditkit.where.paths import ATTRS, PREFIX, parse_path
+from auditkit.where.paths import ATTRS, PREFIX, Path, parse_path
 
 Where = Mapping[str, Any] | str | pl.Expr | None
 """What a question may be limited by: conditions by column or path, as a mapping or its JSON text, or an expression."""
@@ -31,6 +31,7 @@ _REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
 _LIKE_NUMBERS = tuple("-0123456789")
 _LIKE_JSON = (*_LIKE_NUMBERS, *"tfn[{")  # how the JSON text of anything but a string begins
 LISTS = (list, tuple, set, frozenset)
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+\.[0-9]+")  # without an exponent, which is not sure to be JSONPath
 _EXACT_IN_FLOAT = 2**53
 _KEPT = "\0kept"
 _LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # beyond them Polars reads JSON's numbers as floats
@@ -286,20 +287,21 @@ def _escape(text: str) -> str:
 def _attrs_term(key: str, value: object) -> pl.Expr:
     """Return a condition on a value inside attrs: text equals text, a number the number and its spelling."""
     path = parse_path(key.removeprefix(PREFIX))
-    found, strings = path.expression(), path.string()
     if isinstance(value, LISTS):
-        return _attrs_among(key, value, found, strings)
+        return _attrs_among(key, value, path)
     if isinstance(value, str):
         pattern, literal = read_glob(value)
         if pattern is None:
-            return _attrs_among(key, [literal], found, strings)
-        matches = found.str.contains(pattern)
-        return matches & (strings == found) if value.startswith((*_LIKE_JSON, "*")) else matches
-    return _attrs_among(key, [value], found, strings)
+            return _attrs_among(key, [literal], path)
+        matches = path.expression().str.contains(pattern)
+        if not value.startswith((*_LIKE_JSON, "*")):
+            return matches
+        return path.string(matches).is_not_null()
+    return _attrs_among(key, [value], path)
 
 
-def _attrs_among(key: str, values: Collection[object], found: pl.Expr, strings: pl.Expr) -> pl.Expr:
-    """Compare the text `found` with values; `strings` is the same text where the value was a JSON string."""
+def _attrs_among(key: str, values: Collection[object], path: Path) -> pl.Expr:
+    """Return whether the value at a path is one of some."""
     texts: list[str] = []
     ambiguous: list[str] = []  # which a number, say, could have as its text
     spelled: list[str] = []
@@ -320,24 +322,25 @@ def _attrs_among(key: str, values: Collection[object], found: pl.Expr, strings: 
             huge.append(scalar)
         elif isinstance(scalar, float) or abs(scalar) < _EXACT_IN_FLOAT:
             numbers.append(float(scalar))
+    found = path.expression()
+    number = found.cast(pl.Float64, strict=False)
     terms = [found.is_null()] if None in values else []
     if texts:
         terms.append(_is_one_of(found, texts))
     if ambiguous:
-        terms.append(_is_one_of(found, ambiguous) & (strings == found))
+        terms.append(path.string(_is_one_of(found, ambiguous)).is_not_null())
     if spelled:
         terms.append(_is_one_of(found, spelled))
-    if numbers:
-        terms.append(_is_one_of(_as_number(found, strings), numbers))
+    if len(numbers) == 1 and _PLAIN_NUMBER.fullmatch(repr(numbers[0])):
+        terms.append(path.equals(numbers[0]))
+    elif numbers:
+        like = _is_one_of(number, numbers)
+        terms.append(like & path.string(like).is_null())
     if huge:  # Polars has no more than their first digits
-        near = _is_one_of(_as_number(found, strings), [float(number) for number in huge])
-        terms.append(near & pl.col(ATTRS).str.contains_any([str(number) for number in huge]))
+        like = _is_one_of(number, [float(one) for one in huge])
+        digits = pl.col(ATTRS).str.contains_any([str(one) for one in huge])
+        terms.append(like & path.string(like).is_null() & digits)
     return pl.any_horizontal(term.fill_null(value=False) for term in terms) if terms else pl.lit(value=False)
-
-
-def _as_number(found: pl.Expr, strings: pl.Expr) -> pl.Expr:
-    """Return the number that a value inside attrs is; text is none."""
-    return pl.when(strings.is_null()).then(found.cast(pl.Float64, strict=False))
 
 
 def _is_one_of(column: pl.Expr, values: Sequence[Any]) -> pl.Expr:

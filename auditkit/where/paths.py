@@ -69,23 +69,34 @@ class Path(Struct, frozen=True, kw_only=True):
 
     def expression(self) -> pl.Expr:
         """Return the value in the column `attrs` as text, strings as they are and everything else as JSON."""
-        return pl.coalesce(self._found())
+        return pl.coalesce(self._found(pl.col(ATTRS)))
 
-    def string(self) -> pl.Expr:
-        """Return the same value where it is a string, null where it is anything else."""
-        found, strings = self._found(), self._found(_STRINGS_ONLY)
-        last = strings.pop()
-        pairs = list(zip(found, strings, strict=False))
+    def string(self, where: pl.Expr | None = None) -> pl.Expr:
+        """Return the same value where it is a string, null where it is anything else.
+
+        Only the rows for which `where` holds are looked at, as every look costs a walk through the JSON.
+        """
+        return self._passing(_STRINGS_ONLY, where)
+
+    def equals(self, number: float) -> pl.Expr:
+        """Return whether the value is this number, however JSON writes it, and no text."""
+        return self._passing(f"[?(@ == {number!r})]").is_not_null()
+
+    def _passing(self, test: str, where: pl.Expr | None = None) -> pl.Expr:
+        """Return the value where it passes a filter of JSONPath, null where it does not."""
+        attrs = pl.col(ATTRS) if where is None else pl.when(where).then(pl.col(ATTRS))
+        found, passing = self._found(attrs), self._found(attrs, test)
+        last = passing.pop()
+        pairs = list(zip(found, passing, strict=False))
         return reduce(
             lambda rest, pair: pl.when(pair[0].is_not_null()).then(pair[1]).otherwise(rest),
             reversed(pairs),
             last,
         )
 
-    def _found(self, tail: str = "") -> list[pl.Expr]:
+    def _found(self, attrs: pl.Expr, tail: str = "") -> list[pl.Expr]:
         """Return what each way finds; keys with dots are looked for only where the text may have one."""
         first, *others = ("".join(map(_json_step, way)) for way in self.ways)
-        attrs = pl.col(ATTRS)
         found = [attrs.str.json_path_match(f"${first}{tail}")]
         if others:
             some = pl.when(attrs.str.contains_any(self._traces())).then(attrs)
@@ -121,7 +132,10 @@ def parse_path(path: str, *, name: str = ATTRS) -> Path:
     for first, end in combinations(range(len(keys) + 1), 2):
         if end - first > 1 and len(keys) <= MOST_JOINED:
             ways.append((*steps[:first], ".".join(keys[first:end]), *steps[end:]))
-    return Path(keys=tuple(keys), ways=tuple(way for way in ways if "" not in way))
+    whole = tuple(way for way in ways if "" not in way)
+    if not whole:
+        raise InvalidQueryError(name, path, "a key is missing between the dots")
+    return Path(keys=tuple(keys), ways=whole)
 
 
 def attr(path: str, dtype: Kind | None = None) -> pl.Expr:

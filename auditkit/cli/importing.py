@@ -210,8 +210,10 @@ def _look_ahead(trail: Trail, files: Sequence[Path], plan: ImportPlan, *, yes: b
     if not policy.expires:
         return True
     named = _named(files)
-    if any(str(file) == _STDIN for file in named):
-        warn(f"the policy is to {policy}; what that expires cannot be foreseen in standard input")
+    once = next((file for file in named if not file.is_file()), None)
+    if once is not None:  # what is read once only
+        name = "standard input" if str(once) == _STDIN else str(once)
+        warn(f"the policy is to {policy}; what that expires cannot be foreseen in {name}")
         return True
     with _progress("looking ahead", named) as tick:
         forecast = foresee(trail, _readable(named, plan), on_progress=lambda at: tick(at, None))

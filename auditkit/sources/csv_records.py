@@ -36,7 +36,10 @@ _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _SEPARATOR = re.compile(r"#separator (\S+)")
 _COMMENT = re.compile(r"#( |$|[A-Za-z][\w-]*([:\t ]|$))")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_WORDS = {"unexpected end of data": "a quote is not closed"}
+_WORDS = {
+    "unexpected end of data": "a quote is not closed",
+    "new-line character seen in unquoted field": "a line ends with a carriage return alone",
+}
 """What csv says, in clearer words."""
 _LEAST_LOOK = 64 * 1024
 
@@ -141,7 +144,7 @@ def _rows(lines: _Lines, header: _Header, notes: list[str]) -> Generator[Item, N
         except StopIteration:
             return None
         except (csv.Error, _NoRowError) as exc:
-            yield lines.give_up(f"not CSV: {_WORDS.get(reason := first_sentence(exc), reason)}")
+            yield lines.give_up(f"not CSV: {_reason(exc)}")
             return header
         if not cells:
             continue
@@ -217,7 +220,7 @@ def _plain_header(lines: _Lines, first: Line, delimiter: str | None, notes: list
     try:
         names = next(_Header([], chosen).reader(lines))
     except (csv.Error, _NoRowError) as exc:
-        reason = f"not CSV: {first_sentence(exc)} (in line {first.number:,})"
+        reason = f"not CSV: {_reason(exc)} (in line {first.number:,})"
         raise InvalidArgumentError("csv header", text, reason) from exc
     if any(map(_is_broken, names)):
         error = InvalidArgumentError("csv header", text, f"not UTF-8 (in line {first.number:,})")
@@ -259,6 +262,12 @@ def _distinct(names: Sequence[str], notes: list[str]) -> list[str]:
 
 def _text(line: Line) -> str:
     return line.content.decode(errors="surrogateescape")
+
+
+def _reason(exc: Exception) -> str:
+    """Return why there is no row."""
+    said = first_sentence(exc)
+    return next((words for begin, words in _WORDS.items() if said.startswith(begin)), said)
 
 
 def _is_broken(text: str) -> bool:

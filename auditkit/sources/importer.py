@@ -259,7 +259,7 @@ class _Importing:
         )
 
     def _record(self, stored: Stored) -> Row:
-        key = hashlib.sha256(f"{stored.sha256} {stored.mapping}".encode()).hexdigest()
+        key = hashlib.sha256(f"{stored.sha256} {stored.mapping}".encode()).hexdigest()[:32]
         attrs = msgspec.structs.asdict(stored)
         return own_row(self.handle, IMPORTED, attrs, resource=self.source.name[:1000], key=key)
 

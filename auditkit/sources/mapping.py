@@ -209,7 +209,7 @@ def plan_mapping(
     find nothing.  `values` says of a field how words are written, `*` in a word standing for anything.  `fields` are the
     trail's declared ones.
     `tz` is the zone of times that name none, and `on_ambiguous` which pass of a repeated hour they mean.  `ts_format` is
-    what `TimeReader` calls a form, or several to be tried in turn.  Raises `ValueError` for a field that cannot be mapped.
+    what `TimeReader` calls a form, or several to be tried in turn.  Raises `InvalidArgumentError` for a field that cannot be mapped.
 
     >>> plan = plan_mapping([("ts", "time"), ("actor", "user.name")], {"action": "login"})
     >>> record = {"time": "2026-11-24T07:00:00Z", "user": {"name": "ann"}}

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,9 +121,11 @@ def test_import_of_nothing_but_bad_lines(started: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--map", "who=user"], "who: not a field of an event"),
+        (["--map", "who=user"], "map who: not a field of an event"),
+        (["--value", "outcom:a=b"], "did you mean 'outcome'?"),
+        (["--value", "outcome=b"], "--value expects FIELD:FROM=TO"),
         (["--map", "ts"], "--map expects NAME=VALUE"),
-        (["--map", "attrs=user"], "attrs: cannot be mapped"),
+        (["--map", "attrs=user"], "map attrs: cannot be mapped; it always"),
         (["--ts-format", "rfc2822"], "ts format: is unknown"),
         (["--tz", "Mars"], "not the name of a time zone"),
         (["--delimiter", ";;"], "delimiter: not one character"),
@@ -432,3 +436,18 @@ def test_a_preset_that_is_to_be_found_and_is_not(started: Run, file: Path) -> No
     assert "no preset reads it (`auditkit presets` lists them)" in refused.stderr
     (file.parent / "access.log").write_text(f"{PRESETS['access-log'].example}\n")
     assert started("import", str(file.parent), "--preset", "auto").stdout.startswith("Imported 1 event ")
+
+
+def test_import_from_a_named_pipe(run: Run, tmp_path: Path) -> None:
+    """What can be read only once is read once, though a policy would have it looked at beforehand."""
+    run("init", "--retention", "90d")
+    pipe = tmp_path / "events.jsonl"
+    os.mkfifo(pipe)
+    writer = threading.Thread(
+        target=pipe.write_text, args=('{"ts": "2026-11-23T10:00:00Z", "action": "a"}\n',)
+    )
+    writer.start()
+    said = run("import", str(pipe))
+    writer.join()
+    assert said.stdout.startswith("Imported 1 event ")
+    assert "cannot be foreseen in" in said.stderr

@@ -206,3 +206,11 @@ def test_text_that_is_not_in_its_encoding() -> None:
         read(b"a,b\n1,\x81\n", encoding="cp1252")
     with pytest.raises(CorruptionError, match="not utf-16"):
         read(b"\xff\xfea\x00,", None)
+
+
+def test_lines_that_end_with_a_carriage_return_alone() -> None:
+    """What old programs wrote is refused by what it is."""
+    with pytest.raises(
+        ValueError, match=r"csv header: not CSV: a line ends with a carriage return alone \(in line 1\)"
+    ):
+        read("a,b\r1,2\r3,4\r")

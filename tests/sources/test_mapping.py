@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidArgumentError, InvalidEventError
 from auditkit.sources.mapping import plan_mapping
 from auditkit.sources.records import Record
 
@@ -156,7 +156,7 @@ def test_declared_fields() -> None:
 )
 def test_fields_that_cannot_be_mapped(name: str, reason: str) -> None:
     """A map to what is no field, or not a producer's to give, is refused before anything is read."""
-    with pytest.raises(ValueError, match=f"{name}: .*{reason}"):
+    with pytest.raises(InvalidArgumentError, match=f"map {name}: .*{reason}.*found '{name}'"):
         plan_mapping([(name, "x")])
 
 
@@ -168,3 +168,55 @@ def test_wrong_formats_and_zones() -> None:
         plan_mapping(tz="Europe/Nowhere")
     with pytest.raises(InvalidEventError, match="not a number"):
         plan_mapping(constants={"value": "much"})
+
+
+def test_words_of_a_field() -> None:
+    """Words are written as was said, exact ones before those with a star; others stay, and numbers count as text."""
+    words = {"outcome": {"AccessDenied": "denied", "Access*": "failure", "403": "failure", "*": "other"}}
+    for given, expected in (
+        ("AccessDenied", "denied"),
+        ("AccessGone", "failure"),
+        (403, "failure"),
+        ("ok", "other"),
+    ):
+        assert mapped({**TS, "outcome": given}, values=words)["outcome"] == expected
+    assert mapped({**TS, "outcome": "ok"}, values={"outcome": {"OK": "success"}})["outcome"] == "ok"
+    assert mapped({**TS, "n": "many"}, "value=n", values={"value": {"many": "99"}})["value"] == 99.0
+
+
+def test_a_value_that_does_not_fit_gives_way_to_the_next_path() -> None:
+    """What does not fit at one path is looked for at the next; where none fits, the first one is refused."""
+    record = {**TS, "user": {"id": 7}, "name": "ann", "n": "many", "m": 3}
+    assert mapped(record, "actor=user", "actor=name")["actor"] == "ann"
+    assert mapped(record, "value=n", "value=m")["value"] == 3.0
+    with pytest.raises(InvalidEventError, match=r"not a number.*found 'many'"):
+        mapped(record, "value=n", "value=name")
+
+
+def test_only_numbers_are_numbers() -> None:
+    """What Python takes for a number and no other program does is refused."""
+    for text in ("1_000", "nan", "inf", "0x10", " ", "1e", "\u0661"):
+        with pytest.raises(InvalidEventError, match="not a number"):
+            mapped({**TS, "n": text}, "value=n")
+    for text, expected in (("-1.5e3", -1500.0), (".5", 0.5), ("7.", 7.0), ("+2", 2.0)):
+        assert mapped({**TS, "n": text}, "value=n")["value"] == expected
+    for text in ("1_0", "1.0", "0x1"):
+        with pytest.raises(InvalidEventError, match="not an integer"):
+            mapped({**TS, "k": text}, "k=k", fields={"k": pl.Int64()})
+
+
+def test_equal_maps_are_described_alike() -> None:
+    """A map is the same where all that was said is the same, and another one where anything differs."""
+
+    def described(**more: Any) -> str:
+        return plan_mapping([("ts", "t")], {"actor": "a"}, **more).described
+
+    assert described() == described()
+    others: list[dict[str, Any]] = [
+        {"tz": "UTC"},
+        {"ts_format": "s"},
+        {"on_ambiguous": "raise"},
+        {"values": {"actor": {"a": "b"}}},
+        {"attrs": "x"},
+    ]
+    assert len({described(), *(described(**other) for other in others)}) == len(others) + 1

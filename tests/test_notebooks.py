@@ -100,7 +100,8 @@ def test_on_an_empty_trail(name: str, tmp_path: Path) -> None:
     """A trail without an event gives a whole report that says so: no error, no figure without words."""
     ak.create(tmp_path / "nothing", tz="Asia/Kolkata").close()
     page = page_of(name, tmp_path / "nothing")
-    assert page.cover.answer.startswith("No events" if name != "operations" else "0 events")
+    first = {"operations": "0 events", "compliance": "Keep for ever: 0 events due for removal"}
+    assert page.cover.answer.startswith(first.get(name, "No events"))
     assert page.cover.summary == ()
     assert len(shown_of(page)) >= 5
     assert not [block for block in shown_of(page) if block.kind in ("error", "note")]
@@ -267,9 +268,40 @@ def test_compliance_lists_what_was_removed_and_refused(tmp_path: Path) -> None:
     removed = tables["What was removed, of which time and by which policy"]
     assert [row[1:3] + row[-1:] for row in removed.rows] == [("1", "2026-10-15 08:00:00", "keep 30d")]
     assert len(tables["Refused inputs"].rows) == 1
-    decided = tables["Changes of retention, and removals, as the trail recorded them"]
-    assert [row[2] for row in decided.rows] == ["retention.now", "retention.pruned", "retention.set"]
+    decided = tables["Changes of retention, holds, tiers, and removals, as the trail recorded them"]
+    assert "1 event removed so far, 1 input refused" in page.cover.answer
+    assert [row[1] for row in decided.rows] == ["retention.now", "retention.pruned", "retention.set"]
     assert page.cover.counts.pruned == page.cover.counts.dead_letters == 1
+
+
+def test_compliance_shows_rules_holds_tiers_and_what_is_due(tmp_path: Path) -> None:
+    """Rules with what they expire, holds with what they keep, tiers with how far they are, and the counts of each."""
+    clock = ManualClock()
+    now = from_us(clock.us)
+    rows = [
+        {"action": f"a{at % 2}", "source": "app", "ts": now - timedelta(days=at)} for at in range(30, -1, -1)
+    ]
+    with ak.create(
+        tmp_path / "ruled", retention={"a0": "20d", "*": "10d"}, maintain=False, clock=clock
+    ) as trail:
+        trail.rollup("1d", by=["source"], keep="5y")
+        trail.extend(rows).wait()
+        trail.hold("case-42", now - timedelta(days=16), where={"action": "a1"}, reason="a <b>court</b> order")
+        trail.flush()
+        due = sum(rule.events for rule in trail.retention.due)
+    page = page_of("compliance", tmp_path / "ruled")
+    assert due > 0
+    assert f"{due} events due for removal, 3 events held from it by 1 hold" in page.cover.answer
+    figures = {figure.name: figure.value for figure in page.cover.figures}
+    assert (figures["Due for removal"], figures["Held"], figures["Tiers"]) == (str(due), "3", "1")
+    tables = tables_of(page)
+    (hold,) = tables["Holds in force"].rows
+    assert (*hold[:3], hold[-1]) == ("case-42", "a <b>court</b> order", 'action is "a1"', "3")
+    (tier,) = tables["Tiers, which outlive the events"].rows
+    assert tier[:5] == ("1d", "1d", "source", "UTC", "5y")
+    decided = tables["Changes of retention, holds, tiers, and removals, as the trail recorded them"]
+    assert {row[1] for row in decided.rows} >= {"hold.placed", "rollup.declared"}
+    assert "a0 20d" in str(shown_of(page)[0])
 
 
 def test_compliance_lists_who_has_rendered_and_reviewed_which_bytes(tmp_path: Path) -> None:
@@ -286,11 +318,11 @@ def test_compliance_lists_who_has_rendered_and_reviewed_which_bytes(tmp_path: Pa
     page = page_of("compliance", tmp_path / "reviewed")
     tables = {block.table.title: block.table for block in shown_of(page) if block.kind == "table"}
     rows = tables["Reports rendered and reviewed, by the digest of their file"].rows
-    assert [(row[2], *row[4:]) for row in rows] == [
+    assert [(row[1], *row[3:6]) for row in rows] == [
         ("report.rendered", "week.html", "overview", digest),
         ("report.reviewed", "week.html", None, digest),
     ]
-    assert rows[1][3] == "Ann <b>Bell</b>"
+    assert rows[1][2] == "Ann <b>Bell</b>"
 
 
 @pytest.mark.parametrize("name", ["overview", "actor", "access_review", "incident"])

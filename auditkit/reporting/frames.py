@@ -1,4 +1,4 @@
-"""Frames and figures that notebooks show about a report's scope and about what its trail keeps."""
+"""Frames and figures that notebooks show about a report's scope."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -9,12 +9,7 @@ from auditkit.api import Trail
 from auditkit.charts import Figure, timeline
 from auditkit.charts.swimlanes import MOST_MARKS
 from auditkit.reporting.scope import Cover, counted_with_tiers, failing_outcomes
-from auditkit.text import visible
 from auditkit.timerange import check_zone, from_us, parse_duration, parse_instant, to_us
-from auditkit.write.retry import KeptLetter, kept_letters
-
-_INPUT_LENGTH = 200
-"""So many characters of a refused input are shown."""
 
 
 def around(
@@ -169,66 +164,5 @@ def pauses(page: Cover) -> pl.DataFrame:
     )
 
 
-def dead_letters(trail: Trail) -> pl.DataFrame:
-    """Return every input that was refused, oldest first.
-
-    Returns
-    -------
-    polars.DataFrame
-        `kept` (Datetime in the trail's zone, when it was refused), `letter` (its name), `field`, `reason`, `became`
-        (in words), `input` (its first 200 characters, made visible); all String but the first.
-    """
-    rows = [
-        {
-            "kept": _local(kept.letter.recorded_us, trail.tz),
-            "letter": kept.name,
-            "field": kept.letter.field,
-            "reason": kept.letter.reason,
-            "became": _became(kept),
-            "input": visible(kept.letter.input)[:_INPUT_LENGTH],
-        }
-        for kept in kept_letters(trail.handle)
-    ]
-    text = dict.fromkeys(("letter", "field", "reason", "became", "input"), pl.String())
-    return pl.DataFrame(rows, schema={"kept": pl.Datetime("us", trail.tz), **text})
-
-
 def _local(us: int, zone: str) -> datetime:
     return from_us(us).astimezone(check_zone(zone))
-
-
-def _became(kept: KeptLetter) -> str:
-    if kept.retried is not None:
-        return f"an event by a retry (seq {kept.retried:,})"
-    if kept.dropped is not None:
-        return f"dropped (seq {kept.dropped:,})"
-    return "nothing" if kept.waits else "an event that a consumer gave up on"
-
-
-def removals(trail: Trail) -> pl.DataFrame:
-    """Return every removal that a view of the trail knows of, oldest first.
-
-    Returns
-    -------
-    polars.DataFrame
-        `removed` (Datetime in the trail's zone), `events` (Int64), `first` and `last` (Datetime, bounds of their
-        times), `first_seq` and `last_seq` (Int64), `policy` (String).
-    """
-    snapshot = trail.view.snapshot()
-    rows = [
-        {
-            "removed": _local(record.pruned_us, trail.tz),
-            "events": record.rows,
-            "first": _local(record.min_ts_us, trail.tz),
-            "last": _local(record.max_ts_us, trail.tz),
-            "first_seq": record.first_seq,
-            "last_seq": record.last_seq,
-            "policy": record.policy,
-        }
-        for record in snapshot.catalog.tombstones
-        if record.end_seq < snapshot.as_of
-    ]
-    moment = pl.Datetime("us", trail.tz)
-    kinds = {"removed": moment, "events": pl.Int64(), "first": moment, "last": moment}
-    more = {"first_seq": pl.Int64(), "last_seq": pl.Int64(), "policy": pl.String()}
-    return pl.DataFrame(rows, schema={**kinds, **more}).sort("removed", "first_seq")

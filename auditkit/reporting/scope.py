@@ -193,6 +193,7 @@ def cover(
     answer: str | None = None,
     failures: Sequence[str] | None = None,
     figures: Mapping[str, str] | None = None,
+    summarize: bool = True,
 ) -> Cover:
     """Return the first screen of a report about the events of a window.
 
@@ -216,6 +217,8 @@ def cover(
         any spelling (`AccessDenied`, `FAILURE`, `timed_out`) and HTTP codes from 400 on.
     figures : mapping of str to str, optional
         The key figures under the answer, by name; left out, they are events, actors, failures and span.
+    summarize : bool, default True
+        Whether sentences say what stands out of the events; a report about the trail itself does without.
 
     Returns
     -------
@@ -258,7 +261,9 @@ def cover(
         figures=key_figures(counts, groups, outcomes, span)
         if figures is None
         else tuple(KeyFigure(name=name, value=value) for name, value in figures.items()),
-        summary=summary(pinned, **asked, failures=failed, silent=tuple(span.source for span in found.silent)),
+        summary=summary(pinned, **asked, failures=failed, silent=tuple(span.source for span in found.silent))
+        if summarize
+        else (),
         trail=trail.name,
         trail_id=trail.trail_id,
         zone=trail.tz,

@@ -156,3 +156,32 @@ def test_typed_values_are_compared_as_columns_are(trail: ak.Trail) -> None:
     """An expression over a value of a stated kind counts numbers and their spellings alike."""
     typed = trail.scan().filter(ak.attr("status", dtype=pl.Int64) == 404).select("seq").collect()
     assert typed["seq"].sort().to_list() == [0, 1, 2, 3]  # "0404" is the number 404, if one is asked for
+
+
+def test_an_import_takes_what_a_question_finds(tmp_path: Path) -> None:
+    """What `--map field=path` puts into a field is what `attrs.path` shows of the same record."""
+    fields = ["actor", "resource", "outcome", "origin", "correlation", "source"]
+    paths = [
+        "status",
+        "version",
+        "http.response.status_code",
+        r"http\.response\.status_code",
+        "labels.app.kubernetes.io/name",
+        "items.0.sku",
+    ]
+    lines = [
+        json.dumps({"ts": f"2026-01-01T00:00:0{n}Z", "action": "a", **event})
+        for n, event in enumerate(EVENTS)
+    ]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    with ak.create(tmp_path / "audit") as trail:
+        maps = [
+            word for field, path in zip(fields, paths, strict=True) for word in ("--map", f"{field}={path}")
+        ]
+        given = ["import", str(tmp_path / "events.jsonl"), *maps]
+        done = CliRunner().invoke(cli, given, env={"AUDITKIT_TRAIL": str(trail.path)})
+        assert done.exit_code == 0, done.output
+        found = trail.range(columns=[*fields, *(f"attrs.{path}" for path in paths)])
+        assert found.height == len(EVENTS)
+        for field, path in zip(fields, paths, strict=True):
+            assert found[field].to_list() == found[f"attrs.{path}"].to_list(), path

@@ -70,5 +70,5 @@ def read_hold(
         where: dict[str, Any] = msgspec.json.decode(spec, type=dict[str, Any])
         found = conditions(where, columns)
     except (msgspec.DecodeError, AuditError, RecursionError) as exc:
-        raise FormatError(f"hold {shorten(name)} does not read (found {shorten(spec)})") from exc
+        raise FormatError(f"hold {shorten(name)}: does not read (found {shorten(spec)})") from exc
     return Hold(name=name, reason=reason, placed_us=placed_us, window=window, where=spec, conditions=found)

@@ -164,7 +164,7 @@ def read_policy(spec: str) -> Policy:
     except (msgspec.DecodeError, RecursionError, AuditError, ValueError) as exc:
         # one that keeps nothing would hide and remove everything
         raise FormatError(
-            f"retention policy does not read (found {shorten(spec)}); use a newer auditkit"
+            f"retention policy: does not read (found {shorten(spec)}); use a newer auditkit"
         ) from exc
 
 

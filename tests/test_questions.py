@@ -14,6 +14,7 @@ from auditkit.ask import group
 from auditkit.opening import create, open_trail
 from auditkit.store import segment
 from auditkit.timerange import Width, from_us
+from tests import aging
 from tests.fakes import ManualClock
 from tests.plain import DAY, HOUR, Event, instant
 from tests.questions import COLUMNS, assert_answers, assert_views
@@ -79,10 +80,9 @@ def fill(trail: ak.Trail, clock: ManualClock, batches: Batches) -> list[Event]:
 
 def kept(events: list[Event], keep: int) -> list[Event]:
     """Return what retention of a fixed length hides nothing of: no older than the trail's own idea of now allows."""
-    if not events:
-        return []
-    horizon = min(max(event["ts"] for event in events), max(event["recorded"] for event in events))
-    return [event for event in events if event["ts"] >= horizon - keep]
+    moments = ((min(event["ts"], event["recorded"]), False) for event in events)
+    horizon = aging.horizon_of(moments, 36 * HOUR)
+    return [event for event in events if horizon is None or event["ts"] >= horizon - keep]
 
 
 @settings(max_examples=12)

@@ -1,11 +1,13 @@
 """Importing records into a trail: every one becomes an event or a dead letter."""
 
+import errno
 import gzip
 import hashlib
 import io
 import json
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import polars as pl
 import pytest
 
 from auditkit.api import Trail
-from auditkit.errors import AuditError, CorruptionError
+from auditkit.errors import AuditError, CorruptionError, StorageError
 from auditkit.queue.dead_letters import DeadLetter, read_letters
 from auditkit.sources import importer
 from auditkit.sources.forecast import Forecast, foresee
@@ -23,9 +25,10 @@ from auditkit.sources.importer import (
     preview,
 )
 from auditkit.sources.mapping import EventMap, plan_mapping
-from auditkit.sources.readers import Format, open_input
+from auditkit.sources.readers import Format, ReadOptions, open_input
 from auditkit.sources.tally import ImportSummary, Tally
 from tests.aging import trust
+from tests.fakes import FailingDisk
 
 GOOD = '{"ts":"2026-11-23T10:00:00Z","action":"a"}\n'
 
@@ -207,20 +210,60 @@ def test_preview_writes_nothing(trail: Trail) -> None:
     assert letters(trail) == []
 
 
-def test_memory_is_bounded(trail: Trail, tmp_path: Path) -> None:
-    """A file many times larger than a chunk is imported in the memory of a few chunks."""
-    path = tmp_path / "long.jsonl.gz"
-    line = json.dumps({"ts": "2026-11-23T10:00:00Z", "action": "a", "fill": "x" * 2000}) + "\n"
+@pytest.mark.parametrize(
+    ("kind", "begin", "between", "end"),
+    [
+        ("jsonl", "", "\n", "\n"),
+        ("json", '{"Records": [', ",\n", "]}"),
+        ("csv", "ts,action,fill\n", "\n", "\n"),
+    ],
+)
+def test_memory_is_bounded(
+    trail: Trail, tmp_path: Path, kind: Format, begin: str, between: str, end: str
+) -> None:
+    """A file many times larger than a chunk is imported in the memory of a few chunks, whatever its layout."""
+    path = tmp_path / "long.gz"
+    record = {"ts": "2026-11-23T10:00:00Z", "action": "a", "fill": "x" * 2000}
+    row = ",".join(record.values()) if kind == "csv" else json.dumps(record)
     with gzip.open(path, "wt", compresslevel=1) as out:
-        for _ in range(120):
-            out.write(line * 500)
+        out.write(begin + between.join([row] * 30_000) + end)
     tracemalloc.start()
-    with open_input(path, "jsonl") as source:
+    with open_input(path, kind, ReadOptions(records=("Records",) if kind == "json" else ())) as source:
         count = import_records(trail, source, plan_mapping(), chunk_records=500).events
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 60_000
-    assert peak < count * len(line) / 2
+    assert count == 30_000
+    assert peak < 40_000_000 < count * len(row) / 1.5
+
+
+@pytest.mark.parametrize("operation", ["write", "sync_data", "sync", "sync_directory"])
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_full_disk_stops_an_import_that_then_goes_on(
+    make_trail: Callable[..., Trail], operation: str, calls: int
+) -> None:
+    """Where storage refuses a chunk or its letters, the import says so; run again it gives each line once."""
+    disk = FailingDisk()
+    trail = make_trail(disk=disk)
+    content = "".join(numbered(number) + ("bad\n" if number % 3 == 0 else "") for number in range(12))
+    left = calls
+
+    def count_down() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            disk.fail[operation] = OSError(errno.ENOSPC, "No space left on device")
+
+    tally = Tally()
+    disk.before[operation] = count_down
+    with suppress(StorageError, OSError):
+        load(trail, content, chunk_records=4, tally=tally)
+    disk.before.clear()
+    disk.fail.clear()
+    known = load(trail, content, chunk_records=4).known
+    assert known >= tally.events
+    assert producers(trail)["action"].to_list() == [str(number) for number in range(12)]
+    assert [letter.line for letter in letters(trail)] == [2, 6, 10, 14]
+    assert load(trail, content).known == 16
 
 
 def foreseen(trail: Trail, *times: str) -> Forecast | None:

@@ -121,6 +121,23 @@ class _Seen(Struct, frozen=True, kw_only=True):
         waiting = self.snapshot.tail.get_column("recorded").to_physical()
         return max(0, self.now_us - int(waiting[0])) if len(waiting) else None
 
+    def expired(self, horizon_us: int | None) -> list[SegmentRow]:
+        """Return the segments with events that would surely be removed at a horizon, as far as the catalog tells."""
+        policy, holds = self.snapshot.policy, self.snapshot.holds
+        plan = plan_segments(self.segments, policy, horizon_us, holds=holds, exact=False)
+        whole = {part.path for part in plan.segments}
+        some = {part.path for part in plan.boundary}
+        return [
+            row
+            for row in self.segments
+            if row.path in whole
+            or (
+                row.path in some
+                and row.combinations is not None
+                and not any(hold.window.overlaps(row.min_ts_us, row.max_ts_us) for hold in holds)
+            )
+        ]
+
     def at(self, us: int) -> str:
         """Return a moment in words."""
         return minute(from_us(us).astimezone(self.zone))
@@ -221,14 +238,11 @@ def _holds(seen: _Seen) -> Iterator[Finding]:
 
 
 def _overdue(seen: _Seen) -> Iterator[Finding]:
-    snapshot = seen.snapshot
-    plan = plan_segments(
-        seen.segments, snapshot.policy, seen.now_us - OVERDUE_US, holds=snapshot.holds, exact=False
-    )
-    if not plan.segments:
+    snapshot, horizon_us = seen.snapshot, seen.snapshot.horizon_us
+    expired = seen.expired(seen.now_us - OVERDUE_US)
+    if not expired:
         return
-    horizon_us, kept = snapshot.horizon_us, sum(segment.expired for segment in plan.segments)
-    oldest = min(segment.min_ts for segment in plan.segments).astimezone(seen.zone)
+    several, oldest_us = counted(len(expired), "segment"), min(row.min_ts_us for row in expired)
     if horizon_us is not None and seen.now_us - horizon_us > OVERDUE_US:
         why = f"the horizon stands at {seen.at(horizon_us)}, as no events have moved it since"
         advice = "`auditkit maintain --now now`, from a timer, lets an idle trail age"
@@ -240,17 +254,15 @@ def _overdue(seen: _Seen) -> Iterator[Finding]:
     yield Finding(
         about="retention",
         needs_person=True,
-        text=f"By this clock {counted(kept, 'event')} {'is' if kept == 1 else 'are'} on disk that the policy "
-        f"({snapshot.policy}) keeps no longer, the oldest of {minute(oldest)}: {why}.",
+        text=f"By this clock {several} {'holds' if len(expired) == 1 else 'hold'} events that the policy "
+        f"({visible(str(snapshot.policy))}) keeps no longer, from {seen.at(oldest_us)} on: {why}.",
         advice=advice,
     )
 
 
 def _tiers(seen: _Seen) -> Iterator[Finding]:
     snapshot, catalog = seen.snapshot, seen.snapshot.catalog
-    expired = {
-        part.path for part in plan_segments(seen.segments, snapshot.policy, snapshot.horizon_us).segments
-    }
+    expired = {row.path for row in seen.expired(snapshot.horizon_us)}
     for tier in snapshot.tiers.values():
         name, end_seq = f"The tier {visible(tier.name)}", catalog.folded_of(tier.name)
         unfolded = [row for row in seen.segments if row.last_seq >= end_seq]
@@ -268,7 +280,7 @@ def _tiers(seen: _Seen) -> Iterator[Finding]:
             yield Finding(
                 about="tiers",
                 needs_person=False,
-                text=f"{name} is kept for {tier.keep.text}, no longer than the events themselves ({snapshot.policy}): it "
+                text=f"{name} is kept for {tier.keep.text}, no longer than the events themselves ({visible(str(snapshot.policy))}): it "
                 "outlives nothing.",
                 advice="declare it with a longer keep time",
             )

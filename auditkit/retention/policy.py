@@ -119,6 +119,9 @@ class Policy(Struct, frozen=True, kw_only=True):
         rules = [[dict(rule.where), None if rule.keep is None else rule.keep.text] for rule in self.rules]
         return msgspec.json.encode(rules).decode()
 
+    def __repr__(self) -> str:
+        return f"<Policy: {self}>"
+
     def __str__(self) -> str:
         if not self.rules:
             return "keep for ever"

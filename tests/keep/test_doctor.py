@@ -126,7 +126,7 @@ def test_an_idle_trail_keeps_longer_than_its_policy(
     finding = only(examine(trail), "retention")
     assert finding.needs_person
     assert (
-        "1 event is on disk that the policy (keep 90d) keeps no longer, the oldest of 2026-09-05 08:00 UTC"
+        "1 segment holds events that the policy (keep 90d) keeps no longer, from 2026-09-05 08:00 UTC on"
         in finding.text
     )
     assert "the horizon stands at 2026-11-24 08:00 UTC" in finding.text
@@ -134,7 +134,7 @@ def test_an_idle_trail_keeps_longer_than_its_policy(
     trail.prune(now=trail.now())
     assert "retention" not in {finding.about for finding in examine(trail).findings}
     clock.advance(days=80)
-    assert "2 events are on disk" in next(f for f in examine(trail).findings if f.about == "retention").text
+    assert "2 segments hold events" in next(f for f in examine(trail).findings if f.about == "retention").text
 
 
 def test_what_nothing_prunes(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
@@ -149,6 +149,21 @@ def test_what_nothing_prunes(make_trail: Callable[..., Trail], clock: ManualCloc
     assert finding.needs_person
     assert finding.text.endswith("nothing has removed them.")
     trail.prune()
+    assert "retention" not in {finding.about for finding in examine(trail).findings}
+
+
+def test_rules_and_holds_count(make_trail: Callable[..., Trail], clock: ManualClock) -> None:
+    """A segment of which one rule keeps all and another nothing is overdue, unless a hold keeps it."""
+    trail = make_trail(retention={"auth.*": "7y", "*": "30d"}, maintain=False)
+    trail.extend([{"action": "auth.login"}, {"action": "doc.read"}]).wait()
+    trail.flush()
+    clock.advance(days=36)
+    assert examine(trail).findings == ()
+    clock.advance(days=3)
+    finding = only(examine(trail), "retention")
+    assert "1 segment holds events that the policy (keep auth.* 7y, * 30d) keeps no longer" in finding.text
+    trail.hold("case-42", reason="a lawsuit")
+    trail.flush()
     assert "retention" not in {finding.about for finding in examine(trail).findings}
 
 

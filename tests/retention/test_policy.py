@@ -47,3 +47,9 @@ def test_a_policy_that_cannot_be_declared_is_not_read(spec: str) -> None:
     """A stored policy that would keep nothing, or that this version does not know, is an error and hides nothing."""
     with pytest.raises(FormatError):
         read_policy(spec)
+
+
+def test_a_policy_shows_itself_in_words() -> None:
+    """What a notebook shows of `trail.retention` is the policy, not how it is held in memory."""
+    assert repr(declare_policy("90d")) == "<Policy: keep 90d>"
+    assert repr(declare_policy(None)) == "<Policy: keep for ever>"

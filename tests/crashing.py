@@ -22,7 +22,7 @@ from tests.fakes import ManualClock
 from tests.simulated_disk import Crash, Fault, SimulatedDisk
 
 PAD = {"pad": "x" * 700}
-OWN = ("retention.", "rollup.")
+OWN = ("retention.", "rollup.", "hold.")
 
 
 @dataclass

@@ -96,6 +96,21 @@ def crossed(run: Run) -> None:
     run.clock.advance(days=2)
 
 
+def ruled(run: Run) -> None:
+    """Put events of two rules into one segment, some of them held, and go on so far that all expire that may."""
+    tags = ("goes", "held", "stays")
+    batch = Batch(tags)
+    run.ledger.batches.append(batch)
+    run.ledger.may_go |= {"goes"}
+    trail = run.trail("one")
+    trail.set_retention({"stays": "90d", "*": "2d"}, confirm=True)
+    trail.hold("case", where={"action": "held"}, reason="a lawsuit")
+    rows = [{"action": tag, "attrs": PAD, "ts": from_us(run.clock.now_us())} for tag in tags]
+    batch.first = trail.extend(rows).wait()
+    trail.flush()
+    run.clock.advance(days=5)
+
+
 def merged(run: Run) -> None:
     """Merge what has gathered."""
     compact(run.trail("one").handle, least=2)
@@ -197,6 +212,17 @@ WORKLOADS = {
             Run.look,
         ],
         floor=120,
+    ),
+    "prune by rules, and what is held": Workload(
+        [
+            ruled,
+            lambda run: run.append("one", "p0"),
+            lambda run: run.trail("one").prune(now=from_us(run.clock.now_us())),
+            Run.look,
+            lambda run: run.append("two", "p1"),
+        ],
+        history=False,
+        retention="2d",
     ),
     "a bulk": Workload(
         [

@@ -14,7 +14,7 @@ from auditkit.context import bound
 from auditkit.errors import HoldError, InvalidArgumentError, InvalidQueryError
 from auditkit.keep.expired import count_expired, read_events
 from auditkit.keep.summaries import PlacedHold, placed_holds
-from auditkit.retention.holds import spec_of
+from auditkit.retention.holds import MOST_HOLDS, read_hold, spec_of
 from auditkit.retention.policy import RULE_COLUMNS, Policy, RetentionRules, declare_policy
 from auditkit.retention.visibility import Expiry
 from auditkit.store.records import SegmentRow
@@ -141,11 +141,18 @@ def place_hold(
     if where is not None and not isinstance(where, Mapping):
         raise InvalidQueryError("where", where, "is no mapping, which alone can be kept")
     conditions(where or {}, handle.schema.columns)
+    read_hold(name, reason, 0, window, spec_of(where), handle.schema.columns)
     with handle.maintenance():
         if handle.writer is not None:
             handle.writer.commit()
-        if name in {hold.name for hold in handle.reader.snapshot().holds}:
-            raise HoldError(f"hold: there is one of this name already (found {visible(name)!r})")
+        in_force = {hold.name for hold in handle.reader.snapshot().holds}
+        if name in in_force or len(in_force) >= MOST_HOLDS:
+            fact = (
+                "there is one of this name already"
+                if name in in_force
+                else f"{MOST_HOLDS:,} are in force already"
+            )
+            raise HoldError(f"hold: {fact} (found {name!r})")
         attrs: dict[str, Any] = {
             "name": name,
             "where": spec_of(where),

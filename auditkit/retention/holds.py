@@ -1,15 +1,21 @@
 """Legal holds: what stays, and stays visible, whatever the policy says, from a decision until it is taken back."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import polars as pl
 from msgspec import Struct
 
-from auditkit.errors import AuditError, FormatError, shorten
+from auditkit.errors import AuditError, FormatError, InvalidQueryError, shorten
 from auditkit.timerange import TimeRange, from_us
 from auditkit.where import Condition, Where, conditions
+
+MOST_CHARACTERS = 10_000
+"""What the conditions of a hold may have, as JSON."""
+MOST_HOLDS = 1_000
+"""So many may be in force at once."""
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -67,8 +73,23 @@ def read_hold(
 ) -> Hold:
     """Return a hold as the catalog or an event of the trail has it; one that does not read is a `FormatError`."""
     try:
-        where: dict[str, Any] = msgspec.json.decode(spec, type=dict[str, Any])
-        found = conditions(where, columns)
+        found = _conditions(spec, tuple(columns.items()))
     except (msgspec.DecodeError, AuditError, RecursionError) as exc:
         raise FormatError(f"hold {shorten(name)}: does not read (found {shorten(spec)})") from exc
     return Hold(name=name, reason=reason, placed_us=placed_us, window=window, where=spec, conditions=found)
+
+
+@lru_cache(maxsize=4096)
+def _conditions(spec: str, columns: tuple[tuple[str, pl.DataType], ...]) -> Sequence[Condition]:
+    if len(spec) > MOST_CHARACTERS:
+        raise InvalidQueryError(
+            "where", f"{len(spec):,} characters", f"has more than {MOST_CHARACTERS:,} as JSON"
+        )
+    found = conditions(msgspec.json.decode(spec, type=dict[str, Any]), dict(columns))
+    empty = pl.DataFrame(schema=dict(columns)).clear(1)
+    for condition in found:  # a pattern may be beyond what regular expressions can be
+        try:
+            condition.on(empty[condition.column])
+        except pl.exceptions.PolarsError as exc:
+            raise InvalidQueryError(f"where {condition.column}", spec, "cannot be evaluated") from exc
+    return found

@@ -22,6 +22,8 @@ from auditkit.where import Condition, conditions, describe_where
 RULE_COLUMNS = ("action", "source", "outcome")
 """The columns that rules look at: the catalog knows their combinations in each segment."""
 MOST_RULES = 100
+MOST_CHARACTERS = 1_000
+"""What a condition of a rule may have; a pattern becomes a regular expression."""
 FOR_EVER = "forever"
 IS_OWN = pl.col("source").cast(pl.String).eq_missing(OWN_SOURCE)
 """Whether an event is one of the trail's own."""
@@ -197,6 +199,9 @@ def _checked(where: object) -> tuple[tuple[str, Value], ...]:
         values = tuple(value) if isinstance(value, list | tuple) else (value,)
         if not all(one is None or isinstance(one, str) for one in values):
             raise InvalidArgumentError(f"retention {column}", value, "is neither text nor a list of texts")
+        if sum(len(one or "") for one in values) > MOST_CHARACTERS:
+            reason = f"has more than {MOST_CHARACTERS:,} characters"
+            raise InvalidArgumentError(f"retention {column}", value, reason)
         found.append((column, values if isinstance(value, list | tuple) else value))
     checked = tuple(found)
     _conditions(checked)

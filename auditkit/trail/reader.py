@@ -10,11 +10,11 @@ import polars as pl
 from msgspec import Struct
 
 from auditkit.disk.layout import Layout
-from auditkit.errors import CorruptionError, InvalidQueryError
+from auditkit.errors import CorruptionError, FormatError, InvalidQueryError
 from auditkit.event import EventSchema
 from auditkit.query.frames import text_out
 from auditkit.queue.tail import QueueTail, TailView
-from auditkit.retention.holds import Hold, read_hold
+from auditkit.retention.holds import MOST_HOLDS, Hold, read_hold
 from auditkit.retention.horizon import WINDOW_US, Horizon
 from auditkit.retention.policy import Policy, read_policy
 from auditkit.retention.visibility import Expiry, Visibility
@@ -199,7 +199,12 @@ def _decided(catalog: CatalogView, tail: pl.DataFrame, as_of: int) -> Declared:
 def _in_force(decided: Declared) -> list[HoldRow]:
     """Return the holds that were not released after they had been placed."""
     released = {row.name: row.from_seq for row in decided.releases}
-    return [row for row in decided.holds if released.get(row.name, 0) < row.from_seq]
+    found = [row for row in decided.holds if released.get(row.name, 0) < row.from_seq]
+    if len(found) > MOST_HOLDS:
+        raise FormatError(
+            f"holds: more are in force than can be (expected {MOST_HOLDS:,}, found {len(found):,})"
+        )
+    return found
 
 
 def _flushed(flush: FlushRow | None) -> tuple[int, Horizon]:

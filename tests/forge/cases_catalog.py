@@ -20,6 +20,10 @@ _TABLES: dict[str, dict[str, type]] = {
         "created_us": int, "tz": str, "partition": str, "max_ahead_us": int, "sharing": str, "fields": str,
     },
     "policies": {"from_seq": int, "spec": str},
+    "holds": {
+        "from_seq": int, "name": str, "start_us": int, "end_us": int, "conditions": str, "reason": str, "placed_us": int,
+    },
+    "releases": {"from_seq": int, "name": str, "reason": str},
     "moments": {"seq": int, "now_us": int, "confirmed": int},
     "flushes": {
         "end_seq": int, "trusted_us": int, "waiting_from_us": int, "waiting_to_us": int, "last_recorded_us": int,
@@ -33,7 +37,7 @@ _TABLES: dict[str, dict[str, type]] = {
     },
     "tombstones": {
         "path": str, "partition": str, "first_seq": int, "last_seq": int, "rows": int, "min_ts_us": int,
-        "max_ts_us": int, "sha256": bytes, "policy": str, "horizon_us": int,
+        "max_ts_us": int, "sha256": bytes, "policy": str, "rule": str, "horizon_us": int,
         "cutoff_us": int, "pruned_us": int, "end_seq": int,
     },
     "replaced": {"path": str, "min_ts_us": int, "replaced_us": int},
@@ -170,6 +174,15 @@ _TEXTS: dict[str, tuple[str, str, object]] = {
     "policies.spec: 100,000 rules": (
         "policies", "spec", msgspec.json.encode([[{"action": f"a{n}"}, "4d"] for n in range(100_000)]).decode(),
     ),
+    "holds.conditions: no JSON": ("holds", "conditions", "everything"),
+    "holds.conditions: deep": ("holds", "conditions", _DEEP),
+    "holds.conditions: unknown column": ("holds", "conditions", '{"colour":"red"}'),
+    "holds.conditions: wild": ("holds", "conditions", '{"actor":"' + "*a" * 4_000 + '"}'),
+    "holds.conditions: 100,000 keys": (
+        "holds", "conditions", msgspec.json.encode({f"attrs.a{n}": n for n in range(100_000)}).decode(),
+    ),
+    "holds.conditions: a path": ("holds", "conditions", '{"attrs.' + "a." * 4_000 + 'b":1}'),
+    "holds.conditions: empty": ("holds", "conditions", "{}"),
     "policies.spec: null": ("policies", "spec", "null"),
     "policies.spec: empty": ("policies", "spec", "[]"),
     "segments.empty_columns: all": (

@@ -19,9 +19,11 @@ from auditkit.store.files import FORMAT, METADATA_KEY, SegmentFiles
 from auditkit.store.records import (
     BATCH,
     FlushRow,
+    HoldRow,
     MomentRow,
     PolicyRow,
     PruneStateRow,
+    ReleaseRow,
     SegmentRow,
     TombstoneRow,
     TrailInfo,
@@ -30,8 +32,28 @@ from auditkit.store.segment import read_segment
 from tests.fuzz.conftest import FUZZ
 from tests.signing import named, put
 
-ROWS = (TrailInfo, PolicyRow, MomentRow, FlushRow, SegmentRow, TombstoneRow, PruneStateRow)
-NAMES = ("trail", "policies", "moments", "flushes", "segments", "tombstones", "prune_states")
+ROWS = (
+    TrailInfo,
+    PolicyRow,
+    HoldRow,
+    ReleaseRow,
+    MomentRow,
+    FlushRow,
+    SegmentRow,
+    TombstoneRow,
+    PruneStateRow,
+)
+NAMES = (
+    "trail",
+    "policies",
+    "holds",
+    "releases",
+    "moments",
+    "flushes",
+    "segments",
+    "tombstones",
+    "prune_states",
+)
 CELLS = [(table, name) for table, row in zip(NAMES, ROWS, strict=True) for name in row.__struct_fields__]
 SIGNED = st.integers(-(1 << 63), (1 << 63) - 1)
 VALUES = (

@@ -39,7 +39,6 @@ def kept_in_figures(trail: Trail) -> dict[str, str]:
         "Due for removal": f"{sum(rule.events for rule in state.due):,}",
         "Held": f"{sum(hold.events for hold in state.held):,}",
         "Removed so far": f"{state.pruned:,}",
-        "Holds": f"{len(state.holds):,}",
         "Tiers": f"{len(state.tiers):,}",
         "Refused inputs": f"{trail.stats().dead_letters:,}",
     }

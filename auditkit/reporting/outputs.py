@@ -27,7 +27,7 @@ from auditkit.text import label, visible, visible_lines
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_UNBROKEN = 16
+_UNBROKEN = 24
 """A text of so many characters is not broken."""
 _SIGNS = re.compile(r"(?<=[/:.@_=&?,;\\])(?=[^\s/:.@_=&?,;\\])")
 _NO_WORD, _PARTS = re.compile(r"\S{33}"), re.compile(r"\S{1,32}\s*|\s+")
@@ -216,8 +216,8 @@ def breakable(text: str) -> Markup:
 
     A run of letters that is too long for a word, such as a digest, may be broken every so many.
 
-    >>> breakable("role.grant"), breakable("arn:aws:iam::12:user/ann")
-    (Markup('role.grant'), Markup('arn:<wbr>aws:<wbr>iam::<wbr>12:<wbr>user/<wbr>ann'))
+    >>> breakable("role.grant"), breakable("arn:aws:iam::12:user/ann-bell")
+    (Markup('role.grant'), Markup('arn:<wbr>aws:<wbr>iam::<wbr>12:<wbr>user/<wbr>ann-bell'))
     """
     shown = visible(text)
     if len(shown) <= _UNBROKEN:

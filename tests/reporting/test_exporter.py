@@ -261,7 +261,7 @@ def test_the_timeline_stands_under_the_answer(trail: Trail) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["arn:aws:iam::12:user/ann", "x" * 100, "two words", "<b>/<i>/<u>/<s>/<a>/<p>", "/" * 50]
+    "text", ["arn:aws:iam::12:user/ann-bell", "x" * 100, "two words", "<b>/<i>/<u>/<s>/<a>/<p>", "/" * 50]
 )
 def test_text_breaks_behind_signs_and_in_no_word(text: str) -> None:
     """What is long may be broken behind signs, what is too long for a word every 32 characters, and nothing is added."""

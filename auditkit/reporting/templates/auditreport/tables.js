@@ -3,7 +3,7 @@
 
 const PAGE_ROWS = 25;
 const PRINTED_ROWS = 100; // as the style sheet has it
-const UNBROKEN = 16; // as auditkit breaks texts
+const UNBROKEN = 24; // as auditkit breaks texts
 const LONG = 400; // and has them scroll
 const AFTER_SIGNS = /(?<=[/:.@_=&?,;\\])(?=[^\s/:.@_=&?,;\\])/;
 const DURATION = /^-?\d+(?:ms|µs|ns|[wdhms])(?: \d+(?:ms|µs|ns|[wdhms]))*$/; // as Polars writes them
@@ -83,7 +83,8 @@ function enhanceTable(figure, events) {
     pager.hidden = pages === 1;
     const printed = figure.querySelector(".printed");
     const some = Math.min(kept.length, PRINTED_ROWS);
-    printed.textContent = `On paper: ${grouped.format(some)} of ${grouped.format(kept.length)} rows, ${among()}.`;
+    const words = `On paper: ${grouped.format(some)} of ${grouped.format(kept.length)} rows, ${among()}.`;
+    printed.textContent = asked || some < kept.length || extent.startsWith("first") ? words : "";
   }
 
   /** How many rows are found; where the table holds only the first and more may lie in the selected time, that too. */

@@ -63,7 +63,7 @@ def release(name: str, trail_path: Path | None, reason: str | None, as_json: boo
         raise click.UsageError("Say why with --reason: the trail records it.")
     with opened(trail_path) as trail:
         found = trail.release(name, reason=reason)
-    _show((found,), as_json=as_json)
+    click.echo(msgspec.json.encode(found) if as_json else f"Released {found}.")
 
 
 def _show(holds: tuple[PlacedHold, ...], *, as_json: bool) -> None:

@@ -41,7 +41,7 @@ _SECTIONS: dict[str, dict[str, _Entry]] = {
     "Keep": {
         "stats": _Entry("auditkit.cli.keep:stats", "Show the state of queue, segments and retention."),
         "flush": _Entry("auditkit.cli.keep:flush", "Move queued events into segments."),
-        "maintain": _Entry("auditkit.cli.keep:maintain", "Do what is due: flush and prune."),
+        "maintain": _Entry("auditkit.cli.keep:maintain", "Do what is due: flush, roll up, prune, merge."),
         "prune": _Entry("auditkit.cli.keep:prune", "Remove what the retention policy no longer keeps."),
         "policy": _Entry("auditkit.cli.keep:policy", "Show how long events are kept; decide it anew."),
         "hold": _Entry("auditkit.cli.holds:hold", "List legal holds, or place one."),

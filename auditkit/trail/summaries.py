@@ -226,7 +226,7 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
     return [
         ("policy", retention.policy),
         ("horizon", minute(retention.horizon)),
-        ("expired before", minute(retention.cutoff, missing="nothing is")),
+        ("expired before", minute(retention.cutoff, missing="nothing expires")),
         ("to prune", counted(retention.prunable, "event")),
         *([("held", counted(retention.held, "event"))] if retention.held else []),
         *(("waits", str(one)) for one in retention.waiting),

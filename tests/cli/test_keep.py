@@ -344,3 +344,12 @@ def test_each_command_has_help_with_examples(run: Run, name: str) -> None:
     shown = run("policy", name, "--help").stdout
     assert shown.startswith(f"Usage: auditkit policy {name}")
     assert f"  auditkit policy {name}" in shown.partition("\nExamples:\n")[2]
+
+
+def test_a_release_says_that_it_is_one(started: Run) -> None:
+    """What ends a hold does not read as if it had placed it."""
+    started("hold", "case-42", "--reason", "a lawsuit")
+    assert "case-42" in started("hold").stdout
+    done = started("release", "case-42", "--reason", "settled").stdout
+    assert done.startswith("Released hold case-42: ")
+    assert started("hold").stdout == "No hold is in force.\n"

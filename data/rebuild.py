@@ -1,4 +1,4 @@
-"""Rebuild everything in data/ that was made by a program: the week's lines, its trail, and the recording.
+"""Rebuild everything in data/ that was made by a program: the week's lines, its trail, two years, and the recording.
 
     python data/rebuild.py                       # all of it
     python data/rebuild.py --only firm-week      # one trail
@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+import polars as pl
 import simulate_firm
+import simulate_years
 from simulation.sighting import local_us
 
 import auditkit as ak
 from auditkit.sources.record import record
+from auditkit.timerange import to_us
 
 HERE = Path(__file__).parent
 COMMIT_EVERY_US = 60_000_000
@@ -50,6 +53,21 @@ def firm_week(target: Path, seed: int) -> None:
             clock.us = recorded_us
             trail.extend(events).wait()
         clock.us = local_us(7, 0)
+        trail.flush()
+
+
+def firm_years(target: Path) -> None:
+    """Make a trail of two years of which ninety days are left, and a tier of the rest, maintained monthly."""
+    clock = SimulatedClock(to_us(simulate_years.BEGIN))
+    zone = {"tz": "Europe/Stockholm"}
+    with ak.create(target, retention="90d", partition="1mo", maintain=False, clock=clock, **zone) as trail:
+        trail.rollup("1d", by=["action", "outcome"], keep="10y")
+        for end, events in simulate_years.days(20_000, each=30):
+            clock.us = to_us(end)
+            trail.extend(events.with_columns(source=pl.lit("shop"), attrs=pl.lit('{"simulated":true}'))).wait()
+            trail.maintain(compact=True)
+        trail.prune()
+        clock.us += 16 * 60_000_000
         trail.flush()
 
 
@@ -93,7 +111,7 @@ def replaced(target: Path) -> Path:
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", choices=["lines", "firm-week", "recording"])
+    parser.add_argument("--only", choices=["lines", "firm-week", "firm-years", "recording"])
     parser.add_argument("--seed", type=int, default=simulate_firm.SEED)
     parser.add_argument(
         "--folder", type=Path, default=Path("/home/analyst/quarter"), help="where the recorded program runs"
@@ -104,6 +122,8 @@ def main() -> int:
         simulate_firm.write(HERE / "firm-week.jsonl.gz", options.seed)
     if options.only in (None, "firm-week"):
         firm_week(replaced(HERE / "firm-week"), options.seed)
+    if options.only in (None, "firm-years"):
+        firm_years(replaced(HERE / "firm-years"))
     if options.only in (None, "recording"):
         recording(replaced(HERE / "recording"), options.folder, options.python)
     return 0

@@ -37,7 +37,7 @@ def code_cells(path: Path) -> list[Any]:
 def test_they_are_there() -> None:
     """The gallery is what the README says it is, each with a title and a sentence that says what it is for."""
     names = {path.stem for path in NOTEBOOKS}
-    assert names == {"access_review", "actor", "compliance", "incident", "operations", "overview"}
+    assert names == {"access_review", "actor", "compliance", "incident", "operations", "overview", "trends"}
     reports = README.read_text(encoding="utf-8").partition("\n## Reports\n")[2].partition("\n## ")[0]
     assert names == set(re.findall(r"^\| `(\w+)` \|", reports, re.MULTILINE))
     for path in NOTEBOOKS:

@@ -114,6 +114,27 @@ class RetentionStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TierStats:
+    """One tier of rollups.  `folded` is the exclusive end of the seqs that are in it."""
+
+    name: str
+    every: str
+    by: tuple[str, ...]
+    tz: str
+    keep: str | None
+    """How long it keeps a bucket; None for ever."""
+    folded: int
+    behind: int
+    """Committed events that are not in it yet."""
+    stores: int
+    bytes: int
+    first_ts: datetime | None
+    """Where the first bucket starts that is stored."""
+    end_ts: datetime | None
+    """Where the last one ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerStats:
     """One consumer of `Trail.follow`."""
 
@@ -139,6 +160,7 @@ class Stats:
     retention: RetentionStats
     dead_letters: int
     """Inputs that have become no event, by a retry either; what consumers gave up on is in their `given_up`."""
+    tiers: tuple[TierStats, ...] = ()
     consumers: tuple[ConsumerStats, ...] = ()
     unrecorded: int = 0
     """Calls that `ak.audited(..., on_error="continue")` could not record through this object."""
@@ -155,6 +177,8 @@ class Stats:
             ("retention", _retention_rows(self.retention)),
             ("dead letters", [("waiting", f"{self.dead_letters:,}")]),
         ]
+        if self.tiers:
+            rows.append(("tiers", [(tier.name, _tier_text(tier)) for tier in self.tiers]))
         if self.consumers:
             rows.append(
                 ("consumers", [(consumer.name, _consumer_text(consumer)) for consumer in self.consumers])
@@ -232,6 +256,13 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
         *(("waits", str(one)) for one in retention.waiting),
         ("pruned", pruned),
     ]
+
+
+def _tier_text(tier: TierStats) -> str:
+    keys = f"by {', '.join(tier.by)}" if tier.by else "without keys"
+    kept = "for ever" if tier.keep is None else f"for {tier.keep}"
+    behind = f", {counted(tier.behind, 'event')} behind" if tier.behind else ""
+    return f"every {tier.every} ({tier.tz}) {keys}, kept {kept}; {counted(tier.stores, 'store')}, {size(tier.bytes)}{behind}"
 
 
 def _consumer_text(consumer: ConsumerStats) -> str:

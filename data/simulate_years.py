@@ -1,4 +1,4 @@
-"""Two years of a firm's events, from a seed: what long-lived trails are tested with."""
+"""Two years of an invented firm's events, from a seed: for a trail of which most events are gone, and for tests."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

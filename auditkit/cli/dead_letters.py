@@ -12,7 +12,7 @@ import polars as pl
 
 from auditkit.cli.failing import FAILED
 from auditkit.cli.mapping_options import mapping_options, plan_of
-from auditkit.cli.options import CommandGroup, Form, form_options, opened, trail_option
+from auditkit.cli.options import CommandGroup, Form, OneOf, form_options, opened, trail_option
 from auditkit.cli.output import TABLE_ROWS, json_line, show_groups
 from auditkit.event import UTC_MICROSECONDS
 from auditkit.queue.dead_letters import DeadLetter
@@ -113,7 +113,7 @@ auditkit dead-letters retry --tz Europe/Berlin
 @click.argument("names", metavar="[LETTER]...", nargs=-1)
 @trail_option
 @mapping_options
-@click.option("--preset", type=click.Choice(list(PRESETS)), metavar="NAME", help="A preset, as in import.")
+@click.option("--preset", type=OneOf(list(PRESETS)), metavar="NAME", help="A preset, as in import.")
 @click.option("--dry-run", is_flag=True, help="Show what would become of each, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def retry(

@@ -15,7 +15,7 @@ import polars as pl
 from auditkit.api import Trail
 from auditkit.cli.failing import FAILED, complain, notes_of, warn
 from auditkit.cli.mapping_options import mapping_options, plan_of
-from auditkit.cli.options import Command, opened, trail_option
+from auditkit.cli.options import Command, OneOf, opened, trail_option
 from auditkit.cli.output import json_line, progress_bar, show_events
 from auditkit.errors import (
     AuditError,
@@ -60,13 +60,13 @@ auditkit range --trail old --json | auditkit import -
 @trail_option
 @click.option(
     "--preset",
-    type=click.Choice([AUTO, *PRESETS]),
+    type=OneOf([AUTO, *PRESETS]),
     metavar="NAME",
     help="How a known kind of file is read (auditkit presets lists them); auto finds it out, as do files for which "
     "nothing is mapped.",
 )
 @mapping_options
-@click.option("--format", "kind", type=click.Choice(FORMATS), help="What the file is [default: by its name or content].")  # fmt: skip
+@click.option("--format", "kind", type=OneOf(FORMATS), help="What the file is [default: by its name or content].")  # fmt: skip
 @click.option("--records", metavar="PATH", help="Where in a JSON document the records are, such as Records.")
 @click.option("--delimiter", metavar="CHAR", help="Of a CSV [default: the one its header has most of].")
 @click.option("--encoding", metavar="NAME", help="Of the text, such as cp1252 [default: UTF-8, or UTF-16 if it says so].")  # fmt: skip
@@ -86,6 +86,7 @@ def import_(
     tz: str | None,
     ts_formats: Sequence[str],
     on_ambiguous: OnAmbiguous,
+    decimal: str | None,
     kind: Format | None,
     records: str | None,
     delimiter: str | None,
@@ -112,6 +113,7 @@ def import_(
             tz,
             ts_formats,
             on_ambiguous,
+            decimal,
             preset=preset,
             kind=kind,
             delimiter=_character(delimiter),

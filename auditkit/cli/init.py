@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from auditkit.backups import backup as backup_trail
-from auditkit.cli.options import Command, opened, read_pairs, trail_option
+from auditkit.cli.options import Command, OneOf, opened, read_pairs, trail_option
 from auditkit.cli.output import progress_bar
 from auditkit.event import FIELD_TYPES
 from auditkit.opening import TRAIL_VARIABLE, create
@@ -40,7 +40,7 @@ auditkit init /srv/audit --retention 7y --field amount=float --field approved=bo
 )
 @click.option(
     "--partition",
-    type=click.Choice(["1h", "1d", "1mo"]),
+    type=OneOf(["1h", "1d", "1mo"]),
     default="1d",
     show_default=True,
     help="Time slot of a segment.",
@@ -52,9 +52,7 @@ auditkit init /srv/audit --retention 7y --field amount=float --field approved=bo
     metavar="DURATION",
     help="How far ahead of the clock a ts may lie.",
 )
-@click.option(
-    "--group", type=click.Choice(["read", "write"]), help="Let the group of the files read, or write too."
-)
+@click.option("--group", type=OneOf(["read", "write"]), help="Let the group of the files read, or write too.")
 def init(
     path: Path | None,
     trail_path: Path | None,

@@ -6,7 +6,8 @@ from typing import Any, TypeVar, get_args
 import click
 
 from auditkit.api import Trail
-from auditkit.cli.options import read_pairs
+from auditkit.cli.options import OneOf, read_pairs
+from auditkit.sources.conversions import DECIMAL_MARKS
 from auditkit.sources.plans import ImportPlan
 from auditkit.timerange import OnAmbiguous
 
@@ -17,8 +18,13 @@ def mapping_options(function: _F) -> _F:
     """Add what says which value of a record becomes which field."""
     for option in (
         click.option(
+            "--decimal",
+            type=OneOf(DECIMAL_MARKS),
+            help="Mark of decimals in numbers, the other one and spaces grouping thousands  [default: . without groups].",
+        ),
+        click.option(
             "--on-ambiguous",
-            type=click.Choice(get_args(OnAmbiguous)),
+            type=OneOf(get_args(OnAmbiguous)),
             default="first",
             show_default=True,
             help="Which pass of an hour that a zone's clocks show twice; raise makes those times, and skipped ones, dead letters.",
@@ -70,6 +76,7 @@ def plan_of(
     tz: str | None,
     ts_formats: Sequence[str],
     on_ambiguous: OnAmbiguous,
+    decimal: str | None,
     **reading: Any,
 ) -> ImportPlan:
     """Return the plan that the options of a command make; what cannot be mapped is refused."""
@@ -81,6 +88,7 @@ def plan_of(
         tz=tz,
         ts_formats=ts_formats,
         on_ambiguous=on_ambiguous,
+        decimal=decimal,
         **reading,
     )
     plan.mapping()

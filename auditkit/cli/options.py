@@ -12,6 +12,7 @@ import click
 from auditkit.api import Trail
 from auditkit.cli.failing import warn
 from auditkit.opening import TRAIL_VARIABLE, open_trail
+from auditkit.text import did_you_mean, nearest
 from auditkit.where import parse_where_option
 
 Form = Literal["table", "json", "csv"]
@@ -48,6 +49,33 @@ class CommandGroup(Command, click.Group):
         if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
             args = [self.alone, *args]
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a name that is none is answered with those there are."""
+        if args and args[0] not in self.commands:
+            there = ", ".join(sorted(self.commands))
+            raise click.UsageError(
+                f"No such command {args[0]!r}{did_you_mean(args[0], self.commands)} (there are {there}).", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+class OneOf(click.Choice[str]):
+    """One of some words; another one is answered with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word that is meant; a misspelt one is misuse."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as exc:
+            near = nearest(value, self.choices)
+            if not near:
+                raise
+            raise click.BadParameter(
+                f"{exc.message.rstrip('.')}; did you mean {near[0]!r}?", ctx, param
+            ) from None
 
 
 def trail_option(function: _F) -> _F:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from auditkit.cli.options import Command
+from auditkit.cli.options import Command, OneOf
 from auditkit.cli.output import json_line
 from auditkit.sources.presets import PRESETS, Preset
 
@@ -19,7 +19,7 @@ auditkit import trail.json.gz --preset cloudtrail
 auditkit import /var/log/auth.log --preset auto --year 2026 --tz Europe/Stockholm
 """,
 )
-@click.argument("name", required=False, type=click.Choice(list(PRESETS)), metavar="[NAME]")
+@click.argument("name", required=False, type=OneOf(list(PRESETS)), metavar="[NAME]")
 @click.option("--json", "as_json", is_flag=True, help="Print an object per preset.")
 def presets(name: str | None, as_json: bool) -> None:  # noqa: FBT001 -- click passes options by name
     """List the formats that `auditkit import --preset` knows, each with an example; of NAME also what becomes which field.

@@ -131,8 +131,13 @@ def report(
         if not yes:
             _ask_to_run(notebook)
         if each is None:
-            from auditkit.reporting.run import report as run_report  # nbconvert and its kin load only here
+            from auditkit.reporting.notebooks import find_notebook  # nbconvert and its kin load only here
+            from auditkit.reporting.run import parameters_of, read_notebook, refuse_unknown
+            from auditkit.reporting.run import report as run_report
 
+            path = find_notebook(notebook)
+            given = parameters_of(trail, start, end, where, tz, None, asked["parameters"])
+            refuse_unknown(path, read_notebook(path), given)
             click.echo(click.style(f"running {notebook} ...", dim=True), err=True)
             written = run_report(notebook, trail=trail, output=output, pdf=pdf, **asked)
             click.echo(str(written))

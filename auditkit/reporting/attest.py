@@ -64,7 +64,7 @@ def record_reviewed(trail: Trail, path: Path, *, by: str) -> int:
         raise InvalidArgumentError("by", by, "is empty", expected="the name of who has reviewed the report")
     digest = _digest(path)
     where = {"action": RENDERED, "attrs.sha256": digest}
-    known = trail.range(where=where, columns=["seq", "resource"], own=True)
+    known = trail.scan(where=where, own=True).select("seq", "resource").sort("seq").collect()
     if known.is_empty():
         error = ReportError(f"{path}: the trail has no {RENDERED} of these bytes (SHA-256 {digest})")
         error.add_note("only reports that were rendered with --record can be reviewed, and only unchanged")

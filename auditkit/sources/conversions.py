@@ -15,6 +15,7 @@ from auditkit.timerange import OnAmbiguous, TimeReader
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+DECIMAL_MARKS = (",", ".")
 
 Convert = Callable[[str, Any], Any]
 
@@ -56,14 +57,21 @@ class Times:
 
 
 def converter_of(
-    name: str, declared: Mapping[str, pl.DataType], tz: str | None, on_ambiguous: OnAmbiguous
+    name: str,
+    declared: Mapping[str, pl.DataType],
+    tz: str | None,
+    on_ambiguous: OnAmbiguous,
+    decimal: str | None = None,
 ) -> Convert:
-    """Return what makes the value of a field out of what was found; raises `InvalidEventError`."""
+    """Return what makes the value of a field out of what was found; raises `InvalidEventError`.
+
+    `decimal` is the mark of decimals in texts of numbers, whose thousands may be in groups then.
+    """
     kind = declared.get(name)
     if name == "value" or kind == pl.Float64():
-        return as_number
+        return as_number if decimal is None else _with_mark(as_number, decimal)
     if kind == pl.Int64():
-        return _integer
+        return _integer if decimal is None else _with_mark(_integer, decimal)
     if kind == pl.Boolean():
         return _boolean
     if kind is not None and kind.is_temporal():
@@ -103,6 +111,37 @@ def as_number(name: str, value: Any) -> float:
         return float(value)
     except OverflowError as exc:
         raise InvalidEventError(name, value, "not a number that a float can hold") from exc
+
+
+def plain_number(text: str, mark: str) -> str | None:
+    """Return a number with such a decimal mark as a plain one; `None` for what is none.
+
+    >>> plain_number("1.234,50", ","), plain_number("12,75", ","), plain_number("1.5", ","), plain_number("1,234", ".")
+    ('1234.50', '12.75', None, '1234')
+    """
+    group = "." if mark == "," else ","
+    found = re.fullmatch(
+        rf"([+-]?)([0-9]+|[0-9]{{1,3}}(?:([{group} \u00a0\u202f'\u2019])[0-9]{{3}})(?:\3[0-9]{{3}})*)(?:[{mark}]([0-9]+))?",
+        text.strip(),
+        re.ASCII,
+    )
+    if found is None:
+        return None
+    sign, whole, _, decimals = found.groups()
+    digits = re.sub("[^0-9]", "", whole)
+    return f"{sign}{digits}" if decimals is None else f"{sign}{digits}.{decimals}"
+
+
+def _with_mark(convert: Convert, mark: str) -> Convert:
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            return convert(name, value)
+        plain = plain_number(value, mark)
+        if plain is None:
+            raise InvalidEventError(name, value, f"not a number with the decimal mark {mark!r}")
+        return convert(name, plain)
+
+    return read
 
 
 def _integer(name: str, value: Any) -> int:

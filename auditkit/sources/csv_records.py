@@ -174,7 +174,7 @@ def _record(lines: _Lines, header: _Header, cells: list[str]) -> Item:
     try:
         text = msgspec.json.encode(whole).decode()
     except UnicodeEncodeError:
-        return first.unreadable("not UTF-8; --encoding says what else it is")
+        return first.unreadable("not UTF-8; --encoding says what it is, such as cp1252")
     fields = {name: None if cell in header.missing else cell for name, cell in whole.items()}
     return Record(first.number, fields, text, last.end, len(lines.row))
 

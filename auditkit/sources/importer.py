@@ -153,6 +153,7 @@ def preview(
     importing = _Importing(trail.handle, source, mapping, count)
     items = list(islice(iter(source), limit))
     events, refused = importing.mapped(items)
+    importing.look_for_fields(items)
     count.keys, count.events = _keys(items), len(events)
     rows = pl.DataFrame(events).to_dicts() if isinstance(events, pa.RecordBatch) else []
     count.span([to_us(row["ts"]) for row in rows])
@@ -201,6 +202,8 @@ class _Importing:
         events, refused = self.mapped(chunk.items)
         if is_first and not len(events):
             raise _hopeless(self.source, refused)
+        if is_first:
+            self.look_for_fields(chunk.items)
         self._keep(refused, chunk)
         while True:
             stored = self._stored(chunk, len(events), len(refused))
@@ -224,6 +227,10 @@ class _Importing:
         self.count.span(_moments(events))
         self.count.read_times(self.mapping)
         return stored, (first or 0) + len(events) - receipt.duplicates
+
+    def look_for_fields(self, items: Sequence[Item]) -> None:
+        """Note which fields were mapped to what no record has."""
+        self.source.notes += self.mapping.unfound([item for item in items if isinstance(item, Record)])
 
     def _without(
         self, chunk: Chunk, events: Batch, refused: list[Refused], conflicts: dict[int, InvalidEventError]

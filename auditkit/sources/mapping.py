@@ -176,6 +176,20 @@ class EventMap:
         found = self.rules[0].column([record.fields for record in records], {})
         return [moment for moment in found if moment is not None]
 
+    def unfound(self, records: Sequence[Record]) -> list[str]:
+        """Return what is to be said of fields that were mapped, and whose paths lead nowhere in any of these records."""
+        fields = [record.fields for record in records]
+        said = []
+        for rule in self.rules:
+            if not rule.asked or rule.name in _NEEDED or rule.constant is not None:
+                continue
+            if all(value is None for path in rule.paths for value in _find(path, fields)):
+                names = [".".join(path.keys) for paths in rule.paths for path in paths]
+                near = did_you_mean(names[0], fields[0]) if fields else ""
+                first = f"the first {len(records):,} records" if len(records) > 1 else "the first record"
+                said.append(f"{rule.name}: nothing lies at {' or '.join(names)} in {first}{near}")
+        return said
+
     def _attrs(self, record: Record) -> str | None:
         if self.attrs is None:
             return record.text
@@ -200,6 +214,7 @@ def plan_mapping(
     tz: str | None = None,
     ts_format: str | Sequence[str] = "iso",
     on_ambiguous: OnAmbiguous = "first",
+    decimal: str | None = None,
 ) -> EventMap:
     """Return the map that takes `field` from `path`, for each pair; several paths of a field are tried in turn.
 
@@ -209,7 +224,8 @@ def plan_mapping(
     find nothing.  `values` says of a field how words are written, `*` in a word standing for anything.  `fields` are the
     trail's declared ones.
     `tz` is the zone of times that name none, and `on_ambiguous` which pass of a repeated hour they mean.  `ts_format` is
-    what `TimeReader` calls a form, or several to be tried in turn.  Raises `InvalidArgumentError` for a field that cannot be mapped.
+    what `TimeReader` calls a form, or several to be tried in turn.  `decimal` is the mark of decimals where texts of
+    numbers have another than a plain point, or groups of thousands.  Raises `InvalidArgumentError` for a field that cannot be mapped.
 
     >>> plan = plan_mapping([("ts", "time"), ("actor", "user.name")], {"action": "login"})
     >>> record = {"time": "2026-11-24T07:00:00Z", "user": {"name": "ann"}}
@@ -231,7 +247,7 @@ def plan_mapping(
     rules = []
     for name in ("ts", *TEXT_FIELDS, "value", *declared):
         unasked = [name] if name in _UNASKED or name in declared else []
-        convert = times.read if name == "ts" else converter_of(name, declared, tz, on_ambiguous)
+        convert = times.read if name == "ts" else converter_of(name, declared, tz, on_ambiguous, decimal)
         given = constants.get(name)
         rule = FieldRule(
             name=name,
@@ -248,7 +264,8 @@ def plan_mapping(
         sorted(constants.items()),
         {name: dict(words) for name, words in values.items()},
     ]
-    described = msgspec.json.encode([*plan, attrs, tz, forms, on_ambiguous]).decode()
+    more = [] if decimal is None else [decimal]
+    described = msgspec.json.encode([*plan, attrs, tz, forms, on_ambiguous, *more]).decode()
     moments = {name for name, kind in declared.items() if kind.is_temporal()}
     return EventMap(
         rules=tuple(rules), attrs=attrs, times=times, moments=frozenset({"ts", *moments}), described=described

@@ -55,6 +55,7 @@ class ImportPlan:
     tz: str | None = None
     ts_formats: Sequence[str] = ()
     on_ambiguous: OnAmbiguous = "first"
+    decimal: str | None = None
     preset: str | None = None
     kind: Format | None = None
     delimiter: str | None = None
@@ -81,6 +82,7 @@ class ImportPlan:
             tz=self.tz or (None if preset is None else preset.tz),
             ts_format=self.ts_formats or ("iso" if preset is None else preset.ts_form),
             on_ambiguous=self.on_ambiguous,
+            decimal=self.decimal,
         )
 
     @contextmanager

@@ -291,6 +291,71 @@ def test_import_of_two_columns_joined(started: Run, tmp_path: Path) -> None:
     assert [event["ts"] for event in events(started)][2:] == ["2024-01-12T00:30:15Z", "2024-01-12T22:59:15Z"]
 
 
+def test_import_of_a_table_as_spreadsheets_write_it(started: Run, tmp_path: Path) -> None:
+    """A German table is read by following what each refusal says: encoding, day and time of day, decimal comma."""
+    path = tmp_path / "bestellungen.csv"
+    table = "Datum;Uhrzeit;Nutzer;Betrag\r\n12.01.2024;8:15;Jürgen;1.234,50\r\n12.01.2024;17:05;Änne;0,5\r\n"
+    path.write_bytes(table.encode("cp1252"))
+    options = ["--set", "action=order", "--map", "actor=Nutzer", "--map", "value=Betrag"]
+    for said, further in (
+        ("--encoding says what it is, such as cp1252", ["--encoding", "cp1252"]),
+        ("value: not a number; would fit: --decimal ,", ["--decimal", ","]),
+        ("--map ts=Datum+Uhrzeit --ts-format '%d.%m.%Y %H:%M' --tz ZONE", ["--map", "ts=Datum+Uhrzeit"]),
+        (
+            "would fit: --ts-format '%d.%m.%Y %H:%M' --tz ZONE",
+            ["--ts-format", "%d.%m.%Y %H:%M", "--tz", "UTC"],
+        ),
+    ):
+        refused = started("import", str(path), *options, code=1)
+        assert said in refused.stderr
+        options += further
+    assert started("import", str(path), *options).stdout.startswith("Imported 2 events")
+    assert [(event["actor"], event["value"]) for event in events(started)] == [
+        ("Jürgen", 1234.5),
+        ("Änne", 0.5),
+    ]
+
+
+def test_import_says_which_fields_lead_nowhere(started: Run, tmp_path: Path) -> None:
+    """A path that no record has is said, in a dry run as well, with the key that is near; one with a constant is not."""
+    path = tmp_path / "app.jsonl"
+    path.write_text('{"ts": "2026-11-23T10:00:00Z", "action": "a", "user": "ann"}\n' * 2)
+    options = [
+        "--map",
+        "actor=usr",
+        "--map",
+        "value=n.m",
+        "--map",
+        "outcome=error",
+        "--set",
+        "outcome=success",
+    ]
+    said = (
+        f"Note: {path}: actor: nothing lies at usr in the first 2 records; did you mean 'user'?\n"
+        f"Note: {path}: value: nothing lies at n.m in the first 2 records\n"
+    )
+    assert started("import", str(path), *options, "--dry-run").stderr.startswith(said)
+    assert started("import", str(path), *options).stderr == said
+    assert started("import", str(path), "--map", "actor=user", "--again").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--preset", "cloudtrial"], "did you mean 'cloudtrail'?"),
+        (["--format", "jsnl"], "did you mean 'jsonl'?"),
+        (
+            ["--on-ambiguous", "frist"],
+            "'frist' is not one of 'first', 'second', 'raise'; did you mean 'first'?",
+        ),
+        (["--decimal", "x"], "'x' is not one of ',', '.'."),
+    ],
+)
+def test_words_to_choose_from(started: Run, file: Path, options: list[str], said: str) -> None:
+    """A misspelt word is answered with those there are, and the nearest."""
+    assert said in started("import", str(file), *options, code=2).stderr
+
+
 def test_import_of_local_times(started: Run, tmp_path: Path) -> None:
     """Times of the night the clocks change are counted; --on-ambiguous says which pass they mean."""
     path = tmp_path / "door.csv"

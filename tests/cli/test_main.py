@@ -81,6 +81,8 @@ def test_version(run: Run) -> None:
     ("args", "code", "said"),
     [
         (["grop-by", "actor"], 2, "No such command 'grop-by'. Did you mean group-by?"),
+        (["policy", "10d"], 2, "No such command '10d' (there are set, show)."),
+        (["consumers", "forgt"], 2, "No such command 'forgt'; did you mean 'forget'? (there are forget, list)."),
         (["range", "--stat", "-1h"], 2, "No such option"),
         (["range", "--start", "Monday"], 2, "start: is not ISO 8601; 2026-11-24T07:30:00Z would be read (found 'Monday')"),
         (["range", "--start", "2026-01-02", "--end", "2026-01-01"], 2, "start: lies after the end"),

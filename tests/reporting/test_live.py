@@ -522,6 +522,17 @@ def test_paper(browser: Any, report: str, tmp_path: Path) -> None:
     quiet(opened)
 
 
+def test_a_tall_chart_stands_on_the_first_page(browser: Any, tmp_path: Path) -> None:
+    """Printed, a chart of many lanes is made small enough for what stands above it to share its page."""
+    lanes = events().head(2_000).with_columns(actor=pl.format("actor-{}", pl.col("seq") % 45))
+    document = notebook(code("figure", shown(charts.timeline(lanes, "actor", n=45)), number=1))
+    page = open_report(browser, exported(document), tmp_path / "report.html").page
+    page.emulate_media(media="print")
+    picture = page.locator(".drawing svg").filter(visible=True).first
+    assert picture.evaluate("(one) => one.viewBox.baseVal.height") > 700
+    assert 500 < picture.bounding_box()["height"] <= 165 / 25.4 * 96 + 1
+
+
 @pytest.mark.parametrize("static", [False, True])
 def test_without_scripts(browser: Any, document: Any, tmp_path: Path, static: bool) -> None:
     """Where no script runs, or the file has none, its charts are pictures and its tables show every row they have."""

@@ -112,7 +112,11 @@ def test_a_failure_is_recorded(make_trail: Callable[..., Trail], log: logging.Lo
         ("a", {"actor": "\ud800"}, "a", {}),
         ("a", {"attrs": "text"}, "a", {"attrs": "text"}),
     ],
-)
+    ids=(
+        "empty", "lines", "long", "lone surrogate", "object", "set", "nan", "surrogate within", "large",
+        "surrogate as actor", "attrs",
+    ),
+)  # fmt: skip
 def test_nothing_is_lost_for_its_form(
     make_trail: Callable[..., Trail],
     log: logging.Logger,

@@ -151,7 +151,7 @@ class Auditkit(Store):
         return self.trail.range(where={"actor": [actor]}).height
 
     def drop(self) -> None:
-        self.trail.set_retention(f"{DAYS - 7}d")
+        self.trail.set_retention(f"{DAYS - 7}d", confirm=True)
         self.trail.prune()
 
     def count(self) -> int:

@@ -28,7 +28,7 @@ def test_a_trail_shows_window_events_actors_queue_and_retention(make_trail: Call
     """Its card has them in words, with the activity over time."""
     trail = make_trail(retention="30d", tz="Europe/Stockholm")
     trail.extend(
-        [{"action": "a", "actor": f"u{d}", "source": "app", "ts": NOW - timedelta(days=d)} for d in range(3)]
+        [{"action": "a", "actor": f"u{d}", "source": "app", "ts": NOW - timedelta(days=d)} for d in (2, 1, 0)]
     ).wait()
     trail.flush()
     trail.append(action="a", ts=NOW).wait()
@@ -90,7 +90,9 @@ def test_a_very_large_trail_is_not_counted_through(trail: Trail, monkeypatch: py
 def test_a_prune_plan_names_the_first_segments(make_trail: Callable[..., Trail]) -> None:
     """Its card has the policy, what would go, and at most twelve of the segments."""
     trail = make_trail(retention="30d", maintain=False)
-    trail.extend([{"action": "a", "ts": NOW - timedelta(days=day)} for day in (*range(40, 60), 0)]).wait()
+    trail.extend(
+        [{"action": "a", "ts": NOW - timedelta(days=day)} for day in (*range(59, 39, -1), 2, 1, 0)]
+    ).wait()
     trail.flush()
     plan = trail.plan_prune()
     card = read_card(plan._repr_mimebundle_()[MIME])

@@ -56,7 +56,7 @@ MOST_COMBINATIONS_CHARACTERS = 64 * 1024
 
 MOST_BUCKETS = 1_500
 MOST_SERIES = 10_000
-MOST_CELLS = 8_000_000
+MOST_CELLS = 7_500_000
 MOST_ROLLUP_BYTES = 1 << 27
 """What the store of one period holds at most: buckets, series, cells of both, and bytes of all its files."""
 

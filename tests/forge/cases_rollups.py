@@ -58,7 +58,7 @@ def _field(array: str, fields: dict[str, object], place: Place) -> None:
 
 def _largest(fill: bytes, place: Place) -> None:
     """Let a store have as many cells as one may, of a few bytes: rows, metadata and chunks agree."""
-    buckets, series = 800, 10_000
+    buckets, series = 750, 10_000
     width = (1 << 20) // buckets
     files = files_of(store_of(place.trail))
     first = struct.unpack_from("<q", files["time/c.0"])[0]

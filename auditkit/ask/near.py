@@ -63,7 +63,7 @@ def noted(
 
 
 def _are_ignored() -> bool:
-    """Return whether nobody would see a warning, so that there is no need to look for what was near."""
+    """Return whether warnings of this kind are ignored, so that there is no need to look for what was near."""
     for action, message, category, module, _line in warnings.filters:
         if message is None and module is None and issubclass(EmptyAnswerWarning, category):
             return action == "ignore"

@@ -23,7 +23,7 @@ EXIT_CODES = {
     MISUSED: "misused: a command, an option or a value that does not read",
     FAILED_REPORT: "a report was written, marked FAILED",
     INTERRUPTED: "interrupted; what was acknowledged is stored",
-    BROKEN_PIPE: "whoever read the output has gone",
+    BROKEN_PIPE: "the reader of the output has gone",
 }
 """What each code means, for the help and the README; `record` ends with the code of what it ran."""
 DEBUG_VARIABLE = "AUDITKIT_DEBUG"

@@ -1,7 +1,7 @@
 """What is wrong with a trail or will be, in plain words.  Pure: it goes by one moment of the trail and the clock alone.
 
 It opens no segment and changes nothing, so it may be asked as often as one likes.  What heals by itself, or at the next
-maintenance, is a note; what stays until somebody does something needs a person.
+maintenance, is a note; what stays until a person acts needs one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ HELD_LONG_US = 365 * _DAY_US
 """A hold that is older may have been forgotten."""
 MANY_FILES = 1_000
 FAR_BEHIND = 2 * FOLD_AT_EVENTS
-"""A tier that is so many events behind is brought up to date by nobody."""
+"""A tier that is so many events behind is not kept up to date by any process."""
 _NEARLY = 0.9
 _MAINTAIN = "`auditkit maintain`, from a timer, does it; `auditkit maintain --help` has a line for a crontab"
 
@@ -51,7 +51,7 @@ class Finding:
         What it is about, in a word: `"queue"`, `"future"`, `"clock"`, `"files"`, `"retention"`, `"tiers"`, `"holds"` or
         `"version"`.
     needs_person : bool
-        Whether it stays as it is until somebody does something.
+        Whether it stays as it is until a person acts.
     text : str
         What was found.
     advice : str

@@ -58,7 +58,7 @@ class AuditMiddleware:
     source : str or None, default None
         The `source` of the events, such as the name of the service.
     actor : callable, default user_of
-        Takes the scope and returns who acts, or None.  It is asked before the request and, where nobody was known, behind it.
+        Takes the scope and returns who acts, or None.  It is asked before the request and, where it returned None, behind it.
     on_error : {"continue", "raise"}, default "continue"
         Whether a request that cannot be recorded is answered all the same: then it is counted in
         `trail.stats().unrecorded`, and warned of once.  With `"raise"` it gets no whole response.

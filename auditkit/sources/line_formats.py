@@ -90,7 +90,7 @@ ACCESS_LOG = LineFormat(
         *_found("path", "request", r"^[A-Z][A-Z-]* (\S+)"),
     ),
 )
-"""Common, combined with whatever a server adds, and combined with quotes in the agent that nobody escaped."""
+"""Common, combined with whatever a server adds, and combined with quotes in the agent that are not escaped."""
 
 GIT_COMMAND = "git log --pretty=tformat:'%H%x09%aI%x09%cI%x09%an%x09%ae%x09%P%x09%s'"
 GIT_LOG = LineFormat(

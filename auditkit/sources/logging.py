@@ -15,7 +15,7 @@ class AuditHandler(logging.Handler):
     """Appends an event for every record that reaches it.
 
     `action` is the message as it stands in the program, without its arguments, so that `"%s logged in"` is one action
-    whoever logs in; the message with its arguments is `attrs.message`.  What `extra` names by the name of an event's field,
+    for every user; the message with its arguments is `attrs.message`.  What `extra` names by the name of an event's field,
     or of a declared one, is that field, `action` too; its other keys go into attrs, with the logger's name, the level and the
     type of an exception (not its message or traceback, which may hold secrets).  `outcome` is `"failure"` from the level
     ERROR on, unless `extra` says otherwise.  `ts` is when it was logged, and what `ak.bind` holds applies.

@@ -1,0 +1,275 @@
+"""What an explorer asks of a trail: bars over time, counts of facets, pages; the same answers from the trail or from codes.
+
+A view is pinned at the seq it has come to, so that all answers, and the code copied from them, are about the same events.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+from msgspec.structs import replace
+
+from auditkit.arrow import Numbers
+from auditkit.ask.group import group_by
+from auditkit.ask.range import range_
+from auditkit.errors import InvalidQueryError
+from auditkit.explorer.selection import FACETS, Facet, Selection, intersection
+from auditkit.query.buckets import bucket_starts, parse_every
+from auditkit.timerange import (
+    EARLIEST_US,
+    LATEST_US,
+    US_PER_DAY,
+    Moment,
+    TimeRange,
+    check_zone,
+    from_us,
+    to_us,
+)
+from auditkit.trail.view import View, window_and_now
+from auditkit.where import Where, checked_mapping, conditions
+
+_BARS = 120
+"""About so many bars are drawn at most."""
+_STEPS = (
+    "1ms",
+    "10ms",
+    "100ms",
+    "1s",
+    "5s",
+    "15s",
+    "1m",
+    "5m",
+    "15m",
+    "1h",
+    "3h",
+    "6h",
+    "12h",
+    "1d",
+    "1w",
+    "1mo",
+    "3mo",
+    "1y",
+)
+_MOST_OUTCOMES = 8
+"""So many outcomes have bars of their own."""
+_TOP = 50
+"""So many values of a facet are shown unasked."""
+_MOST_TEXT = 20_000
+"""So much of a text is in a page."""
+_EXACT = 2**53
+"""Up to here JavaScript's numbers are exact."""
+
+
+class Questions:
+    """What a pinned view of a trail says of selections.
+
+    `span` is from the first event to the end of the last one in microseconds, `None` where there are none; `end_seq` is the
+    seq at which the view is pinned, `window` the window that was asked for, `base` its conditions.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        where: Where = None,
+        tz: str | None = None,
+    ) -> None:
+        if isinstance(where, pl.Expr):
+            error = InvalidQueryError("where", where, "is an expression, of which an explorer makes no code")
+            error.add_note('pass a mapping, such as {"actor": "ann"}, or filter scan() with the expression')
+            raise error
+        self.base: Mapping[str, Any] = checked_mapping({} if where is None else where)
+        conditions(self.base, pl.Schema(view.handle.schema.columns))
+        self.tz = tz or view.tz
+        check_zone(self.tz)
+        window, _ = window_and_now(view, start, end, tz)
+        self.window = _bounded(window)
+        self.end_seq = view.snapshot().as_of
+        self._zone_given = self.tz if self.tz != view.tz else None
+        self._view = replace(view, at=self.end_seq, tz=self.tz)
+        self.span = self._span()
+        self._everything: dict[Facet, pl.DataFrame] = {}
+
+    def load(self) -> dict[str, Any]:
+        """Make answers quick from now on, which takes a moment; return what there is to say of it.
+
+        `events` and `bytes` are how many events are held in memory and what they take; `note` says why there are none.
+        """
+        return {"events": 0, "bytes": 0, "note": "each question is asked of the trail"}
+
+    def _span(self) -> tuple[int, int] | None:
+        """Return where the events lie that the window shows, conditions or not."""
+        ends = [
+            self._range({}, self.window, columns=["ts"], limit=1, descending=descending)["ts"].to_list()
+            for descending in (False, True)
+        ]
+        return (to_us(ends[0][0]), to_us(ends[1][0]) + 1) if ends[0] else None
+
+    def answer(self, selection: Selection, zoom: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Return what a selection comes to, as JSON has it.
+
+        `edges` are the borders of the bars in microseconds, one more than there are bars, and `every` their width; the bars
+        are those of `zoom`, or of all time, not cut by the brush.  `bars` has a list for each bar: a count for each of
+        `outcomes`, and last one for all other outcomes together.  `facets` has for each facet `rows`, a list of
+        [value or None, count, count before anything was selected], most first, in which what was chosen is never
+        missing, and `distinct`, how many values there are; each facet is counted without its own choice.  `total` is how
+        many events are selected, `all` of how many.  Without events there are no edges and bars, and `every` is `None`.
+        """
+        edges, every = self._edges(zoom)
+        outcomes, bars = self._bars(selection, edges, every)
+        counts = {facet: self._counts(selection, facet) for facet in FACETS}
+        return {
+            "edges": edges,
+            "every": every,
+            "outcomes": outcomes,
+            "bars": bars,
+            "facets": {facet: self._rows(selection, facet, counts[facet]) for facet in FACETS},
+            "total": selection.total(counts),
+            "all": Selection().total(self._everything),
+        }
+
+    def find(self, selection: Selection, facet: Facet, text: str) -> dict[str, Any]:
+        """Return `rows` and `distinct` of a facet as in `answer`, of the values that contain a text, in any case."""
+        counts = self._counts(selection, facet)
+        like = pl.col(facet).str.to_lowercase().str.contains(text.lower(), literal=True)
+        return self._rows(Selection(), facet, counts.filter(like))
+
+    def page(self, selection: Selection, offset: int, limit: int) -> list[dict[str, Any]]:
+        """Return some of the selected events, newest first, as JSON has them: times in microseconds.
+
+        Of long texts a page has the beginning only; `cut` names their columns, and `event` has the whole.
+        """
+        found = self._range(
+            selection.where(self.base),
+            selection.within(self.window),
+            limit=offset + limit,
+            descending=True,
+        )
+        return [_shortened(_plain(row)) for row in found.slice(offset).iter_rows(named=True)]
+
+    def event(self, seq: int) -> dict[str, Any] | None:
+        """Return one event with all of its text, as JSON has it."""
+        found = self._range({"seq": seq}, self.window)
+        return next((_plain(row) for row in found.iter_rows(named=True)), None)
+
+    def frame(self, selection: Selection) -> pl.DataFrame:
+        """Return the selected events, as the copied code does."""
+        return self._range(selection.where(self.base), selection.within(self.window))
+
+    def code(
+        self, selection: Selection, name: str = "trail", *, by: str | None = None, every: str | None = None
+    ) -> str:
+        """Return the call that gives the selected events of the trail called `name`, or their groups."""
+        return selection.code(
+            name,
+            self.window,
+            self.base,
+            tz=self._zone_given,
+            as_of=self.end_seq,
+            allow_pruned=self._view.allow_pruned,
+            by=by,
+            every=every,
+        )
+
+    def _range(self, where: Mapping[str, Any], window: TimeRange, **options: Any) -> pl.DataFrame:
+        given = {"columns": None, "limit": None, "descending": False, **options}
+        return range_(self._view, *_moments(window), where=where or None, own=False, tz=None, **given)
+
+    def _groups(
+        self, by: str | None, every: str | None, selection: Selection, window: TimeRange
+    ) -> pl.DataFrame:
+        start, end = _moments(window)
+        where = selection.where(self.base) or None
+        given = {"aggs": ["count"], "own": False, "tz": None, "tier": None}
+        return group_by(self._view, by, every=every, start=start, end=end, where=where, **given)  # type: ignore[arg-type]
+
+    def _edges(self, zoom: tuple[int, int] | None) -> tuple[list[int], str | None]:
+        """Return the borders of the bars of a time, and how wide they are."""
+        if self.span is None:
+            return [], None
+        first, end = self.span
+        if zoom is not None and zoom[0] < end and zoom[1] > first:
+            first, end = max(first, zoom[0]), min(end, zoom[1])
+        wanted = (end - first) / _BARS
+        every = next((step for step in _STEPS if parse_every(step).shortest_us >= wanted), _STEPS[-1])
+        length = parse_every(every)
+        starts = bucket_starts(length, self.tz, first, end - 1)
+        reached = starts[-1] + 2 * length.shortest_us + (US_PER_DAY if length.months or length.days else 0)
+        after = bucket_starts(length, self.tz, starts[-1], reached)
+        return [*starts, after[1]], every
+
+    def _bars(
+        self, selection: Selection, edges: list[int], every: str | None
+    ) -> tuple[list[str | None], list[list[int]]]:
+        """Return the outcomes that have bars of their own, most first, and the bars."""
+        if every is None:
+            return [], []
+        window = intersection(self.window, TimeRange(start_us=edges[0], end_us=edges[-1]))
+        found = self._groups("outcome", every, replace(selection, brush=None), window)
+        stamps = found["ts"].dt.convert_time_zone("UTC").to_physical().to_numpy()
+        places = np.searchsorted(np.array(edges), stamps, side="right") - 1
+        totals = found.group_by("outcome").agg(pl.col("count").sum())
+        totals = totals.sort("count", "outcome", descending=[True, False], nulls_last=True)
+        outcomes = totals["outcome"].head(_MOST_OUTCOMES).to_list()
+        columns = [
+            outcomes.index(one) if one in outcomes else len(outcomes) for one in found["outcome"].to_list()
+        ]
+        bars: Numbers = np.zeros((len(edges) - 1, len(outcomes) + 1), dtype=np.int64)
+        np.add.at(bars, (places, np.array(columns, dtype=np.int64)), found["count"].to_numpy())
+        return outcomes, bars.tolist()
+
+    def _counts(self, selection: Selection, facet: Facet) -> pl.DataFrame:
+        """Return how often each value of a facet occurs, without its own choice."""
+        others = selection.without(facet)
+        if others != Selection():
+            return self._groups(facet, None, others, others.within(self.window))
+        if facet not in self._everything:
+            self._everything[facet] = self._groups(facet, None, others, self.window)
+        return self._everything[facet]
+
+    def _rows(self, selection: Selection, facet: Facet, counts: pl.DataFrame) -> dict[str, Any]:
+        """Return the values of a facet that are shown, most first."""
+        top = counts.sort("count", facet, descending=[True, False], nulls_last=True).head(_TOP)
+        chosen = [value for value in selection.chosen(facet) if value not in set(top[facet].to_list())]
+        named = pl.DataFrame({facet: pl.Series(chosen, dtype=pl.String())}).unique(maintain_order=True)
+        named = named.join(counts, on=facet, how="left", nulls_equal=True, maintain_order="left")
+        shown = pl.concat([top, named.with_columns(pl.col("count").fill_null(0)).cast(top.schema)])
+        before = self._counts(Selection(), facet).rename({"count": "before"})
+        shown = shown.join(before, on=facet, how="left", nulls_equal=True, maintain_order="left")
+        rows = shown.with_columns(pl.col("before").fill_null(0)).rows()
+        return {"rows": [list(row) for row in rows], "distinct": counts.height}
+
+
+def _bounded(window: TimeRange) -> TimeRange:
+    """Return a window without bounds that lie where no event can."""
+    start, end = window.start_us, window.end_us
+    return TimeRange(
+        start_us=None if start is None or start <= EARLIEST_US else min(start, LATEST_US),
+        end_us=None if end is None or end > LATEST_US else max(end, EARLIEST_US),
+    )
+
+
+def _moments(window: TimeRange) -> tuple[datetime | None, datetime | None]:
+    start, end = (None if us is None else from_us(us) for us in (window.start_us, window.end_us))
+    return start, end
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an event as JSON has it."""
+    return {name: _plain_value(value) for name, value in row.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return to_us(value)
+    if isinstance(value, int) and abs(value) > _EXACT:
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+    cut = [name for name, value in row.items() if isinstance(value, str) and len(value) > _MOST_TEXT]
+    return {**row, **{name: row[name][:_MOST_TEXT] for name in cut}, "cut": cut}

@@ -1,8 +1,8 @@
-"""Charts of an audit trail: pure functions from a frame to a `Figure`, in one colour-blind-safe theme.
+"""Charts of an audit trail, in one colour-blind-safe theme: each makes a `Figure` of a trail, of its events or of counts.
 
-A frame comes from `Trail.group_by` or `Trail.downsample`, for `timeline` from `Trail.range`.  Nothing here reads a trail, a clock or the zone of the
-machine that draws.  Column names and values never reach a Vega expression: fields have fixed names, and values
-travel as data.
+A trail and a frame of events are asked with `start`, `end`, `where` and `tz`, and counted here; counts come from
+`Trail.group_by` or `Trail.downsample`.  Nothing here reads the zone of the machine that draws.  Column names and values
+never reach a Vega expression: fields have fixed names, and values travel as data.
 """
 
 from auditkit.charts.bars import share, top

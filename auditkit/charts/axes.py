@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from auditkit.charts.counting import zone_of
 from auditkit.charts.figure import BLUE, FAILED, GREY, MUTED, PALETTE, REST, Clock, Figure, Pick, Spec
 from auditkit.display.tables import bounded
-from auditkit.errors import InvalidQueryError
 from auditkit.text import MISSING, label, others, short_label, visible
 from auditkit.timerange import Duration, check_zone, from_us, parse_duration, to_us, utc_offset_us
 from auditkit.where.vocabulary import failing
@@ -96,11 +96,6 @@ class Groups:
     def rank(self) -> dict[str, int]:
         """The place of each name in the order of stacking."""
         return {name: rank for rank, name in enumerate(self.names)}
-
-
-def counted(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that count something: `downsample` fills empty buckets with null or zero."""
-    return frame.filter(pl.col("count") > 0)
 
 
 def fold(
@@ -259,14 +254,6 @@ def empty_figure(title: str, subtitle: str, frame: pl.DataFrame, *, says: str = 
     )
 
 
-def zone_of(ts: pl.Series) -> str:
-    """Return the zone of a column of times; one without a zone is an `InvalidQueryError`."""
-    zone = ts.dtype.time_zone if isinstance(ts.dtype, pl.Datetime) else None
-    if zone is None:
-        raise InvalidQueryError(ts.name, ts.dtype, "is not a time with a zone")
-    return zone
-
-
 def instants(ts: pl.Series) -> pl.Series:
     """Return a column of times as microseconds since 1970 UTC."""
     return ts.dt.cast_time_unit("us").cast(pl.Int64)
@@ -358,13 +345,15 @@ def time_axis(ts: pl.Series, every: str) -> TimeAxis:
     Where the zone's offset changes among the buckets, those of whole days are drawn by the calendar, and finer
     ones by the offset at the start, which title and note say: an hour that comes twice is drawn twice.
     """
-    return _axis(zone_of(ts), parse_duration(every, name="every"), instants(ts).unique().sort().to_list())
+    return _axis(
+        zone_of(ts.dtype), parse_duration(every, name="every"), instants(ts).unique().sort().to_list()
+    )
 
 
 def instant_axis(ts: pl.Series) -> TimeAxis:
     """Return the axis for single instants, at least one, in a column with a zone; as in `time_axis`."""
     hours = (instants(ts) // US_PER_HOUR * US_PER_HOUR).unique().sort().to_list()
-    return _axis(zone_of(ts), parse_duration("1h"), hours)
+    return _axis(zone_of(ts.dtype), parse_duration("1h"), hours)
 
 
 def _axis(zone: str, width: Duration, starts: Sequence[int]) -> TimeAxis:

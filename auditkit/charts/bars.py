@@ -10,7 +10,6 @@ from auditkit.charts.axes import (
     Groups,
     colour_channels,
     count_channel,
-    counted,
     drawn_columns,
     empty_figure,
     fold,
@@ -18,19 +17,26 @@ from auditkit.charts.axes import (
     row_channel,
     tooltip,
 )
+from auditkit.charts.counting import Events, counting
 from auditkit.charts.figure import MUTED, Figure, Spec
 from auditkit.text import counted as number_of
 from auditkit.text import visible
+from auditkit.timerange import Moment
+from auditkit.where import Where
 
 _LONGER = 1.18
 """How much longer than its longest bar the axis is, so that the numbers at the ends fit."""
 
 
 def top(
-    frame: pl.DataFrame,
+    events: Events,
     by: str,
     *,
     split: str | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    where: Where = None,
+    tz: str | None = None,
     title: str | None = None,
     n: int = 12,
     most: int = 6,
@@ -40,12 +46,19 @@ def top(
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        `by`, `split` and `count` (integer), as `trail.group_by([by, split])` returns it.
+    events : Trail or polars.DataFrame or polars.LazyFrame
+        A trail or its events, of which those that are kept are counted; or counts: `by`, `split` and `count` (integer), as
+        `trail.group_by([by, split])` returns them.
     by : str
-        The column whose values are the rows.
+        The column, or `"attrs.path"` of events, whose values are the rows.
     split : str, optional
         The column that divides and colours the bars.
+    start, end : str, datetime, date or None, optional
+        The window in which events count, as in the trail's questions.
+    where : mapping, pl.Expr or None, optional
+        Conditions on the events that count, as in the trail's questions.
+    tz : str, optional
+        IANA zone in which dates and text without a zone are read; default: that of the trail, or of `ts`.
     title : str, optional
         Default: "Top" and the column's name.
     n : int, default 12
@@ -59,6 +72,12 @@ def top(
     -------
     Figure
 
+    Raises
+    ------
+    InvalidQueryError, InvalidTimeError
+        An argument does not read, or names what is not there, or counts are asked for what was decided when they were
+        counted; all are `ValueError`.
+
     Examples
     --------
     >>> figure = top(pl.DataFrame({"actor": ["ann", "bo", None], "count": [3, 2, 1]}), "actor", n=2)
@@ -66,7 +85,7 @@ def top(
     ('Top actor: ann 3, bo 2.', 'The first 2 have 5 of 6 events; 1 other is not drawn')
     """
     title = title or f"Top {visible(by)}"
-    frame = counted(frame)
+    frame = counting(events, start, end, where, tz).count([by, split])
     if frame.is_empty():
         return empty_figure(title, "Number of events", frame)
     rows, parts = fold(frame, by, most=n), fold(frame, split, most=most, failures=failures)
@@ -115,10 +134,14 @@ def _ends(rows: Groups, totals: Mapping[str, int]) -> Spec:
 
 
 def share(
-    frame: pl.DataFrame,
+    events: Events,
     of: str,
     *,
     by: str | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    where: Where = None,
+    tz: str | None = None,
     title: str | None = None,
     n: int = 12,
     most: int = 6,
@@ -130,12 +153,19 @@ def share(
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        `of`, `by` and `count` (integer), as `trail.group_by([by, of])` returns it.
+    events : Trail or polars.DataFrame or polars.LazyFrame
+        A trail or its events, of which those that are kept are counted; or counts: `of`, `by` and `count` (integer), as
+        `trail.group_by([by, of])` returns them.
     of : str
-        The column whose values share a bar.
+        The column, or `"attrs.path"` of events, whose values share a bar.
     by : str, optional
         The column whose values are the rows; left out, there is one bar for all events.
+    start, end : str, datetime, date or None, optional
+        The window in which events count, as in the trail's questions.
+    where : mapping, pl.Expr or None, optional
+        Conditions on the events that count, as in the trail's questions.
+    tz : str, optional
+        IANA zone in which dates and text without a zone are read; default: that of the trail, or of `ts`.
     title : str, optional
         Default: "Share of" and the column's name.
     n : int, default 12
@@ -149,13 +179,19 @@ def share(
     -------
     Figure
 
+    Raises
+    ------
+    InvalidQueryError, InvalidTimeError
+        An argument does not read, or names what is not there, or counts are asked for what was decided when they were
+        counted; all are `ValueError`.
+
     Examples
     --------
     >>> share(pl.DataFrame({"outcome": ["success", None], "count": [3, 1]}), "outcome").alt
     'Share of outcome: success 75.0 % (3), (none) 25.0 % (1).'
     """
     title = title or f"Share of {visible(of)}"
-    frame = counted(frame)
+    frame = counting(events, start, end, where, tz).count([by, of])
     if frame.is_empty():
         return empty_figure(title, "Share of events", frame)
     rows, parts = fold(frame, by, most=n), fold(frame, of, most=most, failures=failures)

@@ -10,7 +10,6 @@ from auditkit.charts.axes import (
     Groups,
     TimeAxis,
     colour_channels,
-    counted,
     drawn_columns,
     empty_figure,
     fold,
@@ -19,27 +18,15 @@ from auditkit.charts.axes import (
     not_drawn,
     row_channel,
     tooltip,
-    zone_of,
 )
+from auditkit.charts.counting import Counting, Events, counting
 from auditkit.charts.figure import Figure, Spec
 from auditkit.text import label, visible
-from auditkit.timerange import parse_duration, to_us
+from auditkit.timerange import US_PER_DAY, Moment, parse_duration
+from auditkit.where import Where
 
 MOST_MARKS = 1500
 """Beyond so many events in a chart, those of one slot are drawn as one dot."""
-_SLOTS = 180
-_SLOTS_S = {
-    "1s": 1,
-    "10s": 10,
-    "1m": 60,
-    "5m": 300,
-    "15m": 900,
-    "1h": 3_600,
-    "6h": 21_600,
-    "1d": 86_400,
-    "1w": 604_800,
-}
-_LONGEST = "1w"
 _UNITS = {
     "100ms": "a tenth of a second",
     "1s": "one second",
@@ -65,14 +52,15 @@ _DOT: Spec = {"type": "circle", "opacity": 0.75, "clip": True}
 
 
 def timeline(
-    frame: pl.DataFrame,
+    events: Events,
     by: str,
     *,
     split: str | None = "outcome",
     detail: Sequence[str] = (),
     every: str | timedelta | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    where: Where = None,
     tz: str | None = None,
     title: str = "Timeline",
     n: int = 12,
@@ -81,27 +69,30 @@ def timeline(
 ) -> Figure:
     """Draw each event as a tick at its moment, in a lane for each of the most frequent values of a column.
 
-    Of more than 1,500 events those of one slot become a dot sized by their number, and the subtitle says so.  The axis
+    Of more than 1,500 events those of one bucket become a dot sized by their number, and the subtitle says so.  The axis
     can be zoomed and moved.
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        `ts` (Datetime with a zone), `by`, `split` and the columns `detail`; one row is one event, as `trail.range`
-        returns them.  With `every`, `count` per bucket in place of `detail`, as
-        `trail.group_by([by, split], every=every)` returns it.
+    events : Trail or polars.DataFrame or polars.LazyFrame
+        A trail or its events, with `ts` (Datetime with a zone), of which those that are kept are drawn.  Or counts: `ts` (starts
+        of buckets), `by`, `split` and `count` (integer), as `trail.group_by([by, split], every=every)` returns them.
     by : str
-        The column whose values are the lanes.
+        The column, or `"attrs.path"` of events, whose values are the lanes.
     split : str, optional
         The column that colours, default "outcome"; None for one colour.
     detail : sequence of str, default ()
         Columns that the tooltips of single events show.
     every : str or timedelta, optional
-        Width of the buckets that the frame counts; left out, its rows are events.
-    start, end : datetime, optional
-        Aware bounds of the window; the axis spans it where both are given, else the events.
+        Width of the buckets in which events are counted, however few they are; of counts the one they were counted by.
+        Default: single events, and of many one that shows the window in at most 200 buckets, or in weeks.
+    start, end : str, datetime, date or None, optional
+        The window in which events count, as in the trail's questions; the axis spans it where both are given, else the
+        events.
+    where : mapping, pl.Expr or None, optional
+        Conditions on the events that count, as in the trail's questions.
     tz : str, optional
-        The zone of the axis, which it names; default: the zone of `ts`.
+        IANA zone of the axis, which it names; default: that of the trail, or of `ts`.
     title : str, default "Timeline"
     n : int, default 12
         How many lanes are drawn, the most frequent value first.
@@ -116,54 +107,62 @@ def timeline(
 
     Raises
     ------
-    InvalidQueryError
-        If `ts` has no zone.
+    InvalidQueryError, InvalidTimeError
+        An argument does not read, or names what is not there, `ts` has no zone, or counts are asked for what was decided
+        when they were counted; all are `ValueError`.
 
     Examples
     --------
+    >>> from datetime import datetime
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> timeline(pl.DataFrame([ts, pl.Series("actor", ["ann"])]), "actor", split=None).alt
     'Timeline: ann 1, from 2026-11-24 09:00 to 2026-11-24 09:00 (UTC).'
     """
-    zone = zone_of(frame["ts"])
-    if tz is not None:
-        zone, frame = tz, frame.with_columns(pl.col("ts").dt.convert_time_zone(tz))
+    asked = counting(events, start, end, where, tz, axis=True)
+    frame, width = _events_or_counts(asked, by, split, detail, every)
     subtitle = f"Events by {visible(by)}"
-    frame = frame.with_columns(count=pl.lit(1, dtype=pl.Int64)) if every is None else counted(frame)
     if frame.is_empty():
         return empty_figure(title, subtitle, frame)
     rows, parts = fold(frame, by, most=n), fold(frame, split, most=most, failures=failures)
     drawn = frame.with_columns(rows.row.alias("_row"), parts.row.alias("_group"))
     drawn = drawn.filter(pl.col("_row").is_in(rows.named)).sort("ts", "_row", "_group")
-    width = None if every is None else parse_duration(every, name="every").text
-    dots = width or (_slot(drawn["ts"], start, end) if drawn.height > MOST_MARKS else None)
     axis = instant_axis(frame["ts"])
-    if every is None and dots is not None:
-        drawn = _slotted(drawn, dots)
-    values = _ticks(drawn, parts, axis, detail) if dots is None else _dots(drawn, parts, axis, dots)
+    values = _ticks(drawn, parts, axis, detail) if width is None else _dots(drawn, parts, axis, width)
     spec: Spec = {
         "data": {"values": list(values)},
         "params": [{"name": "zoom", "select": {"type": "interval", "encodings": ["x"]}, "bind": "scales"}],
-        "mark": _TICK if dots is None else _DOT,
+        "mark": _TICK if width is None else _DOT,
         "encoding": {
-            "x": _x(axis, start, end),
+            "x": _x(axis, asked.start, asked.end),
             "y": row_channel(rows.named),
             **colour_channels(parts, legend=split is not None),
-            **({} if dots is None else {"size": _SIZE}),
-            "tooltip": _tooltip(zone, by, split, detail if dots is None else None),
+            **({} if width is None else {"size": _SIZE}),
+            "tooltip": _tooltip(asked.zone, by, split, detail if width is None else None),
         },
         "height": max(2, len(rows.named)) * ROW_HEIGHT,
     }
-    folded = "" if dots is None else f"A dot is the events of {_UNITS.get(dots, dots)}"
+    folded = "" if width is None else f"A dot is the events of {_UNITS.get(width, width)}"
     notes = [subtitle, folded, not_drawn(rows.rest) if rows.rest else "", axis.note]
     return Figure(
         title=title,
         subtitle=". ".join(note.removesuffix(".") for note in notes if note),
-        alt=f"{title}: {_words(drawn, rows, zone)}",
+        alt=f"{title}: {_words(drawn, rows, asked.zone)}",
         spec=spec,
-        data=frame.select(drawn_columns("ts", by, split, *(detail if every is None else ["count"]))),
+        data=frame.select(drawn_columns("ts", by, split, *(detail if width is None else ["count"]))),
         clock=axis.clock(instants(frame["ts"]).unique().sort().to_list()),
     )
+
+
+def _events_or_counts(
+    asked: Counting, by: str, split: str | None, detail: Sequence[str], every: str | timedelta | None
+) -> tuple[pl.DataFrame, str | None]:
+    """Return single events, or counts and the width of their buckets where a width is given or these are many."""
+    if not asked.counted and every is None:
+        events = asked.rows(drawn_columns("ts", by, split, *detail), MOST_MARKS + 1)
+        if events.height <= MOST_MARKS:
+            return events.with_columns(count=pl.lit(1, dtype=pl.Int64)), None
+    width = asked.width(every)
+    return asked.count([by, split], width), width
 
 
 def _tooltip(zone: str, by: str, split: str | None, detail: Sequence[str] | None) -> list[Spec]:
@@ -177,16 +176,6 @@ def _x(axis: TimeAxis, start: datetime | None, end: datetime | None) -> Spec:
     channel = axis.channel(start, end)
     channel["scale"] = {**channel["scale"], "padding": 0 if "domainMin" in channel["scale"] else 12}
     return channel
-
-
-def _slot(ts: pl.Series, start: datetime | None, end: datetime | None) -> str:
-    """Return the width of a slot in which events are drawn as one."""
-    stamps = instants(ts)
-    first = int(stamps[0]) if start is None else to_us(start)
-    last = int(stamps[-1]) if end is None else to_us(end)
-    return next(
-        (name for name, width_s in _SLOTS_S.items() if (last - first) / 1e6 / width_s <= _SLOTS), _LONGEST
-    )
 
 
 def _ticks(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, detail: Sequence[str]) -> Iterator[Spec]:
@@ -204,17 +193,11 @@ def _ticks(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, detail: Sequence[
         yield {"from": axis.place(us), "at": at, "row": row, "group": group, "rank": rank[group], **more}
 
 
-def _slotted(drawn: pl.DataFrame, width: str) -> pl.DataFrame:
-    """Return the events with the start of their slot as `ts`."""
-    us = 1_000_000 * _SLOTS_S[width]
-    start = pl.from_epoch(instants(drawn["ts"]) // us * us, time_unit="us").dt.replace_time_zone("UTC")
-    return drawn.with_columns(start.dt.convert_time_zone(zone_of(drawn["ts"])).alias("ts"))
-
-
 def _dots(drawn: pl.DataFrame, parts: Groups, axis: TimeAxis, width: str) -> Iterator[Spec]:
-    """Yield a dot for each bucket of a width, in its middle."""
+    """Yield a dot for each bucket of a width, in its middle, on a month about there."""
     rank = parts.rank
-    half_us = 500_000 * _SLOTS_S.get(width, 0)
+    length = parse_duration(width)
+    half_us = ((30 * length.months + length.days) * US_PER_DAY + length.us) // 2
     summed = drawn.group_by("ts", "_row", "_group").agg(pl.col("count").sum()).sort("ts", "_row", "_group")
     columns = zip(
         instants(summed["ts"]).to_list(),

@@ -1,7 +1,7 @@
 """When: events over time, and the hours of the week."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 
 import polars as pl
 
@@ -11,18 +11,18 @@ from auditkit.charts.axes import (
     TimeAxis,
     colour_channels,
     count_channel,
-    counted,
     drawn_columns,
     empty_figure,
     fold,
     instants,
     time_axis,
     tooltip,
-    zone_of,
 )
+from auditkit.charts.counting import RAW, Events, counting
 from auditkit.charts.figure import LEVELS, Figure, Pick, Spec
 from auditkit.text import visible
-from auditkit.timerange import parse_duration
+from auditkit.timerange import Moment
+from auditkit.where import Where
 
 _UNITS = {
     "100ms": "tenth of a second",
@@ -36,8 +36,6 @@ _UNITS = {
 }
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NO_EVENT = "0"
-_RAW = "raw"
-"""What the column `tier` says of counts of the events themselves."""
 _PALER: Spec = {
     "condition": {"test": "datum.rolled === 'tier'", "value": 0.45},
     "value": 1,
@@ -46,12 +44,14 @@ _PALER: Spec = {
 
 
 def over_time(
-    frame: pl.DataFrame,
+    events: Events,
     *,
-    every: str | timedelta,
+    every: str | timedelta | None = None,
     by: str | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    where: Where = None,
+    tz: str | None = None,
     title: str = "Events over time",
     most: int = 6,
     failures: Sequence[str] | None = None,
@@ -60,16 +60,22 @@ def over_time(
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        `ts` (starts of buckets, Datetime with a zone, which the axis names), `count` (integer) and `by`, as
-        `trail.group_by(by, every=every)` returns it.  Where it has a column `tier`, what comes from a tier of rollups is
-        drawn paler, and the subtitle says so.
-    every : str or timedelta
-        Width of the buckets, such as "1h".
+    events : Trail or polars.DataFrame or polars.LazyFrame
+        A trail, also where its events are gone and tiers of rollups hold their counts: these are drawn paler, and the subtitle
+        says so.  Or events, with `ts` (Datetime with a zone).  Or counts: `ts` (starts of buckets), `count` (integer), `by` and
+        perhaps `tier`, as `trail.group_by(by, every=every)` returns them.
+    every : str or timedelta, optional
+        Width of the buckets, such as "1h"; of counts the one they were counted by.  Default: one that shows the window in at
+        most 200 buckets, or in weeks.
     by : str, optional
-        The column that divides and colours the bars.
-    start, end : datetime, optional
-        Aware bounds of the window; the axis spans it where both are given, else the buckets.
+        The column, or `"attrs.path"` of events, that divides and colours the bars.
+    start, end : str, datetime, date or None, optional
+        The window in which events count, as in the trail's questions; the axis spans it where both are given, else the
+        buckets.
+    where : mapping, pl.Expr or None, optional
+        Conditions on the events that count, as in the trail's questions.
+    tz : str, optional
+        IANA zone that the buckets follow and the axis names; default: that of the trail, or of `ts`.
     title : str, default "Events over time"
     most : int, default 6
         So many groups, the most frequent, are drawn by name, the others as one.
@@ -82,29 +88,30 @@ def over_time(
 
     Raises
     ------
-    InvalidQueryError
-        If `ts` has no zone.
+    InvalidQueryError, InvalidTimeError
+        An argument does not read, or names what is not there, `ts` has no zone, or counts are asked for what was decided
+        when they were counted; all are `ValueError`.
 
     Examples
     --------
+    >>> from datetime import datetime
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> over_time(pl.DataFrame([ts, pl.Series("count", [3])]), every="1h").alt
     'Events over time: 3 per hour in all; most in one hour: 3, from 2026-11-24 09:00 (UTC).'
     """
-    every = parse_duration(every, name="every").text
-    unit = _UNITS.get(every, every)
-    zone = zone_of(frame["ts"])
+    asked = counting(events, start, end, where, tz, axis=True)
+    frame, width = asked.over_time(by, every)
+    unit = _UNITS.get(width, width)
     subtitle = f"Events per {unit}" + (f" by {visible(by)}" if by else "")
-    frame = counted(frame)
     if frame.is_empty():
         return empty_figure(title, "Number of events", frame)
-    axis = time_axis(frame["ts"], every)
+    axis = time_axis(frame["ts"], width)
     groups = fold(frame, by, most=most, failures=failures)
     spec: Spec = {
         "data": {"values": _bars(frame, groups, axis)},
         "mark": {"type": "bar", "orient": "vertical", "x2Offset": -0.5},
         "encoding": {
-            "x": axis.channel(start, end),
+            "x": axis.channel(asked.start, asked.end),
             "x2": {"field": "to"},
             "y": count_channel(),
             **colour_channels(groups, legend=by is not None),
@@ -116,14 +123,14 @@ def over_time(
     if tiers:
         spec["encoding"]["opacity"] = _PALER
     subtitle = ". ".join(note.removesuffix(".") for note in (subtitle, _tier_words(tiers), axis.note) if note)
-    alt = f"{title}: {_peak(frame, unit, zone)}"
+    alt = f"{title}: {_peak(frame, unit, asked.zone)}"
     clock = axis.clock(instants(frame["ts"]).unique().sort().to_list())
     data = frame.select(drawn_columns("ts", by, "count", "tier" if tiers else None))
     return Figure(title=title, subtitle=subtitle, alt=alt, spec=spec, data=data, clock=clock)
 
 
 def _bars(frame: pl.DataFrame, groups: Groups, axis: TimeAxis) -> list[Spec]:
-    origin = frame["tier"] != _RAW if _tiers(frame) else pl.repeat(value=False, n=frame.height, eager=True)
+    origin = frame["tier"] != RAW if _tiers(frame) else pl.repeat(value=False, n=frame.height, eager=True)
     summed = (
         pl.DataFrame([instants(frame["ts"]), groups.row, frame["count"], origin.alias("rolled")])
         .group_by("ts", "group")
@@ -146,7 +153,7 @@ def _tiers(frame: pl.DataFrame) -> list[str]:
     """Return the tiers that counts of a frame come from; `group_by` says in the column `tier` where each is from."""
     if "tier" not in frame.columns:
         return []
-    return sorted({tier for text in frame["tier"].unique() for tier in text.split(", ")} - {_RAW})
+    return sorted({tier for text in frame["tier"].unique() for tier in text.split(", ")} - {RAW})
 
 
 def _tier_words(tiers: Sequence[str]) -> str:
@@ -169,17 +176,31 @@ def _peak(frame: pl.DataFrame, unit: str, zone: str) -> str:
     )
 
 
-def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
-    """Draw the events in each hour of the week, in the zone of `ts`.
+def heat_map(
+    events: Events,
+    *,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    where: Where = None,
+    tz: str | None = None,
+    title: str = "When in the week",
+) -> Figure:
+    """Draw the events in each hour of the week.
 
     Cells have up to five shades, which the legend names; an hour without events has a shade of its own.  Where all events
     are at midnight, as dates without hours are, nothing is drawn, and the figure says so.
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        `ts` (starts of buckets of an hour or less, Datetime with a zone) and `count` (integer), as
-        `trail.downsample("1h")` returns it.
+    events : Trail or polars.DataFrame or polars.LazyFrame
+        A trail or its events, of which those that are kept are counted; or counts: `ts` (starts of buckets of an hour or
+        less, Datetime with a zone) and `count` (integer), as `trail.downsample("1h")` returns them.
+    start, end : str, datetime, date or None, optional
+        The window in which events count, as in the trail's questions.
+    where : mapping, pl.Expr or None, optional
+        Conditions on the events that count, as in the trail's questions.
+    tz : str, optional
+        IANA zone of the week; default: that of the trail, or of `ts`.
     title : str, default "When in the week"
 
     Returns
@@ -188,18 +209,20 @@ def heat_map(frame: pl.DataFrame, *, title: str = "When in the week") -> Figure:
 
     Raises
     ------
-    InvalidQueryError
-        If `ts` has no zone.
+    InvalidQueryError, InvalidTimeError
+        An argument does not read, or names what is not there, `ts` has no zone, or counts are asked for what was decided
+        when they were counted; all are `ValueError`.
 
     Examples
     --------
+    >>> from datetime import datetime
     >>> ts = pl.Series("ts", [datetime(2026, 11, 24, 9)]).dt.replace_time_zone("UTC")
     >>> heat_map(pl.DataFrame([ts, pl.Series("count", [3])])).alt
     'When in the week: most events on Tue from 09:00 to 10:00 (UTC), 3 in all.'
     """
-    zone = zone_of(frame["ts"])
+    asked = counting(events, start, end, where, tz)
+    frame, zone = asked.count([], "1h"), asked.zone
     subtitle = f"Sum of events per hour of the week, {zone}"
-    frame = counted(frame)
     if frame.is_empty():
         return empty_figure(title, subtitle, frame)
     if _only_days(frame):

@@ -1,12 +1,12 @@
 """Reports: a notebook states its scope, is run with parameters, and becomes one HTML file.
 
 For notebooks: `cover` makes the first screen, `table` shows a frame and `listing` a value with fields, `story` draws a
-timeline and `around` finds its window, `over_time` counts per bucket, `matching` finds names by patterns; `holds`,
+timeline and `around` finds its window, `matching` finds names by patterns; `holds`,
 `tiers`, `removals`, `dead_letters` and `pauses` are frames about keeping.  `ak.report` and `ak.render` make the file.
 """
 
 from auditkit.display.tables import Table, listing, table
-from auditkit.reporting.frames import around, over_time, pauses, story
+from auditkit.reporting.frames import around, pauses, story
 from auditkit.reporting.keeping import (
     dead_letters,
     holds,
@@ -29,7 +29,6 @@ __all__ = [
     "kept_in_words",
     "listing",
     "matching",
-    "over_time",
     "pauses",
     "removals",
     "story",

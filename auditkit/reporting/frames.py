@@ -7,8 +7,7 @@ import polars as pl
 
 from auditkit.api import Trail
 from auditkit.charts import Figure, timeline
-from auditkit.charts.swimlanes import MOST_MARKS
-from auditkit.reporting.scope import Cover, counted_with_tiers, failing_outcomes
+from auditkit.reporting.scope import Cover, failing_outcomes
 from auditkit.timerange import check_zone, from_us, parse_duration, parse_instant, to_us
 
 
@@ -89,53 +88,16 @@ def story(
     -------
     Figure
     """
-    asked = page.scope if where is None else page.only(where)
-    shown = [column for column in detail if column not in (by, split)]
-    events = page.trail.range(**asked, columns=["ts", by, split, *shown], limit=MOST_MARKS + 1)
-    every = None
-    if events.height > MOST_MARKS:
-        every, events = page.every, page.trail.group_by([by, split], every=page.every, **asked, tier=None)
     return timeline(
-        events,
+        page.trail,
         by,
         split=split,
-        detail=shown,
-        every=every,
-        start=page.start,
-        end=page.end,
-        tz=page.trail.tz,
+        detail=[column for column in detail if column not in (by, split)],
+        **(page.scope if where is None else page.only(where)),
         title=title,
         n=n,
         failures=page.failures,
     )
-
-
-def over_time(page: Cover, by: str, *, every: str | None = None) -> pl.DataFrame:
-    """Count a report's events per bucket, from tiers where events are no longer kept.
-
-    Parameters
-    ----------
-    page : Cover
-        Gives trail, window and filter.
-    by : str
-        The column whose values are counted apart.
-    every : str, optional
-        Width of the buckets; default: the page's.
-
-    Returns
-    -------
-    polars.DataFrame
-        `ts`, `by` and `count`; in a trail with tiers also `tier`: `"raw"` where the bucket holds what the events say, else the
-        tiers that it comes from.
-    """
-    asked = {"every": every or page.every, **page.scope}
-    counts = counted_with_tiers(page.trail, by, **asked)
-    if "tier" not in counts.columns:
-        return counts
-    kept = page.trail.group_by(by, **asked, aggs="count", tier=None).rename({"count": "kept"})
-    both = counts.join(kept, on=["ts", by], how="left", nulls_equal=True, maintain_order="left")
-    raw = pl.when(pl.col("kept") == pl.col("count")).then(pl.lit("raw")).otherwise("tier")
-    return both.select("ts", by, "count", tier=raw)
 
 
 def pauses(page: Cover) -> pl.DataFrame:

@@ -22,7 +22,7 @@ from auditkit.api import Trail
 from auditkit.ask.near import doubts
 from auditkit.ask.population import Population, population
 from auditkit.display.tables import LIMIT, Table, table
-from auditkit.errors import EmptyAnswerWarning, InvalidQueryError
+from auditkit.errors import EmptyAnswerWarning
 from auditkit.reporting.answer import answer_sentence, count_outcomes, key_figures
 from auditkit.reporting.cover import (
     MIME,
@@ -45,19 +45,6 @@ from auditkit.where.vocabulary import failing
 
 _EVENT_COLUMNS = ("ts", "actor", "action", "resource", "outcome", "origin", "source", "seq")
 _FIRST_EVENTS = 500
-_MOST_BUCKETS = 200
-_WIDTHS_S = {
-    "100ms": 0.1,
-    "1s": 1,
-    "10s": 10,
-    "1m": 60,
-    "5m": 300,
-    "15m": 900,
-    "1h": 3_600,
-    "6h": 21_600,
-    "1d": 86_400,
-}
-_LONGEST = "1w"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +63,6 @@ class Cover:
         The resolved bounds in the trail's zone; None is unbounded.
     where : mapping, polars.Expr or None
         The filter.
-    every : str
-        A bucket width that gives a readable chart of the window.
     failures : tuple of str
         The outcomes, among all that the trail holds, that count as failures.
     split : str
@@ -94,7 +79,6 @@ class Cover:
     start: datetime | None
     end: datetime | None
     where: Where
-    every: str
     failures: tuple[str, ...]
     split: str
     span: timedelta
@@ -296,7 +280,6 @@ def cover(
         version=auditkit.__version__,
         path=str(trail.path),
     )
-    every = _bucket_width(pinned, asked, span)
     return Cover(
         model=model,
         prepared=prepared,
@@ -304,22 +287,11 @@ def cover(
         start=first,
         end=last,
         where=where,
-        every=every,
         failures=failed,
         split="outcome" if 2 * stated >= counts.shown else "action",
         span=timedelta(0) if span is None else span[1] - span[0],
         packed=packed,
     )
-
-
-def counted_with_tiers(trail: Trail, by: str | Sequence[str], **asked: Any) -> pl.DataFrame:
-    """Count events per bucket, from tiers where events are gone; from the events alone where no tier can say it."""
-    try:
-        return trail.group_by(by, **asked, aggs="count")
-    except InvalidQueryError as exc:
-        if exc.name != "tier":
-            raise
-        return trail.group_by(by, **asked, aggs="count", tier=None)
 
 
 def failing_outcomes(trail: Trail, failures: Sequence[str] | None) -> tuple[str, ...]:
@@ -357,25 +329,3 @@ def _json_mapping(where: Where) -> dict[str, Any] | None:
     except (TypeError, ValueError):
         return None
     return copied
-
-
-def _bucket_width(trail: Trail, asked: Mapping[str, Any], span: tuple[datetime, datetime] | None) -> str:
-    """Return the finest width that divides a window, as far as events or tiers fill it, into few enough buckets.
-
-    Where tiers reach further back than the events, a bucket is at least as wide as the finest of theirs.
-    """
-    start, end = asked["start"], asked["end"]
-    first, last = (None, None) if span is None else span
-    least_s = 0.0
-    tiers = trail.view.snapshot().tiers.values()
-    if tiers:
-        days = counted_with_tiers(trail, [], every="1d", **asked)["ts"]
-        if not days.is_empty() and (first is None or days[0].date() < first.date()):
-            first, last = days[0], last or days[-1] + timedelta(days=1)
-            least_s = min(tier.every.shortest_us for tier in tiers) / US_PER_SECOND
-    first, last = start or first, end or last
-    span_s = (last - first).total_seconds() if first is not None and last is not None else 0
-    wide_enough = (
-        name for name, width in _WIDTHS_S.items() if width >= least_s and span_s / width <= _MOST_BUCKETS
-    )
-    return next(wide_enough, _LONGEST)

@@ -181,15 +181,6 @@ def test_further_conditions_hold_beside_the_filter(busy: Trail) -> None:
     assert busy.range(**expression.only({"outcome": None})).height == 2
 
 
-@pytest.mark.parametrize(
-    ("days", "every"),
-    [(0.0001, "100ms"), (0.01, "10s"), (1, "15m"), (7, "1h"), (31, "6h"), (180, "1d"), (4000, "1w")],
-)
-def test_buckets_suit_the_window(trail: Trail, days: float, every: str) -> None:
-    """The suggested bucket gives at most 200 bars, but for windows of many years."""
-    assert cover(trail, START, START + timedelta(days=days), title="T").every == every
-
-
 def test_colours_are_of_outcomes_where_these_are_stated(trail: Trail) -> None:
     """Events of which most state no outcome, as those of a recorded run, are coloured by their action."""
     trail.extend([{"action": "a"}, {"action": "b"}]).wait()
@@ -204,7 +195,7 @@ def test_an_empty_trail_has_a_first_screen(trail: Trail) -> None:
     assert page.model.answer == "No events in this window."
     assert page.model.as_of == 0
     assert "an empty trail" in repr(page)
-    assert page.trail.group_by("actor", every=page.every, **page.scope).is_empty()
+    assert page.trail.group_by("actor", **page.scope).is_empty()
 
 
 def test_the_answer_counts_what_is_left_out(busy: Trail) -> None:

@@ -66,6 +66,21 @@ ASKED: list[tuple[str, list[int]]] = [
     ("attrs.labels.app.kubernetes.io/name=web", [5, 6]),
     ("attrs.items.0.sku=a.b", [7]),
     ("attrs.items.1.sku=null", list(range(9))),
+    ("actor!=ann", [0, 2, 3, 4, 5, 6, 7, 8]),
+    ("actor!=12345", [1, 2, 3, 4, 5, 6, 7, 8]),
+    ('actor!=["1*", "ann", null]', [3, 4, 6, 8]),
+    (r"actor!=\*", [0, 1, 2, 3, 4, 5, 7, 8]),
+    ("actor!=null", [0, 1, 2, 3, 4, 6, 7, 8]),
+    ("action!=*", []),
+    ("attrs.status!=404", [3, 4, 5, 6, 7, 8]),
+    ('attrs.status!=["404", null]', [0, 2, 3, 4, 8]),
+    ("resource!=x", list(range(9))),
+    ("text=kubernetes WEB", [5, 6]),
+    ("text=404", [0, 1, 2, 3, 4]),
+    ("text=nothing", []),
+    ("text!=status", []),
+    ("text!=labels", [0, 1, 2, 3, 4, 7, 8]),
+    ('text=["1.10", "items"]', [0, 3, 7]),
 ]
 
 
@@ -83,7 +98,8 @@ def trail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ak.Trail]:
 def test_every_way_to_ask_finds_the_same_events(trail: ak.Trail, option: str, expected: list[int]) -> None:
     """Methods, functions, followers, reports and the command line read a key and a value alike."""
     key, value = parse_where_option(option)
-    for where in ({key: value}, json.dumps({key: value}), {key: [value] if value is None else value}):
+    listed = {"not": [value["not"]]} if isinstance(value, dict) else [value]
+    for where in ({key: value}, json.dumps({key: value}), {key: listed if value is None else value}):
         assert trail.range(where=where, columns="seq")["seq"].to_list() == expected
     where = {key: value}
     assert trail.scan(where=where).select("seq").collect()["seq"].sort().to_list() == expected
@@ -102,7 +118,7 @@ def test_every_way_to_ask_finds_the_same_events(trail: ak.Trail, option: str, ex
 
 
 @pytest.mark.parametrize(
-    "path", sorted({option.partition("=")[0] for option, _ in ASKED if "attrs." in option})
+    "path", sorted({parse_where_option(option)[0] for option, _ in ASKED if "attrs." in option})
 )
 def test_every_way_to_name_a_value_finds_the_same(trail: ak.Trail, path: str) -> None:
     """Keys, columns, expressions, SQL's counterpart and the path of an import lead to one value."""

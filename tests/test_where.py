@@ -19,6 +19,7 @@ from auditkit.where import (
     compile_where,
     conditions,
     describe_where,
+    escape_glob,
     parse_where_option,
     read_value,
 )
@@ -103,7 +104,41 @@ def test_text_is_compared(texts: pl.DataFrame, value: object, expected: list[str
         assert [TEXTS[row] for row in kept(texts, {"actor": value}, typed=False)] == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "gone"),
+    [
+        ("ann", ["ann"]),
+        ("nobody", []),
+        (None, [None]),
+        ("a*c", ["a*c", "abc"]),
+        (r"a\*c", ["a*c"]),
+        (escape_glob("a*c"), ["a*c"]),
+        (["ann", "auth*"], ["ann", "auth.login", "auth\n.x"]),
+        ([r"DOMAIN\\*", None, r"a\*c"], ["DOMAIN\\ann", None, "a*c"]),
+        (("bob", "nobody"), ["bob"]),
+        ({"bob"}, ["bob"]),
+        ("*", [text for text in TEXTS if text is not None]),
+        (["*", None], TEXTS),
+        ([], []),
+    ],
+)
+def test_text_is_left_out(texts: pl.DataFrame, value: object, gone: list[str | None]) -> None:
+    """`not` leaves out what a value, a glob or one of a list of both matches; what is missing stays unless it is named."""
+    expected = [text for text in TEXTS if text not in gone]
+    assert [TEXTS[row] for row in kept(texts, {"actor": {"not": value}})] == expected
+    assert [TEXTS[row] for row in kept(texts, {"actor": {"not": value}}, typed=False)] == expected
+
+
 GLOBS = st.text(alphabet=r"ab*\.[(é", max_size=8)
+
+
+@given(st.text(alphabet=r"ab*\.", max_size=8), st.text(alphabet=r"ab*\.", max_size=8))
+def test_an_escaped_glob_is_the_text_itself(text: str, other: str) -> None:
+    """What is escaped matches the text it was made of, and no other."""
+    frame = pl.DataFrame({"actor": [text, other]})
+    equal = [0, 1] if text == other else [0]
+    assert kept(frame, {"actor": escape_glob(text)}) == equal
+    assert kept(frame, {"actor": {"not": [escape_glob(text)]}}) == [row for row in (0, 1) if row not in equal]
 
 
 @given(GLOBS, st.lists(st.text(alphabet="ab*\\.[(\né", max_size=6), min_size=1, max_size=5))
@@ -161,6 +196,22 @@ def test_other_columns_compare_with_their_own_kind(key: str, value: object, expe
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
+        ("actor", {"not": "a", "is": "b"}, "another form than {'not': …}"),
+        ("actor", {"is": "b"}, "another form than {'not': …}"),
+        ("actor", {"not": {"not": "b"}}, "another form than {'not': …}"),
+        ("actor", {"not": [{"not": "b"}]}, "actor"),
+        ("actor", {"not": ["a*"] * 101}, "more than 100 values with a star"),
+        ("actor", {"not": ["a"] * 100_001}, "more than 100,000 values"),
+        ("value", {"not": "many"}, "value"),
+        ("nobody", {"not": "ann"}, "nobody"),
+        ("text", "", "holds no word"),
+        ("text", ["a", " \n"], "holds no word"),
+        ("text", None, "text"),
+        ("text", MOMENT, "is a time, and words are looked for"),
+        ("text", "a" * 1_001, "more than 1,000"),
+        ("text", ["a" * 600, "b" * 600], "more than 1,000"),
+        ("text", " ".join(map(str, range(21))), "more than 20"),
+        ("text", [str(number) for number in range(21)], "more than 20"),
         ("nobody", "ann", "nobody"),
         ("attributes.x", "ann", "attributes.x"),
         (7, "ann", "7"),
@@ -276,6 +327,85 @@ def test_a_column_wins_over_a_path() -> None:
     assert kept(frame, {"attrs.x": "out"}) == [0]
 
 
+RECORDS = [
+    ("Invoice/17", {"by": "André", "note": 'said "no"'}),
+    ("invoice/18", {"n": 17, "path": "C:\\temp"}),
+    (None, {"invoice": {"lines": [{"sku": "ÅNGSTRÖM"}]}}),
+    ("ΟΔΟΣ 1", None),
+    (None, None),
+    ("doc", {"note": "first\nname", "odd": "\\u00e9", "smile": "😀"}),
+]
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("invoice", [0, 1, 2]),
+        ("INVOICE 17", [0, 1]),
+        ("17", [0, 1]),
+        (17, [0, 1]),
+        ("andré", [0]),
+        ("ANDRÉ  invoice", [0]),
+        ('"no"', [0]),
+        ("c:\\TEMP", [1]),
+        ("ångström", [2]),
+        ("sku lines", [2]),
+        ("οδος", [3]),
+        ("οδοσ", [3]),
+        ("nname", []),
+        ("name", [5]),
+        ("é", [0]),
+        ("\\u00e9", [5]),
+        ("😀", [5]),
+        (".", []),
+        ("(", []),
+        ("in*", []),
+        (["17 andré", "name"], [0, 5]),
+        ([], []),
+        ({"not": "invoice"}, [3, 4, 5]),
+        ({"not": ["17", "name 😀", "sku 17"]}, [2, 3, 4]),
+        ({"not": []}, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_words_are_looked_for(asked: object, expected: list[int], *, ascii_only: bool) -> None:
+    """Each word occurs in the resource or in a key or value of attrs, in any case, however JSON escapes it."""
+    attrs = [
+        None if one is None else json.dumps(one, ensure_ascii=ascii_only, separators=(",", ":"))
+        for _, one in RECORDS
+    ]
+    frame = pl.DataFrame({"resource": [resource for resource, _ in RECORDS], "attrs": attrs})
+    assert kept(frame, {"text": asked}) == expected
+    assert kept(frame, {"text": asked}, typed=False) == expected
+
+
+@given(
+    st.lists(st.text(alphabet='aA"\\/\n\té😀\u017fk\u212a\x00', max_size=8), min_size=1, max_size=6),
+    st.text(alphabet='aA"\\/nu0é😀\u017fk\u212a', min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_words_agree_with_plain_python(texts: list[str], asked: str, ascii_only: bool) -> None:
+    """A word is found where Python finds it in the JSON without its escapes, with `re.IGNORECASE`."""
+    frame = pl.DataFrame({"attrs": [json.dumps({"k": text}, ensure_ascii=ascii_only) for text in texts]})
+    shown = ['{"k": "' + text + '"}' for text in texts]
+    expected = [
+        row
+        for row, text in enumerate(shown)
+        if all(re.search(re.escape(word), text, re.IGNORECASE) for word in asked.split())
+    ]
+    assert kept(frame, {"text": asked}) == expected
+
+
+def test_a_column_wins_over_the_search() -> None:
+    """In a frame that has a column called text, the key is that column; a frame without either column has no text."""
+    frame = pl.DataFrame({"text": ["a*", "ab"], "attrs": ['{"x": "ab"}', None]})
+    assert kept(frame, {"text": "ab"}) == [1]
+    assert kept(frame, {"text": "a*"}) == [0, 1]
+    assert kept(pl.DataFrame({"resource": ["ab", None]}), {"text": "B"}) == [0]
+    with pytest.raises(InvalidQueryError, match="text"):
+        compile_where({"text": "ab"}, ["actor"])
+
+
 DOCUMENTS: list[Any] = [
     {"x": 5},
     {"x": 5.0},
@@ -329,6 +459,9 @@ def test_values_in_attrs_are_compared(value: object, expected: list[object]) -> 
     """Text equals text; a number or a boolean equals its own kind and the text that spells it."""
     frame = pl.DataFrame({"attrs": [json.dumps(document) for document in DOCUMENTS]})
     assert [DOCUMENTS[row] for row in kept(frame, {"attrs.x": value})] == expected
+    others = set(range(len(DOCUMENTS))).difference(kept(frame, {"attrs.x": value}))
+    if value != ["*"]:  # a glob where it is left out
+        assert kept(frame, {"attrs.x": {"not": value}}) == sorted(others)
 
 
 @pytest.mark.parametrize(
@@ -504,6 +637,18 @@ def test_attrs_that_are_no_json_match_nothing() -> None:
         ({"attrs.flag": True}, "attrs.flag is true"),
         ({"attrs.two words": "x\n"}, '"attrs.two words" is "x\\n"'),
         ({"ts": MOMENT}, "ts is 2026-11-24 07:00:00+00:00"),
+        ({"actor": {"not": "ann"}}, 'actor is not "ann"'),
+        ({"actor": {"not": None}}, "actor is not missing"),
+        ({"actor": {"not": "cron*"}}, 'actor is not like "cron*"'),
+        (
+            {"actor": {"not": ["a", r"b\*", "c*", None]}},
+            'actor is neither "a" nor "b*" nor like "c*" nor missing',
+        ),
+        ({"actor": {"not": []}}, "actor is anything"),
+        ({"text": "invoice 17"}, 'text has the words "invoice 17"'),
+        ({"text": ["a*", "b"]}, 'text has the words "a*" or "b"'),
+        ({"text": {"not": "a*"}}, 'text has not the words "a*"'),
+        ({"text": {"not": ["a", "b"]}}, 'text has neither the words "a" nor "b"'),
     ],
 )
 def test_conditions_are_put_in_words(where: Where, words: str) -> None:
@@ -527,6 +672,14 @@ def test_an_expression_is_put_in_words() -> None:
         ('actor=["ann", null]', ("actor", ["ann", None])),
         ("actor=auth.*", ("actor", "auth.*")),
         ("outcome=200", ("outcome", 200)),
+        ("actor!=backup", ("actor", {"not": "backup"})),
+        ('actor!=["a", "b*", null]', ("actor", {"not": ["a", "b*", None]})),
+        ("actor!=null", ("actor", {"not": None})),
+        ("actor!==a", ("actor", {"not": "=a"})),
+        ("actor=!a", ("actor", "!a")),
+        ("attrs.status!=404", ("attrs.status", {"not": 404})),
+        ("text=invoice 17", ("text", "invoice 17")),
+        ("text!=probe", ("text", {"not": "probe"})),
         ('outcome="200"', ("outcome", "200")),
         ("outcome=1.00", ("outcome", "1.00")),
         ("resource=1234e56", ("resource", "1234e56")),
@@ -544,7 +697,7 @@ def test_options_of_the_command_line_are_read(option: str, expected: tuple[str, 
     assert parse_where_option(option) == expected
 
 
-@pytest.mark.parametrize("option", ["", "actor", "=ann"])
+@pytest.mark.parametrize("option", ["", "actor", "=ann", "!=ann"])
 def test_options_without_key_or_value_are_refused(option: str) -> None:
     """An option that is not key=value raises an error that shows it."""
     with pytest.raises(InvalidQueryError, match="key=value"):

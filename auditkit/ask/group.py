@@ -206,7 +206,7 @@ class _Question(Struct, frozen=True, kw_only=True):
         """Return the groups of the events that are shown, or of the trail's own among them."""
         asked = self.asked
         if asked is not None and only_own:
-            asked = [*asked, Condition(column="source", expression=IS_OWN, texts=[OWN_SOURCE])]
+            asked = [*asked, Condition(columns=("source",), expression=IS_OWN, texts=[OWN_SOURCE])]
         files, span = self.view.handle.reader.files, snapshot.span(window)
         stored = all(key.meta.is_column() and name in DICTIONARY_COLUMNS for name, key in self.keys.items())
         if asked is not None and stored and measures.merges:

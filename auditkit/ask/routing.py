@@ -128,7 +128,7 @@ class Route(Struct, frozen=True, kw_only=True):
             error = InvalidQueryError("tier", tier, "is no tier of this trail")
             error.add_note(f"tiers: {', '.join(tiers) or 'none'}; 'auto' takes what fits, None takes none")
             raise error
-        needed = {*self.keys, *(condition.column for condition in self.conditions)}
+        needed = {*self.keys, *(name for condition in self.conditions for name in condition.columns)}
         able = [one for name, one in tiers.items() if tier in (AUTO, name) and needed <= {*one.keys}]
         return sorted(able, key=lambda one: (-one.every.shortest_us, len(one.keys)))
 

@@ -101,7 +101,8 @@ def window_options(function: _F) -> _F:
             metavar="KEY=VALUE",
             help="Only events with this value; repeat for more conditions.  KEY is a column or attrs.PATH; VALUE is "
             "text (* stands for any), or JSON: a list means one of these, null means missing.  404 finds the number and "
-            'the text 404, "404" in quotes the text only.',
+            'the text 404, "404" in quotes the text only.  KEY!=VALUE leaves such events out; text=WORDS finds those with '
+            "all of these words in resource or attrs.",
         ),
         click.option(
             "--tz", metavar="ZONE", help="Zone of days, buckets and times shown [default: the trail's]."
@@ -164,7 +165,8 @@ def read_conditions(given: Sequence[str]) -> dict[str, object] | None:
         key, value = parse_where_option(text)
         if key in where:
             raise click.UsageError(
-                f'--where {key} is given twice; for one of several values write \'{key}=["a", "b"]\'.'
+                f'--where {key} is given twice; for one of several values write \'{key}=["a", "b"]\', '
+                f'for none of them \'{key}!=["a", "b"]\'.'
             )
         where[key] = value
     return where or None

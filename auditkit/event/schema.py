@@ -46,6 +46,9 @@ FIELD_TYPES: Mapping[str, pl.DataType] = MappingProxyType(
 )
 """What a declared extra field may be, by the name the catalog and the command line use."""
 
+RESERVED_NAMES = ("text",)
+"""What no declared field may be called: conditions look for words under this key."""
+
 MAX_TEXT_BYTES = 64 * 1024
 MAX_ATTRS_BYTES = 1024 * 1024
 MAX_ATTRS_DEPTH = 64
@@ -58,13 +61,14 @@ LAST_US = 7_289_654_400_000_000
 def check_fields(fields: Mapping[str, Any]) -> dict[str, pl.DataType]:
     """Return declared extra fields as name → dtype; a bad name or type is a `ValueError`.
 
-    Names are lower-case identifiers that no event column has; types are Boolean, Int64, Float64, String and
+    Names are lower-case identifiers that no event column has, nor a condition of another kind; types are Boolean, Int64, Float64, String and
     Datetime("us", "UTC").
     """
     checked = {}
     allowed = list(FIELD_TYPES.values())
     for name, dtype in fields.items():
-        if not (name.isidentifier() and name.islower() and name.isascii()) or name in SCHEMA:
+        is_identifier = name.isidentifier() and name.islower() and name.isascii()
+        if not is_identifier or name in SCHEMA or name in RESERVED_NAMES:
             raise InvalidArgumentError("fields", name, "bad name", expected="a new lower-case identifier")
         kind = dtype() if isinstance(dtype, type) else dtype
         if kind not in allowed:

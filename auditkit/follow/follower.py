@@ -337,7 +337,7 @@ def _first_seq(view: View, start: object, tz: str | None) -> int:
         snapshot = view.snapshot()
         known = [row.end_seq for row in snapshot.catalog.flushes if row.last_recorded_us < start_us]
         rest = replace(snapshot.stored, first_seq=max(known, default=0))
-        later = Condition(column="recorded", expression=pl.col("recorded") >= from_us(start_us))
+        later = Condition(columns=("recorded",), expression=pl.col("recorded") >= from_us(start_us))
         plan = plan_events(snapshot, EVERYTHING, rest, ["seq"], [later])
         first = in_order(view.handle.reader.files, snapshot, plan, by=("seq",), limit=1)
         return int(first["seq"].item()) if first.height else snapshot.as_of

@@ -32,7 +32,7 @@ class Hold(Struct, frozen=True, kw_only=True):
     @property
     def columns(self) -> frozenset[str]:
         """The columns that tell what is held."""
-        return frozenset(("ts", *(condition.column for condition in self.conditions)))
+        return frozenset(("ts", *(name for condition in self.conditions for name in condition.columns)))
 
     @property
     def expression(self) -> pl.Expr:
@@ -55,12 +55,12 @@ def spec_of(where: Where) -> str:
     """Return a mapping of conditions as a hold stores it."""
     given = {} if where is None else where
     assert isinstance(given, Mapping)  # noqa: S101 -- the caller has refused expressions
-    return msgspec.json.encode(
-        {
-            key: list(value) if isinstance(value, set | frozenset | tuple) else value
-            for key, value in given.items()
-        }
-    ).decode()
+    return msgspec.json.encode(given, enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a mapping of another kind, or a scalar of NumPy's."""
+    return dict(value) if isinstance(value, Mapping) else value.item()
 
 
 def read_hold(
@@ -89,7 +89,7 @@ def _conditions(spec: str, columns: tuple[tuple[str, pl.DataType], ...]) -> Sequ
     empty = pl.DataFrame(schema=dict(columns)).clear(1)
     for condition in found:  # a pattern may be beyond what regular expressions can be
         try:
-            condition.on(empty[condition.column])
+            condition.on(*empty.select(condition.columns))
         except pl.exceptions.PolarsError as exc:
-            raise InvalidQueryError(f"where {condition.column}", spec, "cannot be evaluated") from exc
+            raise InvalidQueryError(f"where {condition.columns[0]}", spec, "cannot be evaluated") from exc
     return found

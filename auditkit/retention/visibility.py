@@ -104,7 +104,7 @@ class Expiry(Struct, frozen=True, kw_only=True):
         if self.of(extent) == "nothing":
             return frozenset()
         needed = {"ts", *(column for hold in self.held_in(extent) for column in hold.columns)}
-        needed.update(condition.column for rule in self.policy.rules for condition in rule.conditions)
+        needed.update(*(condition.columns for rule in self.policy.rules for condition in rule.conditions))
         if extent.own_rows:
             needed.add("source")
         return frozenset(needed)
@@ -189,9 +189,9 @@ def _places_of(policy: Policy, combinations: str | None) -> tuple[frozenset[int]
 
 def _holds(condition: Condition, columns: Mapping[str, pa.Array], tables: Tables, key: object) -> Numbers:
     """Return for which events a condition holds; for a dictionary it is evaluated once for each value."""
-    column = columns[condition.column]
-    if not isinstance(column, pa.DictionaryArray):
-        return condition.on(series_of(column))
+    column, *others = [columns[name] for name in condition.columns]
+    if others or not isinstance(column, pa.DictionaryArray):
+        return condition.on(*map(series_of, (column, *others)))
     if key not in tables:
         values = series_of(column.dictionary).cast(pl.String())
         tables[key] = condition.on(values.extend_constant(None, 1))

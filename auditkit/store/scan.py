@@ -108,7 +108,7 @@ class ScanPlan(Struct, frozen=True, kw_only=True):
     def predicate_columns(self, part: BatchRange) -> frozenset[str]:
         """Return the columns that tell which events of a range are wanted."""
         window = () if part.inside else ("ts",)
-        return part.shown_by.union(window, (condition.column for condition in self.conditions))
+        return part.shown_by.union(window, *(condition.columns for condition in self.conditions))
 
 
 def plan_scan(
@@ -124,7 +124,7 @@ def plan_scan(
     `texts` gives, for some columns, the only values that an event may have: record batches without any of them are
     left out, and other events of those that remain are not.  Opens no file.
     """
-    asked = {**(texts or {}), **{c.column: c.texts for c in conditions if c.texts is not None}}
+    asked = {**(texts or {}), **{c.columns[0]: c.texts for c in conditions if c.texts is not None}}
     ranges = [_range(row, window, visibility) for row in segments]
     return ScanPlan(
         window=window,
@@ -216,18 +216,19 @@ def _mask(
         shown_by = {name: segment.column(batch, name) for name in part.shown_by}
         mask &= plan.visibility.mask(shown_by, len(batch), tables)
     for place, condition in enumerate(plan.conditions):
-        mask &= _holds(condition, segment, segment.column(batch, condition.column), tables, place)
+        mask &= _holds(condition, segment, batch, tables, place)
     return mask
 
 
 def _holds(
-    condition: Condition, segment: OpenSegment, column: pa.Array, tables: Tables, place: int
+    condition: Condition, segment: OpenSegment, batch: pa.RecordBatch, tables: Tables, place: int
 ) -> Numbers:
     """Return for which events a condition holds; for a dictionary it is evaluated once for each value."""
-    if not isinstance(column, pa.DictionaryArray):
-        return condition.on(series_of(column))
+    column, *others = [segment.column(batch, name) for name in condition.columns]
+    if others or not isinstance(column, pa.DictionaryArray):
+        return condition.on(*map(series_of, (column, *others)))
     if place not in tables:
-        tables[place] = condition.on(segment.text(condition.column, column.dictionary))
+        tables[place] = condition.on(segment.text(condition.columns[0], column.dictionary))
     return tables[place][codes_of(column)]
 
 

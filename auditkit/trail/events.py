@@ -102,7 +102,7 @@ def collected(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> pl.Dat
 
 def collected_own(files: SegmentFiles, snapshot: Snapshot) -> pl.DataFrame:
     """Return the trail's own events, with what `own_events` reads of them."""
-    own = Condition(column="source", expression=IS_OWN, texts=[OWN_SOURCE])
+    own = Condition(columns=("source",), expression=IS_OWN, texts=[OWN_SOURCE])
     segments = [row for row in snapshot.catalog.segments if row.own_rows]
     columns = ("seq", "action", "source", "attrs")
     plan = plan_scan(segments, EVERYTHING, snapshot.visibility(own=True), columns, [own])

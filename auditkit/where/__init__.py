@@ -2,23 +2,29 @@
 
 from auditkit.where.conditions import (
     LISTS,
+    NOT,
     Condition,
     Where,
     checked_mapping,
     compile_where,
     conditions,
+    escape_glob,
+    left_out,
     read_glob,
     read_value,
     unknown_column,
 )
 from auditkit.where.paths import ATTRS, PREFIX, Path, attr, parse_path
 from auditkit.where.pushdown import Implied, implied
+from auditkit.where.search import TEXT
 from auditkit.where.words import describe_where, parse_where_option
 
 __all__ = [
     "ATTRS",
     "LISTS",
+    "NOT",
     "PREFIX",
+    "TEXT",
     "Condition",
     "Implied",
     "Path",
@@ -28,7 +34,9 @@ __all__ = [
     "compile_where",
     "conditions",
     "describe_where",
+    "escape_glob",
     "implied",
+    "left_out",
     "parse_path",
     "parse_where_option",
     "read_glob",

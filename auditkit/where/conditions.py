@@ -22,21 +22,24 @@ from auditkit.errors import InvalidQueryError
 from auditkit.text import did_you_mean
 from auditkit.timerange import TimeReader
 from auditkit.where.paths import ATTRS, PREFIX, Path, parse_path
+from auditkit.where.search import SEARCHED, TEXT, escape_regex, has_words
 
 Where = Mapping[str, Any] | str | pl.Expr | None
 """What a question may be limited by: conditions by column or path, as a mapping or its JSON text, or an expression."""
 
 _STAR = re.compile(r"(\\*)\*")
-_REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
 _LIKE_NUMBERS = tuple("-0123456789")
 _LIKE_JSON = (*_LIKE_NUMBERS, *"tfn[{")  # how the JSON text of anything but a string begins
 LISTS = (list, tuple, set, frozenset)
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+\.[0-9]+")  # without an exponent, which is not sure to be JSONPath
 _EXACT_IN_FLOAT = 2**53
 _KEPT = "\0kept"
+NOT = "not"
 _LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # beyond them Polars reads JSON's numbers as floats
 MOST_VALUES = 100_000
 """How many values a list may have."""
+MOST_STARRED = 100
+"""How many of the values that are left out may hold a star: each may be a regular expression."""
 MOST_DEEP = 200
 """How deep an expression may be nested: Polars takes seconds for more, and at tens of thousands has no stack left."""
 _MOST_NODES = 100_000
@@ -47,8 +50,10 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
 
     `where` is a mapping of column names or "attrs.…" paths to a value, a glob (`*` stands for any text, `\*` for a
     star), None (missing), or a list of which one must be equal (literally, without globs); or an expression, which
-    is returned as it is.  `columns` are the names there are; a mapping of names to dtypes makes numbers, booleans
-    and times comparable with columns of their own kind.  Columns of text may be Categorical or String.
+    is returned as it is.  `{"not": …}` leaves out what equals a value or matches a glob, or one of a list of them;
+    what is missing stays, unless None is in it.  The key "text" looks for words in resource and attrs.  `columns` are
+    the names there are; a mapping of names to dtypes makes numbers, booleans and times comparable with columns of
+    their own kind.  Columns of text may be Categorical or String.
 
     A list has at most 100,000 values, and an expression is nested at most 200 deep.
 
@@ -71,16 +76,16 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """One condition of a mapping: an expression over one column, true or false for every event."""
+    """One condition of a mapping: an expression over a column or a few, true or false for every event."""
 
-    column: str
+    columns: tuple[str, ...]
     expression: pl.Expr
     texts: Sequence[str] | None = None
-    """The only values of the column for which it can be true, where that is known."""
+    """The only values of its one column for which it can be true, where that is known."""
 
-    def on(self, values: pl.Series) -> Any:
-        """Return for which values of the column it is true, as a NumPy array."""
-        frame = values.alias(self.column).to_frame()
+    def on(self, *values: pl.Series) -> Any:
+        """Return for which values of its columns it is true, as a NumPy array."""
+        frame = pl.DataFrame([one.alias(name) for name, one in zip(self.columns, values, strict=True)])
         kept = self.expression.fill_null(value=False).alias(_KEPT)
         return frame.with_columns(kept).get_column(_KEPT).to_numpy()
 
@@ -118,17 +123,45 @@ def unknown_column(argument: str, key: object, columns: Collection[str]) -> Inva
 
 
 def _condition(key: object, value: object, columns: Collection[str]) -> Condition:
+    if isinstance(value, Mapping):
+        return _leaving_out(key, left_out(key, value), columns)
     if isinstance(value, LISTS) and len(value) > MOST_VALUES:
         reason = f"has more than {MOST_VALUES:,} values; join scan() with a frame of them"
         raise InvalidQueryError(f"where {key}", f"{len(value):,} values", reason)
+    searched = tuple(name for name in SEARCHED if name in columns)
+    looked_at, texts = searched, None
     if isinstance(key, str) and key in columns:
         dtype = columns[key] if isinstance(columns, Mapping) else None
-        column, term, texts = key, _column_term(key, value, dtype), _only_texts(key, value, dtype)
+        looked_at, term, texts = (key,), _column_term(key, value, dtype), _only_texts(key, value, dtype)
     elif isinstance(key, str) and key.startswith(PREFIX) and ATTRS in columns:
-        column, term, texts = ATTRS, _attrs_term(key, value), None
+        looked_at, term = (ATTRS,), _attrs_term(key, value)
+    elif key == TEXT and searched:
+        term = _text_term(value, searched)
     else:
         raise unknown_column("where", key, columns)
-    return Condition(column=column, expression=term.fill_null(value=False), texts=texts)
+    return Condition(columns=looked_at, expression=term.fill_null(value=False), texts=texts)
+
+
+def left_out(key: object, value: Mapping[Any, Any]) -> list[object]:
+    """Return what `{"not": …}` leaves out; raise `InvalidQueryError` for a mapping of another form."""
+    given = value[NOT] if set(value) == {NOT} else value
+    if isinstance(given, Mapping):
+        error = InvalidQueryError(f"where {key}", value, "is a mapping of another form than {'not': …}")
+        error.add_note("{'not': 'backup'} leaves out one value, {'not': ['backup', 'cron*']} each of some")
+        raise error
+    return list(given) if isinstance(given, LISTS) else [given]
+
+
+def _leaving_out(key: object, given: Sequence[object], columns: Collection[str]) -> Condition:
+    """Return the condition that an event has none of the values and globs."""
+    starred = [one for one in given if isinstance(one, str) and "*" in one]
+    if len(starred) > MOST_STARRED:
+        reason = f"leaves out more than {MOST_STARRED} values with a star"
+        raise InvalidQueryError(f"where {key}", f"{len(starred):,} values", reason)
+    literal = [one for one in given if not (isinstance(one, str) and "*" in one)]
+    found = [_condition(key, literal, columns), *(_condition(key, one, columns) for one in starred)]
+    term = ~pl.any_horizontal(condition.expression for condition in found)
+    return Condition(columns=found[0].columns, expression=term)
 
 
 def _only_texts(key: str, value: object, dtype: pl.DataType | None) -> list[str] | None:
@@ -272,16 +305,32 @@ def read_glob(text: str) -> tuple[str | None, str]:
     for found in _STAR.finditer(text):
         backslashes, escaped = divmod(len(found[1]), 2)
         before = text[at : found.start()] + "\\" * backslashes + "*" * escaped
-        pattern += _escape(before) + (".*" if not escaped else "")
+        pattern += escape_regex(before) + (".*" if not escaped else "")
         literal += before
         stars += not escaped
         at = found.end()
-    pattern, literal = pattern + _escape(text[at:]), literal + text[at:]
+    pattern, literal = pattern + escape_regex(text[at:]), literal + text[at:]
     return rf"(?s)\A{pattern}\z" if stars else None, literal
 
 
-def _escape(text: str) -> str:
-    return _REGEX_SIGNS.sub(r"\\\g<0>", text)
+def _text_term(value: object, columns: Collection[str]) -> pl.Expr:
+    """Return whether the words of a text occur, or of one of several."""
+    texts = []
+    for one in value if isinstance(value, LISTS) else [value]:
+        scalar = _scalar(f"where {TEXT}", one)
+        if isinstance(scalar, datetime):
+            raise InvalidQueryError(f"where {TEXT}", one, "is a time, and words are looked for")
+        texts.append(scalar if isinstance(scalar, str) else _spellings(scalar)[0])
+    return has_words(texts, columns)
+
+
+def escape_glob(text: str) -> str:
+    r"""Return the glob that only this text matches.
+
+    >>> print(escape_glob("a*b"), escape_glob(r"DOMAIN\ann"), escape_glob(r"C:\*"))
+    a\*b DOMAIN\ann C:\\\*
+    """
+    return _STAR.sub(r"\1\1\\*", text)
 
 
 def _attrs_term(key: str, value: object) -> pl.Expr:

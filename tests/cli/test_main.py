@@ -104,6 +104,7 @@ def test_version(run: Run) -> None:
         (["init", "new", "--retention", "soon"], 2, "soon"),
         (["init", "new", "--field", "amount=decimal"], 2, "unknown type 'decimal'"),
         (["init", "new", "--field", "actor=string"], 2, "bad name"),
+        (["init", "new", "--field", "text=string"], 2, "bad name"),
         (["append"], 2, "Missing --action"),
         (["append", "--action", ""], 1, "action: missing"),
         (["append", "--action", "x", "--ts", "2026-01-01 10:00"], 1, "ts: has no time zone"),

@@ -227,6 +227,32 @@ def test_a_hold_keeps_until_it_is_released(make_trail: Callable[..., Trail], tmp
     assert not [e for e in read_trail(trail.path).events.values() if e["source"] != "auditkit"]
 
 
+def test_a_hold_leaves_out_and_looks_for_words(make_trail: Callable[..., Trail], tmp_path: Path) -> None:
+    """What a hold says with `not` and `text` it means flushed, in the queue, pruned, copied and opened again."""
+    trail = make_trail(retention="10d", maintain=False)
+    given: list[dict[str, Any]] = [
+        {"actor": "ann", "resource": "invoice/17"},
+        {"actor": "bob", "resource": "invoice/17"},
+        {"actor": None, "attrs": {"Invoice": "n\xe9 17"}},
+        {"actor": "ann", "attrs": {"invoice": 18}},
+        {"actor": "cron7", "attrs": '{"invoice": "\\u0031\\u0037"}'},
+    ]
+    trail.extend({"action": "a", "ts": NOW - timedelta(days=20), **event} for event in given).wait()
+    where = {"actor": {"not": ("bob", "cron*")}, "text": "INVOICE 17"}
+    placed = trail.hold("case", where=where, reason="r")
+    assert 'actor is neither "bob" nor like "cron*" and text has the words "INVOICE 17"' in str(placed)
+    trust(trail, NOW)
+    for _ in range(2):
+        assert trail.range()["seq"].to_list() == [0, 2]
+        assert trail.range(where={"actor": {"not": "ann"}})["seq"].to_list() == [2]
+        assert trail.range(where={"text": "invoice"}, columns="actor")["actor"].to_list() == ["ann", None]
+        trail.flush()
+    assert [(held.hold, held.events) for held in trail.plan_prune().held] == [("case", 2)]
+    trail.prune()
+    ak.backup(trail, tmp_path / "copy")
+    assert ak.open(tmp_path / "copy").range()["seq"].to_list() == [0, 2]
+
+
 def test_holds_that_cannot_be(trail: Trail) -> None:
     """Names are taken once, and released only where they are in force; conditions can be kept, and a reason is given."""
     trail.hold("case-42", reason="r")

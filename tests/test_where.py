@@ -196,7 +196,9 @@ def test_other_columns_compare_with_their_own_kind(key: str, value: object, expe
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
-        ("actor", {"not": "a", "is": "b"}, "another form than {'not': …}"),
+        ("actor", {"not": "a", "like": "b"}, "another form than {'not': …}"),
+        ("actor", {"not": "a", "is": {"not": "b"}}, "another form than {'not': …}"),
+        ("nobody", {"not": "a", "is": "b"}, "nobody"),
         ("actor", {"is": "b"}, "another form than {'not': …}"),
         ("actor", {"not": {"not": "b"}}, "another form than {'not': …}"),
         ("actor", {"not": [{"not": "b"}]}, "actor"),
@@ -366,6 +368,7 @@ RECORDS = [
         ({"not": "invoice"}, [3, 4, 5]),
         ({"not": ["17", "name 😀", "sku 17"]}, [2, 3, 4]),
         ({"not": []}, [0, 1, 2, 3, 4, 5]),
+        ({"is": "invoice", "not": "17"}, [2]),
     ],
 )
 def test_words_are_looked_for(asked: object, expected: list[int], *, ascii_only: bool) -> None:
@@ -649,6 +652,8 @@ def test_attrs_that_are_no_json_match_nothing() -> None:
         ({"text": ["a*", "b"]}, 'text has the words "a*" or "b"'),
         ({"text": {"not": "a*"}}, 'text has not the words "a*"'),
         ({"text": {"not": ["a", "b"]}}, 'text has neither the words "a" nor "b"'),
+        ({"actor": {"is": "a*", "not": ["ann"]}}, 'actor is like "a*" and actor is not "ann"'),
+        ({"text": {"is": "a", "not": "b"}}, 'text has the words "a" and text has not the words "b"'),
     ],
 )
 def test_conditions_are_put_in_words(where: Where, words: str) -> None:

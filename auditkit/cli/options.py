@@ -13,7 +13,7 @@ from auditkit.api import Trail
 from auditkit.cli.failing import warn
 from auditkit.opening import TRAIL_VARIABLE, open_trail
 from auditkit.text import did_you_mean, nearest
-from auditkit.where import parse_where_option
+from auditkit.where import IS, parse_where_option
 
 Form = Literal["table", "json", "csv"]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -159,11 +159,15 @@ def opened(
 
 
 def read_conditions(given: Sequence[str]) -> dict[str, object] | None:
-    """Return the mapping that `--where` options make; a key given twice is refused."""
+    """Return the mapping that `--where` options make; a key given twice is refused, but once with `=` and once with `!=`."""
     where: dict[str, object] = {}
     for text in given:
         key, value = parse_where_option(text)
         if key in where:
+            one, other = (form if isinstance(form, dict) else {IS: form} for form in (where[key], value))
+            if not set(one) & set(other):
+                where[key] = one | other
+                continue
             raise click.UsageError(
                 f'--where {key} is given twice; for one of several values write \'{key}=["a", "b"]\', '
                 f'for none of them \'{key}!=["a", "b"]\'.'

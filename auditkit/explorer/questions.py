@@ -3,8 +3,9 @@
 A view is pinned at the seq it has come to, so that all answers, and the code copied from them, are about the same events.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from auditkit.arrow import Numbers
 from auditkit.ask.group import group_by
 from auditkit.ask.range import range_
 from auditkit.errors import InvalidQueryError
+from auditkit.explorer.codes import COLUMNS, Chosen, Codes, TooManyError, load_codes
 from auditkit.explorer.selection import FACETS, Facet, Selection, intersection
 from auditkit.query.buckets import bucket_starts, parse_every
+from auditkit.query.frames import in_zone
+from auditkit.store.files import retrying
+from auditkit.store.scan import BatchRange, ScanPlan
 from auditkit.timerange import (
     EARLIEST_US,
     LATEST_US,
@@ -27,6 +32,8 @@ from auditkit.timerange import (
     from_us,
     to_us,
 )
+from auditkit.trail.events import collected, in_order, plan_events
+from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View, window_and_now
 from auditkit.where import Where, checked_mapping, conditions
 
@@ -82,7 +89,8 @@ class Questions:
             error.add_note('pass a mapping, such as {"actor": "ann"}, or filter scan() with the expression')
             raise error
         self.base: Mapping[str, Any] = checked_mapping({} if where is None else where)
-        conditions(self.base, pl.Schema(view.handle.schema.columns))
+        self._schema = pl.Schema(view.handle.schema.columns)
+        conditions(self.base, self._schema)
         self.tz = tz or view.tz
         check_zone(self.tz)
         window, _ = window_and_now(view, start, end, tz)
@@ -92,13 +100,39 @@ class Questions:
         self._view = replace(view, at=self.end_seq, tz=self.tz)
         self.span = self._span()
         self._everything: dict[Facet, pl.DataFrame] = {}
+        self._codes: Codes | None = None
+        self._last: tuple[Codes, Selection, Chosen] | None = None
+        self._closed = Event()
 
     def load(self) -> dict[str, Any]:
-        """Make answers quick from now on, which takes a moment; return what there is to say of it.
+        """Bring codes into memory, from which the next answers come quickly; return what there is to say of it.
 
-        `events` and `bytes` are how many events are held in memory and what they take; `note` says why there are none.
+        `events` and `bytes` are how many events are held and what they take about; `note` says why there are none.
+        May be called in a thread of its own while questions are asked; `close` ends it.
         """
-        return {"events": 0, "bytes": 0, "note": "each question is asked of the trail"}
+        try:
+            codes = retrying(self._loaded)
+        except TooManyError as exc:
+            return {"events": 0, "bytes": 0, "note": f"{exc}: each question is asked of the trail"}
+        self._codes = codes
+        return {"events": codes.count, "bytes": codes.bytes, "note": ""}
+
+    def _loaded(self) -> Codes:
+        snapshot, plan = self._plan(self.window, COLUMNS, self.base)
+        return load_codes(self._view.handle.reader.files, snapshot, plan, self._closed.is_set)
+
+    def close(self) -> None:
+        """Let go of what is in memory; a load under way ends soon."""
+        self._closed.set()
+        self._codes = self._last = None
+
+    def _plan(
+        self, window: TimeRange, columns: Collection[str], where: Mapping[str, Any]
+    ) -> tuple[Snapshot, ScanPlan]:
+        snapshot = self._view.snapshot()
+        snapshot.refuse_pruned(window)
+        asked = conditions(where, self._schema)
+        return snapshot, plan_events(snapshot, window, snapshot.visibility(own=False), columns, asked)
 
     def _span(self) -> tuple[int, int] | None:
         """Return where the events lie that the window shows, conditions or not."""
@@ -128,7 +162,7 @@ class Questions:
             "bars": bars,
             "facets": {facet: self._rows(selection, facet, counts[facet]) for facet in FACETS},
             "total": selection.total(counts),
-            "all": Selection().total(self._everything),
+            "all": int(self._before("outcome")["count"].sum()),
         }
 
     def find(self, selection: Selection, facet: Facet, text: str) -> dict[str, Any]:
@@ -142,13 +176,12 @@ class Questions:
 
         Of long texts a page has the beginning only; `cut` names their columns, and `event` has the whole.
         """
-        found = self._range(
-            selection.where(self.base),
-            selection.within(self.window),
-            limit=offset + limit,
-            descending=True,
-        )
-        return [_shortened(_plain(row)) for row in found.slice(offset).iter_rows(named=True)]
+        if (codes := self._codes) is not None:
+            found = self._events(*codes.newest(self._chosen(codes, selection), offset, limit))
+        else:
+            where, window = selection.where(self.base), selection.within(self.window)
+            found = self._range(where, window, limit=offset + limit, descending=True).slice(offset)
+        return [_shortened(_plain(row)) for row in found.iter_rows(named=True)]
 
     def event(self, seq: int) -> dict[str, Any] | None:
         """Return one event with all of its text, as JSON has it."""
@@ -207,27 +240,68 @@ class Questions:
         """Return the outcomes that have bars of their own, most first, and the bars."""
         if every is None:
             return [], []
-        window = intersection(self.window, TimeRange(start_us=edges[0], end_us=edges[-1]))
-        found = self._groups("outcome", every, replace(selection, brush=None), window)
-        stamps = found["ts"].dt.convert_time_zone("UTC").to_physical().to_numpy()
-        places = np.searchsorted(np.array(edges), stamps, side="right") - 1
+        found = self._cells(selection, edges, every)
         totals = found.group_by("outcome").agg(pl.col("count").sum())
         totals = totals.sort("count", "outcome", descending=[True, False], nulls_last=True)
         outcomes = totals["outcome"].head(_MOST_OUTCOMES).to_list()
-        columns = [
-            outcomes.index(one) if one in outcomes else len(outcomes) for one in found["outcome"].to_list()
-        ]
+        known = {outcome: place for place, outcome in enumerate(outcomes)}
+        columns = [known.get(outcome, len(outcomes)) for outcome in found["outcome"].to_list()]
         bars: Numbers = np.zeros((len(edges) - 1, len(outcomes) + 1), dtype=np.int64)
-        np.add.at(bars, (places, np.array(columns, dtype=np.int64)), found["count"].to_numpy())
+        np.add.at(
+            bars, (found["bar"].to_numpy(), np.array(columns, dtype=np.int64)), found["count"].to_numpy()
+        )
         return outcomes, bars.tolist()
+
+    def _cells(self, selection: Selection, edges: list[int], every: str) -> pl.DataFrame:
+        """Return for each bar, by its place, and outcome how many events there are."""
+        if (codes := self._codes) is not None:
+            return codes.bars(self._chosen(codes, selection), edges)
+        window = intersection(self.window, TimeRange(start_us=edges[0], end_us=edges[-1]))
+        found = self._groups("outcome", every, replace(selection, brush=None), window)
+        stamps = found["ts"].dt.convert_time_zone("UTC").to_physical().to_numpy()
+        bar = pl.Series("bar", np.searchsorted(np.array(edges), stamps, side="right") - 1)
+        return found.select(bar, "outcome", "count")
+
+    def _chosen(self, codes: Codes, selection: Selection) -> Chosen:
+        """Return what a selection comes to in codes."""
+
+        def seqs() -> Numbers:
+            def attempt() -> Numbers:
+                words = Selection(text=selection.text).where(self.base)
+                snapshot, plan = self._plan(self.window, ["seq"], words)
+                return collected(self._view.handle.reader.files, snapshot, plan)["seq"].to_numpy()
+
+            return retrying(attempt)
+
+        if self._last is None or self._last[:2] != (codes, selection):
+            self._last = (codes, selection, codes.choose(selection, seqs))
+        return self._last[2]
+
+    def _events(self, stamps: Numbers, seqs: Numbers) -> pl.DataFrame:
+        """Return some events, newest first, from the record batches that may hold them."""
+
+        def attempt() -> pl.DataFrame:
+            window = TimeRange(start_us=int(stamps.min()), end_us=int(stamps.max()) + 1)
+            snapshot, plan = self._plan(window, self._schema.names(), {"seq": seqs.tolist()})
+            few = replace(plan, ranges=[one for part in plan.ranges for one in _holding(part, stamps, seqs)])
+            found = in_order(self._view.handle.reader.files, snapshot, few, descending=True)
+            return in_zone(found.select(self._schema.names()), self.tz)
+
+        return retrying(attempt) if len(seqs) else pl.DataFrame(schema=self._schema)
 
     def _counts(self, selection: Selection, facet: Facet) -> pl.DataFrame:
         """Return how often each value of a facet occurs, without its own choice."""
         others = selection.without(facet)
-        if others != Selection():
-            return self._groups(facet, None, others, others.within(self.window))
+        if others == Selection():
+            return self._before(facet)
+        if (codes := self._codes) is not None:
+            return codes.counts(self._chosen(codes, selection), facet)
+        return self._groups(facet, None, others, others.within(self.window))
+
+    def _before(self, facet: Facet) -> pl.DataFrame:
+        """Return how often each value of a facet occurs before anything is selected."""
         if facet not in self._everything:
-            self._everything[facet] = self._groups(facet, None, others, self.window)
+            self._everything[facet] = self._groups(facet, None, Selection(), self.window)
         return self._everything[facet]
 
     def _rows(self, selection: Selection, facet: Facet, counts: pl.DataFrame) -> dict[str, Any]:
@@ -237,10 +311,25 @@ class Questions:
         named = pl.DataFrame({facet: pl.Series(chosen, dtype=pl.String())}).unique(maintain_order=True)
         named = named.join(counts, on=facet, how="left", nulls_equal=True, maintain_order="left")
         shown = pl.concat([top, named.with_columns(pl.col("count").fill_null(0)).cast(top.schema)])
-        before = self._counts(Selection(), facet).rename({"count": "before"})
+        before = self._before(facet).rename({"count": "before"})
         shown = shown.join(before, on=facet, how="left", nulls_equal=True, maintain_order="left")
         rows = shown.with_columns(pl.col("before").fill_null(0)).rows()
         return {"rows": [list(row) for row in rows], "distinct": counts.height}
+
+
+def _holding(part: BatchRange, stamps: Numbers, seqs: Numbers) -> list[BatchRange]:
+    """Return the record batches of a range that may hold some events, as a range of which there may be none."""
+    numbers = [
+        number
+        for number, one in ((number, part.row.parts[number]) for number in part.numbers)
+        if (
+            (stamps >= one.min_ts_us)
+            & (stamps <= one.max_ts_us)
+            & (seqs >= one.min_seq)
+            & (seqs <= one.max_seq)
+        ).any()
+    ]
+    return [replace(part, numbers=numbers)] if numbers else []
 
 
 def _bounded(window: TimeRange) -> TimeRange:

@@ -4,7 +4,6 @@ A selection narrows the window and the conditions that the explorer was opened w
 every question takes, so that the code copied from an explorer is what it counted itself.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 
 from auditkit.errors import InvalidQueryError
 from auditkit.timerange import EARLIEST_US, LATEST_US, TimeRange, check_zone, from_us
-from auditkit.where import LISTS, conditions
+from auditkit.where import IS, LISTS, NOT, TEXT, conditions, escape_glob, left_out
 
 Facet = Literal["actor", "action", "outcome", "source", "origin"]
 FACETS: tuple[Facet, ...] = ("actor", "action", "outcome", "source", "origin")
@@ -25,7 +24,6 @@ FACETS: tuple[Facet, ...] = ("actor", "action", "outcome", "source", "origin")
 
 _Instant = Annotated[int, Meta(ge=EARLIEST_US, le=LATEST_US)]
 _Values = Annotated[tuple[Annotated[str, Meta(max_length=65_536)] | None, ...], Meta(max_length=500)]
-_STAR = re.compile(r"(\\*)\*")
 
 
 class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +48,8 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise InvalidQueryError("selection", data, str(exc)) from None
         if found.brush is not None and found.brush[0] >= found.brush[1]:
             raise InvalidQueryError("selection", found.brush, "is a time that ends before it begins")
-        return found
+        kept, left = ({f: v for f, v in one.items() if v} for one in (found.keep, found.leave_out))
+        return replace(found, keep=kept, leave_out=left)
 
     def without(self, facet: Facet) -> "Selection":
         """Return the selection but for one facet: what its values are counted under."""
@@ -90,8 +89,8 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 found[facet] = _plainly(_holding(facet, [v for v in kept if v not in (left or ())], base))
             elif left:
                 found[facet] = _without(left, base, facet)
-        if words := self.text.split():
-            found["text"] = " ".join([*([found["text"]] if "text" in found else []), *words])
+        if words := " ".join(self.text.split()):
+            found[TEXT] = _with_words(words, base[TEXT]) if TEXT in base else words
         return found
 
     def code(
@@ -153,15 +152,19 @@ def _plainly(values: list[str | None]) -> Any:
 
 def _without(values: Sequence[str | None], base: Mapping[str, Any], facet: str) -> dict[str, Any]:
     """Return the condition that leaves values out of what the explorer was opened with."""
-    left: list[Any] = [
-        value if value is None else _STAR.sub(lambda star: star[1] * 2 + r"\*", value) for value in values
-    ]
-    before = base.get(facet, {})
+    left: list[Any] = [value if value is None else escape_glob(value) for value in values]
+    before = base.get(facet, {NOT: []})
+    if not isinstance(before, Mapping):
+        before = {IS: before, NOT: []}
+    left = [*left_out(facet, before), *left]
+    return {**before, NOT: left[0] if len(left) == 1 else left}
+
+
+def _with_words(words: str, before: Any) -> Any:
+    """Return the condition that words occur beside those that the explorer was opened with."""
     if isinstance(before, Mapping):
-        others = before.get("not", [])
-        left = [*(others if isinstance(others, LISTS) else [others]), *left]
-        return {**before, "not": left[0] if len(left) == 1 else left}
-    return {"is": before, "not": left[0] if len(left) == 1 else left}
+        return {**before, IS: _with_words(words, before[IS]) if IS in before else words}
+    return [f"{one} {words}" for one in before] if isinstance(before, LISTS) else f"{before} {words}"
 
 
 def _instant(us: int | None, tz: str) -> str | None:

@@ -1,6 +1,7 @@
 """Which events a question is about: a mapping of conditions, or an expression."""
 
 from auditkit.where.conditions import (
+    IS,
     LISTS,
     NOT,
     Condition,
@@ -21,6 +22,7 @@ from auditkit.where.words import describe_where, parse_where_option
 
 __all__ = [
     "ATTRS",
+    "IS",
     "LISTS",
     "NOT",
     "PREFIX",

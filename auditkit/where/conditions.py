@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from auditkit.errors import InvalidQueryError
 from auditkit.text import did_you_mean
@@ -34,7 +35,7 @@ LISTS = (list, tuple, set, frozenset)
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+\.[0-9]+")  # without an exponent, which is not sure to be JSONPath
 _EXACT_IN_FLOAT = 2**53
 _KEPT = "\0kept"
-NOT = "not"
+IS, NOT = "is", "not"
 _LEAST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1  # beyond them Polars reads JSON's numbers as floats
 MOST_VALUES = 100_000
 """How many values a list may have."""
@@ -51,7 +52,7 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
     `where` is a mapping of column names or "attrs.…" paths to a value, a glob (`*` stands for any text, `\*` for a
     star), None (missing), or a list of which one must be equal (literally, without globs); or an expression, which
     is returned as it is.  `{"not": …}` leaves out what equals a value or matches a glob, or one of a list of them;
-    what is missing stays, unless None is in it.  The key "text" looks for words in resource and attrs.  `columns` are
+    what is missing stays, unless None is in it; `{"is": …, "not": …}` leaves it out of what else would hold.  The key "text" looks for words in resource and attrs.  `columns` are
     the names there are; a mapping of names to dtypes makes numbers, booleans and times comparable with columns of
     their own kind.  Columns of text may be Categorical or String.
 
@@ -124,7 +125,11 @@ def unknown_column(argument: str, key: object, columns: Collection[str]) -> Inva
 
 def _condition(key: object, value: object, columns: Collection[str]) -> Condition:
     if isinstance(value, Mapping):
-        return _leaving_out(key, left_out(key, value), columns)
+        others = _leaving_out(key, left_out(key, value), columns)
+        if IS not in value:
+            return others
+        wanted = _condition(key, value[IS], columns)
+        return replace(wanted, expression=wanted.expression & others.expression)
     if isinstance(value, LISTS) and len(value) > MOST_VALUES:
         reason = f"has more than {MOST_VALUES:,} values; join scan() with a frame of them"
         raise InvalidQueryError(f"where {key}", f"{len(value):,} values", reason)
@@ -143,12 +148,13 @@ def _condition(key: object, value: object, columns: Collection[str]) -> Conditio
 
 
 def left_out(key: object, value: Mapping[Any, Any]) -> list[object]:
-    """Return what `{"not": …}` leaves out; raise `InvalidQueryError` for a mapping of another form."""
-    given = value[NOT] if set(value) == {NOT} else value
-    if isinstance(given, Mapping):
+    """Return what `{"not": …}` leaves out, with `"is"` beside it or not; refuse a mapping of another form."""
+    if not ({NOT} <= set(value) <= {IS, NOT}) or any(isinstance(one, Mapping) for one in value.values()):
         error = InvalidQueryError(f"where {key}", value, "is a mapping of another form than {'not': …}")
         error.add_note("{'not': 'backup'} leaves out one value, {'not': ['backup', 'cron*']} each of some")
+        error.add_note("{'is': 'svc-*', 'not': 'svc-backup'} leaves out some of what is like the other")
         raise error
+    given = value[NOT]
     return list(given) if isinstance(given, LISTS) else [given]
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from auditkit.errors import InvalidQueryError
 from auditkit.where.conditions import (
+    IS,
     LISTS,
     NOT,
     Where,
@@ -56,6 +57,8 @@ def _quoted(value: object) -> str:
 
 
 def _in_words(key: object, value: object) -> str:
+    if isinstance(value, Mapping) and IS in value:
+        return f"{_in_words(key, value[IS])} and {_in_words(key, {NOT: left_out(key, value)})}"
     verb, kind = ("has", "the words ") if key == TEXT else ("is", "")
     if isinstance(value, Mapping):
         given = [_wanted(key, item) for item in left_out(key, value)]

@@ -68,6 +68,9 @@ def test_a_selection_reads_as_it_was_sent() -> None:
         ({"leave_out": {"actor": ["ann"]}}, {"actor": {"not": "b*"}}, {"actor": {"not": ["b*", "ann"]}}),
         ({"text": " invoice\t17 "}, {}, {"text": "invoice 17"}),
         ({"text": "17"}, {"text": "invoice"}, {"text": "invoice 17"}),
+        ({"text": "17"}, {"text": ["a", "b"]}, {"text": ["a 17", "b 17"]}),
+        ({"text": "17"}, {"text": {"not": "b"}}, {"text": {"not": "b", "is": "17"}}),
+        ({"text": "17"}, {"text": {"is": "a", "not": "b"}}, {"text": {"is": "a 17", "not": "b"}}),
     ],
 )
 def test_the_conditions_of_both(selection: Any, base: dict[str, Any], where: dict[str, Any]) -> None:

@@ -1,0 +1,295 @@
+"""The events of a plan as columns of small numbers in memory, counted by NumPy.
+
+Of an event there are its time, its seq, and for each facet a code of one to four bytes: the place of its value among all
+values of the facet.  Codes come from the dictionaries of segments, so that text is looked at once for each value of a
+segment.  A choice of values is a table with a flag for each code.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+from msgspec.structs import replace
+
+from auditkit.arrow import Numbers, codes_of, to_numpy
+from auditkit.explorer.selection import FACETS, Facet, Selection
+from auditkit.memory import available_memory
+from auditkit.store.files import SegmentFiles, held
+from auditkit.store.scan import BatchRange, ScanPlan, read_chunks, side_by_side
+from auditkit.text import size
+from auditkit.trail.events import MOST_SHARE, tail_events
+from auditkit.trail.snapshot import Snapshot
+
+COLUMNS = ("ts", "seq", *FACETS)
+"""What has to be read of an event."""
+_EVENT_BYTES = 24
+"""What an event takes, about: eight bytes for its time, four or eight for its seq, and its codes."""
+_TEXT_BYTES = 150
+"""What a value takes, about, as Python and Polars have it."""
+_AT_ONCE = 1 << 18
+"""So many events are counted at once: what NumPy makes of them stays in the processor's cache."""
+_TEXT = "text"
+
+
+class TooManyError(Exception):
+    """More than memory holds; the message says what."""
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """What a selection comes to: positions of events, and for each choice which of all events it lets through."""
+
+    begin: int
+    end: int
+    masks: Mapping[str, Numbers]
+    together: dict[str | None, Numbers | None] = {}
+    """What `mask` has returned."""
+
+    def mask(self, *, but: str | None = None) -> Numbers | None:
+        """Return which of all events pass all choices, or all but one; `None` where there is none."""
+        but = but if but in self.masks else None
+        if but not in self.together:
+            masks = [mask for key, mask in self.masks.items() if key != but]
+            self.together[but] = np.logical_and.reduce(masks) if masks else None
+        return self.together[but]
+
+
+class Codes:
+    """Columns of codes, in order of (ts, seq)."""
+
+    def __init__(self, rows: int, as_of: int) -> None:
+        self.count = 0
+        self._stamps: Numbers = np.empty(rows, dtype=np.int64)
+        self._seqs: Numbers = np.empty(rows, dtype=np.uint32 if as_of <= 1 << 32 else np.uint64)
+        self._columns: dict[Facet, Numbers] = {facet: np.empty(rows, dtype=np.uint8) for facet in FACETS}
+        self._places: dict[Facet, dict[str | None, int]] = {facet: {} for facet in FACETS}
+        self._lock = threading.Lock()  # guards `_places` while they grow
+        self._values: dict[Facet, pl.Series] = {}
+        self._masks: dict[Any, Numbers] = {}
+        self._totals: dict[Any, Numbers] = {}
+        self._bars: tuple[Any, Numbers] = ((), np.zeros(0, dtype=np.uint32))
+
+    @property
+    def bytes(self) -> int:
+        """What the columns and their values take, about."""
+        columns = [self._stamps, self._seqs, *self._columns.values()]
+        values = sum(map(len, self._places.values()))
+        return self.count * sum(int(column.itemsize) for column in columns) + values * _TEXT_BYTES
+
+    # Loading
+
+    def load(
+        self, files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, stopped: Callable[[], bool]
+    ) -> None:
+        """Read the events of a plan; raise `TooManyError` where memory is short, and where it was stopped."""
+        segments = held(files, [part.row for part in plan.ranges])
+        tail = tail_events(snapshot, plan).sort("ts", "seq")
+        borders = [0]
+        for piece in side_by_side(partial(self._read, files, plan), plan.ranges):
+            if stopped():
+                raise TooManyError("stopped")
+            self._add(piece)
+            borders.append(self.count)
+        del segments
+        if tail.height:
+            codes = {facet: self._coded(facet, tail[facet].to_list()) for facet in FACETS}
+            self._add([(tail["ts"].to_physical().to_numpy(), tail["seq"].to_numpy(), codes)])
+            borders.append(self.count)
+        self._cut_to_size()
+        self._put_in_order(sorted(set(borders)))
+        self._values = {
+            facet: pl.Series(facet, list(places), dtype=pl.String()) for facet, places in self._places.items()
+        }
+
+    def _read(self, files: SegmentFiles, plan: ScanPlan, part: BatchRange) -> list[Any]:
+        """Return times, seqs and codes of the wanted events of a range, a piece for each record batch."""
+        pieces, tables = [], dict[Facet, Numbers]()
+        with files.reading(part.row) as segment:
+            for chunk in read_chunks(plan, segment, part):
+                wanted = slice(None) if chunk.mask is None else chunk.mask
+                columns = {facet: segment.column(chunk.batch, facet) for facet in FACETS}
+                for facet, column in columns.items():
+                    if facet not in tables:
+                        texts = segment.text(facet, column.dictionary)
+                        tables[facet] = self._coded(facet, texts.to_list())
+                codes = {facet: tables[facet][codes_of(column)[wanted]] for facet, column in columns.items()}
+                stamps, seqs = (to_numpy(chunk.batch.column(name))[0][wanted] for name in ("ts", "seq"))
+                pieces.append((stamps, seqs, codes))
+        return pieces
+
+    def _coded(self, facet: Facet, texts: Sequence[str | None]) -> Numbers:
+        """Return the code of each text."""
+        places = self._places[facet]
+        with self._lock:
+            codes = np.fromiter((places.setdefault(t, len(places)) for t in texts), np.uint32, len(texts))
+        return codes.astype(np.min_scalar_type(int(codes.max(initial=0))))
+
+    def _add(self, pieces: Sequence[Any]) -> None:
+        """Put events behind those that are there."""
+        for stamps, seqs, codes in pieces:
+            begin, end = self.count, self.count + len(stamps)
+            if end > len(self._stamps):
+                raise TooManyError(f"more than {begin:,} events")
+            self._stamps[begin:end], self._seqs[begin:end] = stamps, seqs
+            for facet, found in codes.items():
+                column = self._columns[facet]
+                if found.dtype.itemsize > column.dtype.itemsize:
+                    wider = np.empty(len(column), dtype=found.dtype)
+                    wider[:begin] = column[:begin]
+                    column = self._columns[facet] = wider
+                column[begin:end] = found
+            self.count = end
+        values = sum(map(len, self._places.values()))
+        if values * _TEXT_BYTES > available_memory() * MOST_SHARE:
+            raise TooManyError(f"{values:,} values")
+
+    def _cut_to_size(self) -> None:
+        self._stamps, self._seqs = self._stamps[: self.count], self._seqs[: self.count]
+        self._columns = {facet: column[: self.count] for facet, column in self._columns.items()}
+
+    def _put_in_order(self, borders: Sequence[int]) -> None:
+        """Sort what lies between borders, where it is in order, together with what it overlaps."""
+        spans = list(pairwise(borders))
+        reached = np.maximum.accumulate([self._stamps[begin:end].max() for begin, end in spans] or [0])
+        first = np.array([self._stamps[begin:end].min() for begin, end in spans] or [0])
+        first = np.minimum.accumulate(first[::-1])[::-1]
+        block = 0
+        for place, (begin, end) in enumerate(spans):
+            if place + 1 < len(spans) and reached[place] >= first[place + 1]:
+                continue
+            if begin > block:
+                self._sort(slice(block, end))
+            block = end
+
+    def _sort(self, block: slice) -> None:
+        """Sort a block of runs, each of which is in order."""
+        stamps, seqs = self._stamps[block], self._seqs[block]
+        order = np.argsort(stamps, kind="stable")
+        ties = np.diff(stamps[order]) == 0
+        if (seqs[order][1:] < seqs[order][:-1])[ties].any():
+            order = np.lexsort((seqs, stamps))
+        for column in (stamps, seqs, *(column[block] for column in self._columns.values())):
+            column[:] = column[order]
+
+    # Counting
+
+    def choose(self, selection: Selection, text: Callable[[], Numbers]) -> Chosen:
+        """Return what a selection comes to; `text` gives the seqs of the events that its words occur in."""
+        masks: dict[str, Numbers] = {}
+        known = dict[Any, Numbers]()
+        for facet in FACETS:
+            kept, left = selection.keep.get(facet, ()), selection.leave_out.get(facet, ())
+            if kept or left:
+                key: Any = (facet, kept, left)
+                masks[facet] = known[key] = self._kept(key, partial(self._of_values, facet, kept, left))
+        if words := " ".join(selection.text.split()):
+            key = (_TEXT, words)
+            masks[_TEXT] = known[key] = self._kept(key, lambda: np.isin(self._seqs, text()))
+        self._masks = known  # those of the last selection, most of which the next one has as well
+        begin, end = (
+            (0, self.count) if selection.brush is None else np.searchsorted(self._stamps, selection.brush)
+        )
+        return Chosen(begin=int(begin), end=int(end), masks=masks)
+
+    def _kept(self, key: Any, make: Callable[[], Numbers]) -> Numbers:
+        return self._masks[key] if key in self._masks else make()
+
+    def _of_values(self, facet: Facet, kept: Sequence[str | None], left: Sequence[str | None]) -> Numbers:
+        """Return which events have one of the values kept, or all, and none of those left out."""
+        places = self._places[facet]
+        table = np.full(len(places), not kept)
+        table[[places[value] for value in kept if value in places]] = True
+        table[[places[value] for value in left if value in places]] = False
+        return table[self._columns[facet]]
+
+    def total(self, chosen: Chosen) -> int:
+        """Return how many events are chosen."""
+        mask = chosen.mask()
+        if mask is None:
+            return chosen.end - chosen.begin
+        return int(np.count_nonzero(mask[chosen.begin : chosen.end]))
+
+    def counts(self, chosen: Chosen, facet: Facet) -> pl.DataFrame:
+        """Return how often each value of a facet occurs, without its own choice."""
+        span, mask = slice(chosen.begin, chosen.end), chosen.mask(but=facet)
+        found = self._tally(
+            (facet, span.start, span.stop),
+            self._columns[facet][span],
+            len(self._places[facet]),
+            None if mask is None else mask[span],
+        )
+        frame = pl.DataFrame([self._values[facet], pl.Series("count", found)])
+        return frame.filter(pl.col("count") > 0)
+
+    def bars(self, chosen: Chosen, edges: Sequence[int]) -> pl.DataFrame:
+        """Return for each bar and outcome, by their places, how many events there are, whatever the brush."""
+        borders = np.searchsorted(self._stamps, edges)
+        span, sides = slice(borders[0], borders[-1]), len(self._places["outcome"])
+        cells, key = (len(edges) - 1) * sides, ("bars", edges[0], edges[-1], len(edges))
+        if self._bars[0] != key:
+            starts = np.arange(len(edges) - 1, dtype=np.min_scalar_type(cells)) * sides
+            placed = np.repeat(starts.astype(np.min_scalar_type(cells)), np.diff(borders))
+            placed += self._columns["outcome"][span]
+            self._bars = (key, placed)
+        mask = chosen.mask()
+        found = self._tally(key, self._bars[1], cells, None if mask is None else mask[span]).reshape(
+            -1, sides
+        )
+        places, codes = np.nonzero(found)
+        outcomes = self._values["outcome"].gather(codes)
+        return pl.DataFrame([pl.Series("bar", places), outcomes, pl.Series("count", found[places, codes])])
+
+    def _tally(self, key: Any, codes: Numbers, sides: int, mask: Numbers | None) -> Numbers:
+        """Return how often each code occurs, or where a mask holds.
+
+        Without a mask it is counted once; with one, what it leaves or what it takes away, whichever is less.
+        """
+        if key not in self._totals:
+            if key[1:] != (0, self.count):  # those of other brushes and zooms are not asked for again
+                for other in [k for k in self._totals if k[0] == key[0] and k[1:] != (0, self.count)]:
+                    del self._totals[other]
+            self._totals[key] = _counted(codes, sides, None)
+        total = self._totals[key]
+        if mask is None:
+            return total
+        if np.count_nonzero(mask) * 2 <= len(mask):
+            return _counted(codes, sides, mask)
+        return total - _counted(codes, sides, ~mask)
+
+    def newest(self, chosen: Chosen, offset: int, limit: int) -> tuple[Numbers, Numbers]:
+        """Return times and seqs of some of the chosen events, newest first."""
+        mask, end, places = chosen.mask(), chosen.end, list[int]()
+        while end > chosen.begin and len(places) < limit:
+            begin = max(chosen.begin, end - _AT_ONCE)
+            found = np.arange(begin, end) if mask is None else begin + np.flatnonzero(mask[begin:end])
+            places += found[::-1][offset : offset + limit - len(places)].tolist()
+            offset = max(0, offset - len(found))
+            end = begin
+        return self._stamps[places], self._seqs[places]
+
+
+def _counted(codes: Numbers, sides: int, mask: Numbers | None) -> Numbers:
+    """Return how often each code occurs, where a mask holds."""
+    found = np.zeros(sides, dtype=np.int64)
+    step = max(_AT_ONCE, sides)
+    for begin in range(0, len(codes), step):
+        some = codes[begin : begin + step]
+        if mask is not None:
+            some = some[np.flatnonzero(mask[begin : begin + step])]
+        found += np.bincount(some, minlength=sides)
+    return found
+
+
+def load_codes(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, stopped: Callable[[], bool]) -> Codes:
+    """Return the codes of a plan's events, or raise `TooManyError`."""
+    most = int(available_memory() * MOST_SHARE) // _EVENT_BYTES
+    rows = plan.rows + snapshot.tail.height
+    if rows > most and not plan.conditions:
+        raise TooManyError(f"{rows:,} events take about {size(rows * _EVENT_BYTES)}")
+    codes = Codes(min(rows, most), snapshot.as_of)
+    codes.load(files, snapshot, replace(plan, columns=COLUMNS), stopped)
+    return codes

@@ -1,5 +1,6 @@
 """Every form of question put to a trail, and computed anew from plain dictionaries."""
 
+import re
 from typing import Any
 
 import polars as pl
@@ -82,6 +83,8 @@ def assert_filters(trail: ak.Trail, events: list[Event]) -> None:
             {"action": "doc.*", "outcome": None},
             lambda event: event["action"].startswith("doc.") and event["outcome"] is None,
         ),
+        ({"actor": {"not": ["ann", "b*"]}}, lambda event: not re.match("ann$|b", event["actor"] or "")),
+        ({"resource": {"not": None}}, lambda event: event["resource"] is not None),
     ]
     for conditions, holds in asked:
         assert_rows(trail.range(where=conditions, columns=COLUMNS), where(holds))

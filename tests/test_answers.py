@@ -151,6 +151,9 @@ def test_conditions_choose_the_events_asked_about(imported: tuple[ak.Trail, list
         ({"actor": None}, lambda event: event["actor"] is None),
         ({"attrs.actor": "svc-*"}, lambda event: (event["actor"] or "").startswith("svc-")),
         ({"attrs.value": 16}, lambda event: event["value"] == 16),
+        ({"actor": {"not": ["svc-*", None]}}, lambda event: not (event["actor"] or "svc-").startswith("svc-")),
+        ({"attrs.actor": {"not": "svc-*"}}, lambda event: not (event["actor"] or "").startswith("svc-")),
+        ({"text": "SVC- Failure"}, lambda event: all(word in json.dumps(event).lower() for word in ("svc-", "failure"))),
         (ak.attr("origin").str.starts_with("203."), lambda event: (event["origin"] or "").startswith("203.")),
     ]  # fmt: skip
     for where, holds in asked:

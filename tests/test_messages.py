@@ -42,7 +42,7 @@ INSIDE = {
     "arrow.py", "disk/durable.py", "event/attrs.py", "queue/decoding.py", "queue/frames.py", "sources/apt.py",
     "sources/json_records.py", "sources/python_events.py", "sources/xes_records.py", "store/bloom.py", "store/buffers.py",
     "store/files.py", "store/rollups.py", "store/tiers.py", "timerange/patterns.py", "timerange/reading.py",
-    "where/conditions.py",
+    "where/values.py",
 }  # fmt: skip
 """Modules that raise Python's own errors where they are caught again, and made one of ours with its place."""
 AS_PYTHON_DOES = {

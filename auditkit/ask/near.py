@@ -7,7 +7,7 @@ looked at: all of a column that is stored as a dictionary, those of the latest e
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -124,6 +124,10 @@ class _Near(Struct, frozen=True, kw_only=True):
     def _of(self, key: str, value: object) -> Doubt:
         said = f"{visible(describe_where({key: value}))} in no event here"
         occurring = self._occurring(key)
+        if isinstance(value, Mapping):
+            said = f"no event here is left where {visible(describe_where({key: value}))}"
+            there = [] if occurring is None or occurring.is_empty() else [f"there are {_listed(occurring)}"]
+            return Doubt(text="; ".join([said, *there]))
         if occurring is None:
             return Doubt(text=said)
         if occurring.is_empty():

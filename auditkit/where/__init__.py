@@ -2,22 +2,19 @@
 
 from auditkit.where.conditions import (
     IS,
-    LISTS,
     NOT,
     Condition,
     Where,
     checked_mapping,
     compile_where,
     conditions,
-    escape_glob,
     left_out,
-    read_glob,
-    read_value,
     unknown_column,
 )
 from auditkit.where.paths import ATTRS, PREFIX, Path, attr, parse_path
 from auditkit.where.pushdown import Implied, implied
 from auditkit.where.search import TEXT
+from auditkit.where.values import LISTS, escape_glob, read_glob, read_value
 from auditkit.where.words import describe_where, parse_where_option
 
 __all__ = [

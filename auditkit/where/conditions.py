@@ -6,15 +6,11 @@ escaped patterns or quoted path segments.  The expression of a mapping is true o
 null, so that what it keeps and what it leaves out add up.
 """
 
-import json
-import math
 import re
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any
 
-import numpy as np
 import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,15 +19,21 @@ from auditkit.errors import InvalidQueryError
 from auditkit.text import did_you_mean
 from auditkit.timerange import TimeReader
 from auditkit.where.paths import ATTRS, PREFIX, Path, parse_path
-from auditkit.where.search import SEARCHED, TEXT, escape_regex, has_words
+from auditkit.where.search import SEARCHED, TEXT, has_words
+from auditkit.where.values import (
+    LIKE_JSON,
+    LISTS,
+    checked_scalar,
+    from_json,
+    is_number,
+    is_respelled,
+    read_glob,
+    spellings,
+)
 
 Where = Mapping[str, Any] | str | pl.Expr | None
 """What a question may be limited by: conditions by column or path, as a mapping or its JSON text, or an expression."""
 
-_STAR = re.compile(r"(\\*)\*")
-_LIKE_NUMBERS = tuple("-0123456789")
-_LIKE_JSON = (*_LIKE_NUMBERS, *"tfn[{")  # how the JSON text of anything but a string begins
-LISTS = (list, tuple, set, frozenset)
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+\.[0-9]+")  # without an exponent, which is not sure to be JSONPath
 _EXACT_IN_FLOAT = 2**53
 _KEPT = "\0kept"
@@ -217,18 +219,18 @@ def _literals(key: str, value: object, dtype: pl.DataType | None) -> list[Any]:
     """Return the value as the column's own kind: none where it can equal nothing there; refuse another kind."""
     name = f"where {key}"
     if dtype is None:
-        return [_scalar(name, value)]
+        return [checked_scalar(name, value)]
     if _is_text(dtype):
-        scalar = _scalar(name, value)
+        scalar = checked_scalar(name, value)
         if isinstance(scalar, datetime):
             raise InvalidQueryError(name, value, "is a time, and the column is text")
-        return [scalar] if isinstance(scalar, str) else _spellings(scalar)
+        return [scalar] if isinstance(scalar, str) else spellings(scalar)
     if isinstance(dtype, pl.Datetime):
         if isinstance(value, (datetime, str)):
             us = TimeReader().read(name, value)
             return pl.Series([us]).cast(pl.Datetime("us", "UTC")).cast(dtype).to_list()
         raise InvalidQueryError(name, value, "is not a time, as the column is")
-    scalar = _scalar(name, from_json(value) if isinstance(value, str) else value)
+    scalar = checked_scalar(name, from_json(value) if isinstance(value, str) else value)
     if isinstance(dtype, pl.Boolean) and isinstance(scalar, bool):
         return [scalar]
     if dtype.is_numeric() and isinstance(scalar, (int, float)) and not isinstance(scalar, bool):
@@ -245,98 +247,15 @@ def _number_literals(number: float, dtype: pl.DataType) -> list[Any]:
         return []
 
 
-def _scalar(name: str, value: object) -> Any:
-    """Refuse what is neither text, number, boolean nor time; NumPy's scalars become Python's."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidQueryError(name, value, "is not finite, as every value of an event is")
-    if isinstance(value, int) and abs(value) > sys.float_info.max:
-        raise InvalidQueryError(name, f"{value.bit_length():,} bits", "is larger than any number of an event")
-    if isinstance(value, (str, int, float, datetime)):
-        return value
-    raise InvalidQueryError(name, value, "is not a text, number, boolean or time")
-
-
-def _spellings(scalar: float) -> list[str]:
-    """Return how text spells a number or a boolean.
-
-    >>> _spellings(404), _spellings(404.0), _spellings(True)
-    (['404'], ['404.0', '404'], ['true'])
-    """
-    whole = [str(int(scalar))] if isinstance(scalar, float) and scalar.is_integer() else []
-    return [json.dumps(scalar), *whole]
-
-
-def read_value(text: str) -> object:
-    """Return what a word on a command line means: JSON, and what is no JSON is text.
-
-    A number written otherwise than JSON writes it is text too, so that it keeps its spelling.
-
-    >>> [read_value(text) for text in ("404", '"404"', "1.10", "ann", "null")]
-    [404, '404', '1.10', 'ann', None]
-    """
-    return text if _is_respelled(text) else from_json(text)
-
-
-def _is_respelled(text: str) -> bool:
-    """Whether text is a number in JSON that JSON would write otherwise."""
-    if not text.startswith(_LIKE_NUMBERS):
-        return False
-    value = from_json(text)
-    return _is_number(value) and json.dumps(value) != text
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def from_json(text: str) -> object:
-    """Return the value that JSON text means; what is no JSON is the text itself."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are no JSON
-
-
-def read_glob(text: str) -> tuple[str | None, str]:
-    r"""Return the pattern of a glob (None without a star) and the text without its escapes.
-
-    Backslashes count only before a star: two of them are one, an odd one left over makes the star literal.
-    """
-    pattern, literal, at, stars = "", "", 0, 0
-    for found in _STAR.finditer(text):
-        backslashes, escaped = divmod(len(found[1]), 2)
-        before = text[at : found.start()] + "\\" * backslashes + "*" * escaped
-        pattern += escape_regex(before) + (".*" if not escaped else "")
-        literal += before
-        stars += not escaped
-        at = found.end()
-    pattern, literal = pattern + escape_regex(text[at:]), literal + text[at:]
-    return rf"(?s)\A{pattern}\z" if stars else None, literal
-
-
 def _text_term(value: object, columns: Collection[str]) -> pl.Expr:
     """Return whether the words of a text occur, or of one of several."""
     texts = []
     for one in value if isinstance(value, LISTS) else [value]:
-        scalar = _scalar(f"where {TEXT}", one)
+        scalar = checked_scalar(f"where {TEXT}", one)
         if isinstance(scalar, datetime):
             raise InvalidQueryError(f"where {TEXT}", one, "is a time, and words are looked for")
-        texts.append(scalar if isinstance(scalar, str) else _spellings(scalar)[0])
+        texts.append(scalar if isinstance(scalar, str) else spellings(scalar)[0])
     return has_words(texts, columns)
-
-
-def escape_glob(text: str) -> str:
-    r"""Return the glob that only this text matches.
-
-    >>> print(escape_glob("a*b"), escape_glob(r"DOMAIN\ann"), escape_glob(r"C:\*"))
-    a\*b DOMAIN\ann C:\\\*
-    """
-    return _STAR.sub(r"\1\1\\*", text)
 
 
 def _attrs_term(key: str, value: object) -> pl.Expr:
@@ -349,7 +268,7 @@ def _attrs_term(key: str, value: object) -> pl.Expr:
         if pattern is None:
             return _attrs_among(key, [literal], path)
         matches = path.expression().str.contains(pattern)
-        if not value.startswith((*_LIKE_JSON, "*")):
+        if not value.startswith((*LIKE_JSON, "*")):
             return matches
         return path.string(matches).is_not_null()
     return _attrs_among(key, [value], path)
@@ -363,15 +282,15 @@ def _attrs_among(key: str, values: Collection[object], path: Path) -> pl.Expr:
     numbers: list[float] = []
     huge: list[int] = []
     for value in values:
-        scalar = None if value is None else _scalar(f"where {key}", value)
+        scalar = None if value is None else checked_scalar(f"where {key}", value)
         if isinstance(scalar, datetime):
             raise InvalidQueryError(f"where {key}", value, "is a time, which JSON does not have")
         if isinstance(scalar, str):
-            (ambiguous if scalar.startswith(_LIKE_JSON) else texts).append(scalar)
-            scalar = from_json(scalar) if _is_respelled(scalar) else None
+            (ambiguous if scalar.startswith(LIKE_JSON) else texts).append(scalar)
+            scalar = from_json(scalar) if is_respelled(scalar) else None
         elif scalar is not None:
-            spelled += _spellings(scalar)
-        if not _is_number(scalar):
+            spelled += spellings(scalar)
+        if not is_number(scalar):
             continue
         if isinstance(scalar, int) and not _LEAST_INTEGER <= scalar <= _LARGEST_INTEGER:
             huge.append(scalar)

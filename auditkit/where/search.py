@@ -5,13 +5,13 @@ Attrs are searched as their JSON reads once its escapes are undone, keys and val
 `(?i)` means to Polars, and `regexp_matches(…, 'i')` to DuckDB.
 """
 
-import re
 from collections.abc import Collection, Sequence
 
 import polars as pl
 
 from auditkit.errors import InvalidQueryError
 from auditkit.where.paths import ATTRS
+from auditkit.where.values import escape_regex
 
 TEXT = "text"
 """The key of a mapping under which words are looked for."""
@@ -21,14 +21,8 @@ MOST_CHARACTERS = 1_000
 MOST_WORDS = 20
 """What one search may have: each word is looked for in every event."""
 
-_REGEX_SIGNS = re.compile(r"[][\\.^$*+?{}|()]")
 _QUOTED = {r"\\": r"\\", r"\"": r"\"", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 """How JSON text becomes the inside of a JSON string whose escapes are those that the text had."""
-
-
-def escape_regex(text: str) -> str:
-    """Return the pattern of a regular expression that only this text matches."""
-    return _REGEX_SIGNS.sub(r"\\\g<0>", text)
 
 
 def has_words(texts: Sequence[str], columns: Collection[str]) -> pl.Expr:

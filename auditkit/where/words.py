@@ -8,17 +8,9 @@ from datetime import datetime
 import polars as pl
 
 from auditkit.errors import InvalidQueryError
-from auditkit.where.conditions import (
-    IS,
-    LISTS,
-    NOT,
-    Where,
-    checked_mapping,
-    left_out,
-    read_glob,
-    read_value,
-)
+from auditkit.where.conditions import IS, NOT, Where, checked_mapping, left_out
 from auditkit.where.search import TEXT
+from auditkit.where.values import LISTS, read_glob, read_value
 
 
 def describe_where(where: Where) -> str:

@@ -87,6 +87,7 @@ def readers_steps(place: Place, report: Report) -> None:
             "range attrs",
             lambda: trail.range(where={"attrs.pages": 3}, columns=["ts", "attrs", "note"]),
         )
+        step("range text", lambda: trail.range(where={"text": "single 1", "actor": {"not": "b*"}}))
         step("tail", lambda: trail.tail(20))
         step("group_by", lambda: trail.group_by("action", every="1h"))
         step("group_by aggs", lambda: trail.group_by("actor", aggs={"value": "p99", "amount": "sum"}))

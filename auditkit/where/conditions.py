@@ -54,9 +54,9 @@ def compile_where(where: Where, columns: Collection[str]) -> pl.Expr | None:
     `where` is a mapping of column names or "attrs.…" paths to a value, a glob (`*` stands for any text, `\*` for a
     star), None (missing), or a list of which one must be equal (literally, without globs); or an expression, which
     is returned as it is.  `{"not": …}` leaves out what equals a value or matches a glob, or one of a list of them;
-    what is missing stays, unless None is in it; `{"is": …, "not": …}` leaves it out of what else would hold.  The key "text" looks for words in resource and attrs.  `columns` are
-    the names there are; a mapping of names to dtypes makes numbers, booleans and times comparable with columns of
-    their own kind.  Columns of text may be Categorical or String.
+    what is missing stays, unless None is in it; `{"is": …, "not": …}` leaves it out of what else would hold.  The key
+    "text" looks for words in resource and attrs.  `columns` are the names there are; a mapping of names to dtypes makes
+    numbers, booleans and times comparable with columns of their own kind.  Columns of text may be Categorical or String.
 
     A list has at most 100,000 values, and an expression is nested at most 200 deep.
 

@@ -23,13 +23,18 @@ _HOMES = {
     "render": "auditkit.reporting.run:render",
     "report": "auditkit.reporting.run:report",
 }
+_EXTENSIONS = {
+    "load_ipython_extension": "auditkit.lab.magics:load_ipython_extension",
+    "unload_ipython_extension": "auditkit.lab.magics:unload_ipython_extension",
+}
+"""What IPython asks for by name."""
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
+    home = _HOMES.get(name) or _EXTENSIONS.get(name)
     if home is None:
         near = import_module("auditkit.text").did_you_mean(name, _HOMES)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")

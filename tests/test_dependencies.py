@@ -16,7 +16,7 @@ OWN = {
     "_auditkit_hook",
     "sitecustomize",
 }  # the last two are the recorder's, in the recorded program
-NEEDS = {"charts": "report", "reporting": "report", "ask/sql.py": "sql", "ask/tier.py": "xarray"}
+NEEDS = {"lab": "report", "charts": "report", "reporting": "report", "ask/sql.py": "sql", "ask/tier.py": "xarray"}
 """The extras that folders and modules need."""
 
 

@@ -126,6 +126,16 @@ def sql(view: View, query: str, params: Params, *, own: bool, timeout_s: float |
         raise error from exc
 
 
+def parameters(query: str) -> set[str]:
+    """Return the names of the parameters of a query, `$who`; none of one that does not read."""
+    try:
+        return {
+            name for statement in duckdb.extract_statements(query) for name in statement.named_parameters
+        }
+    except duckdb.Error:
+        return set()
+
+
 def _times_note(tz: str) -> str:
     return (
         f"times: ts >= '2026-11-24', ts::date and date_trunc('day', ts) are in {tz}; by the hour, "

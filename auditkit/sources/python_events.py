@@ -69,14 +69,20 @@ def recorded(line: bytes) -> Recorded:
     """
     try:
         stamp, process, name, *parts = line.split(_SEPARATOR)
-        ts_us, pid = int(stamp), int(process)
-        texts = [_unescaped(part) for part in parts]
-        truncated = texts[-1:] == [_TRUNCATED]
-        part = _READERS[name.decode("ascii")](texts[:-1] if truncated else texts)
-    except (ValueError, LookupError, TypeError, DeprecationWarning) as exc:
+        return described(int(stamp), int(process), name.decode("ascii"), [_unescaped(part) for part in parts])
+    except (ValueError, DeprecationWarning) as exc:
         raise ValueError(f"recorder line: not understood (found {line[:80]!r})") from exc
+
+
+def described(ts_us: int, pid: int, name: str, texts: Sequence[str]) -> Recorded:
+    """Return what an audit event says, by its name and the texts that the hook picked of it; raise `ValueError` if it is none."""
     if not (0 <= ts_us < _FAR_FUTURE_US and 0 <= pid < 2**32):
-        raise ValueError(f"recorder line: time or process out of range (found {line[:80]!r})")
+        raise ValueError("time or process out of range")
+    truncated = list(texts[-1:]) == [_TRUNCATED]
+    try:
+        part = _READERS[name](texts[:-1] if truncated else texts)
+    except (LookupError, TypeError) as exc:
+        raise ValueError("not understood") from exc
     attrs = {"pid": pid, **part.attrs, **({"truncated": True} if truncated else {})}
     return Recorded(
         ts_us=ts_us, pid=pid, action=part.action, resource=part.resource, value=part.value, attrs=attrs

@@ -1,4 +1,5 @@
-"""Rebuild everything in data/ that was made by a program: the week's lines, its trail, two years, and the recording.
+"""Rebuild everything in data/ that was made by a program: the week's lines, its trail, two years, the recording, and
+the history of this repository.
 
     python data/rebuild.py                       # all of it
     python data/rebuild.py --only firm-week      # one trail
@@ -7,8 +8,10 @@ The old trail of the same name is replaced.  See data/README.md for what is made
 """
 
 import argparse
+import gzip
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -103,6 +106,14 @@ def recording(target: Path, folder: Path, python: str) -> None:
             path.rmdir()
 
 
+def git_history(target: Path) -> None:
+    """Write the commits of this repository as the preset `git` reads them, the first one first."""
+    form = "--pretty=tformat:%H%x09%aI%x09%cI%x09%an%x09%ae%x09%P%x09%s"
+    command = ["git", "log", "--reverse", form]
+    done = subprocess.run(command, cwd=HERE, check=True, capture_output=True)  # noqa: S603 -- git as installed
+    target.write_bytes(gzip.compress(done.stdout, mtime=0))
+
+
 def replaced(target: Path) -> Path:
     """Remove the old trail, which this script made, and return its place."""
     if target.exists():
@@ -113,7 +124,7 @@ def replaced(target: Path) -> Path:
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", choices=["lines", "firm-week", "firm-years", "recording"])
+    parser.add_argument("--only", choices=["lines", "firm-week", "firm-years", "recording", "git-history"])
     parser.add_argument("--seed", type=int, default=simulate_firm.SEED)
     parser.add_argument(
         "--folder", type=Path, default=Path("/home/analyst/quarter"), help="where the recorded program runs"
@@ -128,6 +139,8 @@ def main() -> int:
         firm_years(replaced(HERE / "firm-years"))
     if options.only in (None, "recording"):
         recording(replaced(HERE / "recording"), options.folder, options.python)
+    if options.only in (None, "git-history"):
+        git_history(HERE / "git-history.tsv.gz")
     return 0
 
 

@@ -1,20 +1,32 @@
 """Run our notebooks and save them with their outputs: `python tests/execute_notebooks.py`.
 
-Who ran them, when and on which machine is taken out again, so that running them twice changes nothing.
+Who ran them, when and on which machine is taken out again, so that running them twice changes nothing; but for what the
+tour shows of the moment, in cells that are tagged for it.  What they make goes away.
 """
 
+import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def look_alike(folder: Path) -> Path:
+    """Return a folder with the data beside it, in which a notebook may leave what it makes."""
+    (folder / "data").symlink_to(ROOT / "data")
+    (folder / "notebooks").mkdir()
+    return folder / "notebooks"
 
 
 def execute(path: Path) -> None:
-    """Run one notebook in place."""
+    """Run one notebook, and write its outputs into it."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    NotebookClient(notebook, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    with tempfile.TemporaryDirectory() as folder:
+        place = look_alike(Path(folder))
+        NotebookClient(notebook, resources={"metadata": {"path": str(place)}}).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

@@ -940,6 +940,71 @@ class Trail:
 
         return _sql(self._view, query, params, own=own, timeout_s=timeout_s)
 
+    def explore(
+        self,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        where: Where = None,
+        tz: str | None = None,
+    ) -> Any:
+        """Return an explorer, which a notebook shows: the events over time, by value and one by one; it is the extra `lab`.
+
+        Drag over the timeline, keep or leave out values, search words.  What is selected is a question: "Copy as code" gives
+        the call that asks it, and the explorer hands it to the next cell.  It shows the trail as it is now, whatever is
+        appended later.  In a report, or where no kernel runs, its last state stays: a chart and the first events.
+
+        Parameters
+        ----------
+        start, end : str, datetime, date, timedelta or None, optional
+            The window whose events can be selected.
+        where : mapping or None, optional
+            Conditions on these events; an expression is not taken, as no code can be made of it.
+        tz : str, optional
+            IANA zone of what is shown and of bounds without one; default: the trail's.
+
+        Returns
+        -------
+        Explorer
+            With `frame()`, the selected events as a `DataFrame` in the columns of `schema`; `where` (a mapping) and `window` (a pair
+            of aware datetimes or None), which every question takes; and `code()`.
+
+        Raises
+        ------
+        InvalidQueryError
+            A condition names what is not there, or is an expression.
+        InvalidTimeError
+            A bound or the zone does not read.
+        PrunedError
+            In a view of the past: events of the window were pruned since.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+        AuditError
+            anywidget is not installed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import auditkit as ak
+        >>> trail = ak.create(tempfile.mkdtemp())
+        >>> trail.extend(
+        ...     [
+        ...         {"ts": "2025-11-24T07:00:00Z", "action": "auth.login", "actor": "ann"},
+        ...         {"ts": "2025-11-24T07:30:00Z", "action": "doc.read", "actor": "bob"},
+        ...     ]
+        ... ).wait()
+        0
+        >>> explorer = trail.explore("2025-11-24", "+1d", where={"actor": "bob"})
+        >>> explorer.frame()["action"].to_list(), explorer.where
+        (['doc.read'], {'actor': 'bob'})
+        """
+        from auditkit.explorer.questions import Questions
+        from auditkit.explorer.widget import Explorer
+
+        return Explorer(self, self.name, Questions(self._view, start, end, where, tz))
+
     def tail(self, n: int = 10) -> pl.DataFrame:
         """Return the last events in the order of acceptance, the trail's own included.
 

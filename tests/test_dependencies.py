@@ -16,8 +16,16 @@ OWN = {
     "_auditkit_hook",
     "sitecustomize",
 }  # the last two are the recorder's, in the recorded program
-NEEDS = {"lab": "report", "charts": "report", "reporting": "report", "ask/sql.py": "sql", "ask/tier.py": "xarray"}
+NEEDS = {
+    "explorer/widget.py": "lab",
+    "lab": "report",
+    "charts": "report",
+    "reporting": "report",
+    "ask/sql.py": "sql",
+    "ask/tier.py": "xarray",
+}
 """The extras that folders and modules need."""
+OURS = re.compile(r"auditkit-trail\[(.+)\]")
 
 
 def normal(requirement: str) -> str:
@@ -34,10 +42,15 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+def needed_by(extra: str) -> set[str]:
+    """Return the distributions that an extra names, and those of the extras that it takes in."""
+    named = PROJECT["optional-dependencies"][extra]
+    inner = [name for each in named if (own := OURS.match(each)) for name in own[1].split(",")]
+    return {normal(each) for each in named}.union(*(needed_by(name) for name in inner))
+
+
 BASE = {normal(each) for each in PROJECT["dependencies"]}
-EXTRAS = {
-    name: {normal(each) for each in needed} for name, needed in PROJECT["optional-dependencies"].items()
-}
+EXTRAS = {name: needed_by(name) for name in PROJECT["optional-dependencies"]}
 KNOWN = packages_distributions()
 FOUND = {
     path: {name for name in imported(path) if name not in sys.stdlib_module_names and name not in OWN}

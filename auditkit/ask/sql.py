@@ -129,9 +129,7 @@ def sql(view: View, query: str, params: Params, *, own: bool, timeout_s: float |
 def parameters(query: str) -> set[str]:
     """Return the names of the parameters of a query, `$who`; none of one that does not read."""
     try:
-        return {
-            name for statement in duckdb.extract_statements(query) for name in statement.named_parameters
-        }
+        return {name for statement in duckdb.extract_statements(query) for name in statement.named_parameters}
     except duckdb.Error:
         return set()
 

@@ -108,8 +108,9 @@ class Questions:
         """Bring codes into memory, from which the next answers come quickly; return what there is to say of it.
 
         `events` and `bytes` are how many events are held and what they take about; `note` says why there are none.
-        May be called in a thread of its own while questions are asked; `close` ends it.
+        May be called in a thread of its own while questions are asked; `close` ends it, and it may be called again after that.
         """
+        self._closed.clear()
         try:
             codes = retrying(self._loaded)
         except TooManyError as exc:

@@ -26,6 +26,8 @@ from auditkit.reporting.packed import Packed, unpack_events
 from auditkit.text import label, visible, visible_lines
 
 _VEGA_LITE = re.compile(r"application/vnd\.vegalite\.v(\d+)\+json")
+_LIVE = "application/vnd.jupyter.widget-view+json"
+"""A widget, which is nothing without its kernel; one without other forms has them as outputs beside it."""
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _UNBROKEN = 24
 """A text of so many characters is not broken."""
@@ -128,7 +130,7 @@ def blocks(outputs: list[Any], *, prefix: str, static: bool) -> Iterator[Block]:
                     message=visible(output.evalue),
                     traceback=_text("\n".join(output.traceback)),
                 )
-            case "display_data" | "execute_result":
+            case "display_data" | "execute_result" if output.data.keys() != {_LIVE}:
                 metadata = output.get("metadata", {})
                 yield _shown(output.data, metadata, prefix=f"{prefix}-{number}", static=static)
 

@@ -135,9 +135,9 @@ class Lab:
 
         `app="notebooks"` opens it in Notebook 7.  Options of the browser's context: `color_scheme="dark"`, `viewport=…`.
         """
-        if not kernel:  # a notebook that names no kernel asks for one
+        if not kernel:  # a notebook that names no kernel and no language asks for one
             document = json.loads((self.folder / path).read_text())
-            document["metadata"].pop("kernelspec", None)
+            document["metadata"] = {}
             (self.folder / path).write_text(json.dumps(document))
         options = {"viewport": {"width": 1400, "height": 1000}, "accept_downloads": True, **context}
         page = self.browser.new_context(**options).new_page()
@@ -150,7 +150,7 @@ class Lab:
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets")
         if not kernel:
-            page.get_by_role("button", name="No Kernel").click()
+            page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
         else:
             page.wait_for_function(IDLE)
         return notebook

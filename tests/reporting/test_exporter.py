@@ -65,6 +65,21 @@ def test_nbconvert_knows_the_exporter() -> None:
     assert AuditReportExporter.export_from_notebook == "Audit report"
 
 
+def test_a_widget_without_words_is_left_out() -> None:
+    """What only a kernel can show is not in a report, neither as text nor as a note; one with words has these."""
+    live = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "1f", "version_major": 2, "version_minor": 0}
+    }
+    outputs = [
+        {"output_type": "display_data", "data": data, "metadata": {}}
+        for data in (live, {**live, "text/plain": "100%|#####|"})
+    ]
+    html = exported(notebook(code("trail.explore()", *outputs)))
+    assert "widget-view" not in html
+    assert "left out" not in html
+    assert "100%|#####|" in text_of(html)
+
+
 def digest(text: str) -> str:
     """Return how a policy names a script or a style sheet."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

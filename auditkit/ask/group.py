@@ -31,7 +31,7 @@ from auditkit.query.keys import parse_keys
 from auditkit.retention.policy import IS_OWN
 from auditkit.retention.visibility import Expiry, Visibility
 from auditkit.store.files import SegmentFiles, held, retrying
-from auditkit.store.scan import BatchRange, Chunk, ScanPlan, plan_scan, read_chunks, side_by_side
+from auditkit.store.scan import BatchRange, Chunk, ScanPlan, joined_mask, plan_scan, read_chunks, side_by_side
 from auditkit.store.time_index import QUARTER_US, positions_of
 from auditkit.timerange import Duration, TimeRange, from_us
 from auditkit.trail.events import lazy, tail_events
@@ -357,7 +357,7 @@ class Grid(Struct, frozen=True, kw_only=True):
             return _Counted(
                 low=low,
                 lengths=lengths,
-                mask=_joined_mask(chunks),
+                mask=joined_mask(chunks),
                 codes=[codes_of(column) for column in keys],
                 texts=[segment.text(key, columns[key].dictionary) for key in self.keys],
                 values=columns.get("value"),
@@ -488,13 +488,6 @@ def _numbered(each: Sequence[pl.Series]) -> tuple[pl.Series, list[Numbers]]:
     texts = together.unique().sort()
     ranks = [np.append(mine, len(texts)) for mine in np.split(places, borders)]
     return texts.extend(pl.Series([None], dtype=pl.String)), ranks
-
-
-def _joined_mask(chunks: Sequence[Chunk]) -> Numbers | None:
-    """Return which events of chunks are wanted."""
-    if all(chunk.mask is None for chunk in chunks):
-        return None
-    return np.concatenate([np.ones(len(c.batch), dtype=bool) if c.mask is None else c.mask for c in chunks])
 
 
 def _joined_spans(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

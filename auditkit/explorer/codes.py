@@ -5,22 +5,24 @@ values of the facet.  Codes come from the dictionaries of segments, so that text
 segment.  A choice of values is a table with a flag for each code.
 """
 
-import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from auditkit.arrow import Numbers, codes_of, to_numpy
+from auditkit.arrow import Numbers, codes_of, joined, series_of, to_numpy
 from auditkit.explorer.selection import FACETS, Facet, Selection
 from auditkit.memory import available_memory
 from auditkit.store.files import SegmentFiles, held
-from auditkit.store.scan import BatchRange, ScanPlan, read_chunks, side_by_side
+from auditkit.store.scan import BatchRange, ScanPlan, joined_mask, read_chunks, side_by_side
 from auditkit.text import size
 from auditkit.trail.events import MOST_SHARE, tail_events
 from auditkit.trail.snapshot import Snapshot
@@ -40,22 +42,34 @@ class TooManyError(Exception):
     """More than memory holds; the message says what."""
 
 
+class StoppedError(Exception):
+    """Codes that were loading are not wanted any more."""
+
+
 class Chosen(Struct, frozen=True, kw_only=True):
     """What a selection comes to: positions of events, and for each choice which of all events it lets through."""
 
     begin: int
     end: int
     masks: Mapping[str, Numbers]
-    together: dict[str | None, Numbers | None] = {}
-    """What `mask` has returned."""
+    together: list[Numbers | None] = []
+    """Which of all events pass all choices, once it was asked for."""
 
     def mask(self, *, but: str | None = None) -> Numbers | None:
         """Return which of all events pass all choices, or all but one; `None` where there is none."""
-        but = but if but in self.masks else None
-        if but not in self.together:
-            masks = [mask for key, mask in self.masks.items() if key != but]
-            self.together[but] = np.logical_and.reduce(masks) if masks else None
-        return self.together[but]
+        if but in self.masks:
+            return _all([mask for key, mask in self.masks.items() if key != but])
+        if not self.together:
+            self.together.append(_all(list(self.masks.values())))
+        return self.together[0]
+
+
+class _Piece(Struct, frozen=True, kw_only=True):
+    """Events on their way into the columns."""
+
+    stamps: Numbers
+    seqs: Numbers
+    codes: Mapping[Facet, Numbers]
 
 
 class Codes:
@@ -66,8 +80,11 @@ class Codes:
         self._stamps: Numbers = np.empty(rows, dtype=np.int64)
         self._seqs: Numbers = np.empty(rows, dtype=np.uint32 if as_of <= 1 << 32 else np.uint64)
         self._columns: dict[Facet, Numbers] = {facet: np.empty(rows, dtype=np.uint8) for facet in FACETS}
-        self._places: dict[Facet, dict[str | None, int]] = {facet: {} for facet in FACETS}
-        self._lock = threading.Lock()  # guards `_places` while they grow
+        self._places: dict[Facet, dict[str | None, int]] = {
+            facet: defaultdict(count().__next__) for facet in FACETS
+        }
+        """For each facet the code of each value; a new one has the next."""
+        self._lock = Lock()  # guards `_places` while they grow
         self._values: dict[Facet, pl.Series] = {}
         self._masks: dict[Any, Numbers] = {}
         self._totals: dict[Any, Numbers] = {}
@@ -85,19 +102,22 @@ class Codes:
     def load(
         self, files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, stopped: Callable[[], bool]
     ) -> None:
-        """Read the events of a plan; raise `TooManyError` where memory is short, and where it was stopped."""
+        """Read the events of a plan; raise `TooManyError` where memory is short, and `StoppedError` once `stopped` says so."""
         segments = held(files, [part.row for part in plan.ranges])
         tail = tail_events(snapshot, plan).sort("ts", "seq")
         borders = [0]
         for piece in side_by_side(partial(self._read, files, plan), plan.ranges):
             if stopped():
-                raise TooManyError("stopped")
-            self._add(piece)
-            borders.append(self.count)
+                raise StoppedError
+            if piece is not None:
+                self._add(piece)
+                borders.append(self.count)
         del segments
+        pa.default_memory_pool().release_unused()
         if tail.height:
             codes = {facet: self._coded(facet, tail[facet].to_list()) for facet in FACETS}
-            self._add([(tail["ts"].to_physical().to_numpy(), tail["seq"].to_numpy(), codes)])
+            stamps, seqs = (tail[name].to_physical().to_numpy() for name in ("ts", "seq"))
+            self._add(_Piece(stamps=stamps, seqs=seqs, codes=codes))
             borders.append(self.count)
         self._cut_to_size()
         self._put_in_order(sorted(set(borders)))
@@ -105,44 +125,43 @@ class Codes:
             facet: pl.Series(facet, list(places), dtype=pl.String()) for facet, places in self._places.items()
         }
 
-    def _read(self, files: SegmentFiles, plan: ScanPlan, part: BatchRange) -> list[Any]:
-        """Return times, seqs and codes of the wanted events of a range, a piece for each record batch."""
-        pieces, tables = [], dict[Facet, Numbers]()
+    def _read(self, files: SegmentFiles, plan: ScanPlan, part: BatchRange) -> "_Piece | None":
+        """Return times, seqs and codes of the wanted events of a range, in order."""
         with files.reading(part.row) as segment:
-            for chunk in read_chunks(plan, segment, part):
-                wanted = slice(None) if chunk.mask is None else chunk.mask
-                columns = {facet: segment.column(chunk.batch, facet) for facet in FACETS}
-                for facet, column in columns.items():
-                    if facet not in tables:
-                        texts = segment.text(facet, column.dictionary)
-                        tables[facet] = self._coded(facet, texts.to_list())
-                codes = {facet: tables[facet][codes_of(column)[wanted]] for facet, column in columns.items()}
-                stamps, seqs = (to_numpy(chunk.batch.column(name))[0][wanted] for name in ("ts", "seq"))
-                pieces.append((stamps, seqs, codes))
-        return pieces
+            chunks = list(read_chunks(plan, segment, part))
+            if not chunks:
+                return None
+            columns = {name: joined([segment.column(c.batch, name) for c in chunks]) for name in COLUMNS}
+            mask = joined_mask(chunks)
+            wanted = slice(None) if mask is None else mask
+            codes = {}
+            for facet in FACETS:
+                texts = series_of(columns[facet].dictionary).to_list()
+                codes[facet] = self._coded(facet, [*texts, None])[codes_of(columns[facet])[wanted]]
+            segment.forget()  # dictionaries take more memory than codes
+        stamps, seqs = (to_numpy(columns[name])[0][wanted] for name in ("ts", "seq"))
+        return _Piece(stamps=stamps, seqs=seqs, codes=codes)
 
     def _coded(self, facet: Facet, texts: Sequence[str | None]) -> Numbers:
         """Return the code of each text."""
-        places = self._places[facet]
         with self._lock:
-            codes = np.fromiter((places.setdefault(t, len(places)) for t in texts), np.uint32, len(texts))
+            codes = np.fromiter(map(self._places[facet].__getitem__, texts), np.uint32, len(texts))
         return codes.astype(np.min_scalar_type(int(codes.max(initial=0))))
 
-    def _add(self, pieces: Sequence[Any]) -> None:
+    def _add(self, piece: "_Piece") -> None:
         """Put events behind those that are there."""
-        for stamps, seqs, codes in pieces:
-            begin, end = self.count, self.count + len(stamps)
-            if end > len(self._stamps):
-                raise TooManyError(f"more than {begin:,} events")
-            self._stamps[begin:end], self._seqs[begin:end] = stamps, seqs
-            for facet, found in codes.items():
-                column = self._columns[facet]
-                if found.dtype.itemsize > column.dtype.itemsize:
-                    wider = np.empty(len(column), dtype=found.dtype)
-                    wider[:begin] = column[:begin]
-                    column = self._columns[facet] = wider
-                column[begin:end] = found
-            self.count = end
+        begin, end = self.count, self.count + len(piece.stamps)
+        if end > len(self._stamps):
+            raise TooManyError(f"more than {begin:,} events")
+        self._stamps[begin:end], self._seqs[begin:end] = piece.stamps, piece.seqs
+        for facet, found in piece.codes.items():
+            column = self._columns[facet]
+            if found.dtype.itemsize > column.dtype.itemsize:
+                wider = np.empty(len(column), dtype=found.dtype)
+                wider[:begin] = column[:begin]
+                column = self._columns[facet] = wider
+            column[begin:end] = found
+        self.count = end
         values = sum(map(len, self._places.values()))
         if values * _TEXT_BYTES > available_memory() * MOST_SHARE:
             raise TooManyError(f"{values:,} values")
@@ -200,10 +219,10 @@ class Codes:
 
     def _of_values(self, facet: Facet, kept: Sequence[str | None], left: Sequence[str | None]) -> Numbers:
         """Return which events have one of the values kept, or all, and none of those left out."""
+        table = np.full(len(self._values[facet]), not kept)
         places = self._places[facet]
-        table = np.full(len(places), not kept)
-        table[[places[value] for value in kept if value in places]] = True
-        table[[places[value] for value in left if value in places]] = False
+        for flag, values in ((True, kept), (False, left)):
+            table[[places[value] for value in values if value in places]] = flag
         return table[self._columns[facet]]
 
     def total(self, chosen: Chosen) -> int:
@@ -219,7 +238,7 @@ class Codes:
         found = self._tally(
             (facet, span.start, span.stop),
             self._columns[facet][span],
-            len(self._places[facet]),
+            len(self._values[facet]),
             None if mask is None else mask[span],
         )
         frame = pl.DataFrame([self._values[facet], pl.Series("count", found)])
@@ -228,7 +247,7 @@ class Codes:
     def bars(self, chosen: Chosen, edges: Sequence[int]) -> pl.DataFrame:
         """Return for each bar and outcome, by their places, how many events there are, whatever the brush."""
         borders = np.searchsorted(self._stamps, edges)
-        span, sides = slice(borders[0], borders[-1]), len(self._places["outcome"])
+        span, sides = slice(borders[0], borders[-1]), len(self._values["outcome"])
         cells, key = (len(edges) - 1) * sides, ("bars", edges[0], edges[-1], len(edges))
         if self._bars[0] != key:
             starts = np.arange(len(edges) - 1, dtype=np.min_scalar_type(cells)) * sides
@@ -272,6 +291,11 @@ class Codes:
         return self._stamps[places], self._seqs[places]
 
 
+def _all(masks: Sequence[Numbers]) -> Numbers | None:
+    """Return where all masks hold; `None` for no mask."""
+    return np.logical_and.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
+
+
 def _counted(codes: Numbers, sides: int, mask: Numbers | None) -> Numbers:
     """Return how often each code occurs, where a mask holds."""
     found = np.zeros(sides, dtype=np.int64)
@@ -285,7 +309,7 @@ def _counted(codes: Numbers, sides: int, mask: Numbers | None) -> Numbers:
 
 
 def load_codes(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, stopped: Callable[[], bool]) -> Codes:
-    """Return the codes of a plan's events, or raise `TooManyError`."""
+    """Return the codes of a plan's events, or raise `TooManyError` or `StoppedError`."""
     most = int(available_memory() * MOST_SHARE) // _EVENT_BYTES
     rows = plan.rows + snapshot.tail.height
     if rows > most and not plan.conditions:

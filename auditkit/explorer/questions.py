@@ -5,7 +5,7 @@ A view is pinned at the seq it has come to, so that all answers, and the code co
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from auditkit.arrow import Numbers
 from auditkit.ask.group import group_by
 from auditkit.ask.range import range_
 from auditkit.errors import InvalidQueryError
-from auditkit.explorer.codes import COLUMNS, Chosen, Codes, TooManyError, load_codes
+from auditkit.explorer.codes import COLUMNS, Chosen, Codes, StoppedError, TooManyError, load_codes
 from auditkit.explorer.selection import FACETS, Facet, Selection, intersection
 from auditkit.query.buckets import bucket_starts, parse_every
 from auditkit.query.frames import in_zone
@@ -102,20 +102,28 @@ class Questions:
         self._everything: dict[Facet, pl.DataFrame] = {}
         self._codes: Codes | None = None
         self._last: tuple[Codes, Selection, Chosen] | None = None
+        self._note = ""
+        self._loading = Lock()  # guards the first setting of `_codes` and `_note`
         self._closed = Event()
 
     def load(self) -> dict[str, Any]:
-        """Bring codes into memory, from which the next answers come quickly; return what there is to say of it.
+        """Bring codes into memory, from which answers come quickly; return what there is to say of it.
 
-        `events` and `bytes` are how many events are held and what they take about; `note` says why there are none.
-        May be called in a thread of its own while questions are asked; `close` ends it, and it may be called again after that.
+        `events` and `bytes` are how many events are held and what they take about; `note` says why there are none.  An answer
+        loads them by itself where that was not done.  `close` from another thread ends it; it may be called again after that.
         """
-        self._closed.clear()
-        try:
-            codes = retrying(self._loaded)
-        except TooManyError as exc:
-            return {"events": 0, "bytes": 0, "note": f"{exc}: each question is asked of the trail"}
-        self._codes = codes
+        with self._loading:
+            if self._codes is None and not self._note:
+                self._closed.clear()
+                try:
+                    self._codes = retrying(self._loaded)
+                except StoppedError:
+                    return {"events": 0, "bytes": 0, "note": "the explorer was closed"}
+                except TooManyError as exc:
+                    self._note = f"{exc}: each question is asked of the trail"
+            codes = self._codes
+        if codes is None:
+            return {"events": 0, "bytes": 0, "note": self._note}
         return {"events": codes.count, "bytes": codes.bytes, "note": ""}
 
     def _loaded(self) -> Codes:
@@ -153,6 +161,7 @@ class Questions:
         missing, and `distinct`, how many values there are; each facet is counted without its own choice.  `total` is how
         many events are selected, `all` of how many.  Without events there are no edges and bars, and `every` is `None`.
         """
+        self.load()
         edges, every = self._edges(zoom)
         outcomes, bars = self._bars(selection, edges, every)
         counts = {facet: self._counts(selection, facet) for facet in FACETS}
@@ -201,6 +210,7 @@ class Questions:
             name,
             self.window,
             self.base,
+            zone=self.tz,
             tz=self._zone_given,
             as_of=self.end_seq,
             allow_pruned=self._view.allow_pruned,
@@ -274,9 +284,10 @@ class Questions:
 
             return retrying(attempt)
 
-        if self._last is None or self._last[:2] != (codes, selection):
-            self._last = (codes, selection, codes.choose(selection, seqs))
-        return self._last[2]
+        last = self._last
+        if last is None or last[0] is not codes or last[1] != selection:
+            last = self._last = (codes, selection, codes.choose(selection, seqs))
+        return last[2]
 
     def _events(self, stamps: Numbers, seqs: Numbers) -> pl.DataFrame:
         """Return some events, newest first, from the record batches that may hold them."""
@@ -302,7 +313,10 @@ class Questions:
     def _before(self, facet: Facet) -> pl.DataFrame:
         """Return how often each value of a facet occurs before anything is selected."""
         if facet not in self._everything:
-            self._everything[facet] = self._groups(facet, None, Selection(), self.window)
+            if (codes := self._codes) is not None:
+                self._everything[facet] = codes.counts(self._chosen(codes, Selection()), facet)
+            else:
+                self._everything[facet] = self._groups(facet, None, Selection(), self.window)
         return self._everything[facet]
 
     def _rows(self, selection: Selection, facet: Facet, counts: pl.DataFrame) -> dict[str, Any]:

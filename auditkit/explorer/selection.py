@@ -99,7 +99,8 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         window: TimeRange,
         base: Mapping[str, Any],
         *,
-        tz: str | None,
+        zone: str,
+        tz: str | None = None,
         as_of: int,
         allow_pruned: bool = False,
         by: str | None = None,
@@ -107,10 +108,11 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) -> str:
         """Return the call that gives the selected events of the trail `name`, or with `by` or `every` their groups.
 
-        `window` and `base` are what the explorer was opened with, `tz` its zone where that is not the trail's.
+        `window` and `base` are what the explorer was opened with, `zone` is where its times are, and `tz` says so where
+        that is not the trail's.
         """
         chosen, where = self.within(window), self.where(base)
-        bounds = [_instant(us, tz or "UTC") for us in (chosen.start_us, chosen.end_us)]
+        bounds = [_instant(us, zone) for us in (chosen.start_us, chosen.end_us)]
         options = {"where": _literal(where) if where else None, "tz": tz}
         if by is None and every is None:
             method = "range"

@@ -202,6 +202,13 @@ def read_chunks(plan: ScanPlan, segment: OpenSegment, part: BatchRange) -> Itera
         yield Chunk(firsts[number], batch, mask)
 
 
+def joined_mask(chunks: Sequence[Chunk]) -> Numbers | None:
+    """Return which events of chunks are wanted, `None` for all."""
+    if all(chunk.mask is None for chunk in chunks):
+        return None
+    return np.concatenate([np.ones(len(c.batch), dtype=bool) if c.mask is None else c.mask for c in chunks])
+
+
 def _mask(
     plan: ScanPlan, part: BatchRange, segment: OpenSegment, batch: pa.RecordBatch, tables: Tables
 ) -> Numbers:

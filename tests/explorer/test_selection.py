@@ -81,18 +81,18 @@ def test_the_conditions_of_both(selection: Any, base: dict[str, Any], where: dic
 def test_the_code_says_window_conditions_and_seq() -> None:
     """A brush narrows the window, times are exact, and the trail is pinned."""
     open_ended = TimeRange(start_us=None, end_us=None)
-    code = Selection().code("trail", open_ended, {}, tz=None, as_of=7)
+    code = Selection().code("trail", open_ended, {}, zone="UTC", as_of=7)
     assert code == "trail.at(7).range()"
     chosen = Selection(brush=HOUR, keep={"actor": ("ann",)})
-    assert chosen.code("t", DAY, {}, tz="Europe/Stockholm", as_of=7) == (
+    assert chosen.code("t", DAY, {}, zone="Europe/Stockholm", tz="Europe/Stockholm", as_of=7) == (
         "t.at(7).range('2026-11-24T09:00:00+01:00', '2026-11-24T10:00:00+01:00', "
         "where={'actor': 'ann'}, tz='Europe/Stockholm')"
     )
     left = TimeRange(start_us=None, end_us=HOUR[0])
-    assert Selection().code("t", left, {}, tz=None, as_of=7, allow_pruned=True) == (
+    assert Selection().code("t", left, {}, zone="UTC", as_of=7, allow_pruned=True) == (
         "t.at(7, allow_pruned=True).range(None, '2026-11-24T08:00:00+00:00')"
     )
-    assert Selection().code("t", DAY, {"actor": "a*"}, tz=None, as_of=7, by="actor", every="1h") == (
+    assert Selection().code("t", DAY, {"actor": "a*"}, zone="UTC", as_of=7, by="actor", every="1h") == (
         "t.at(7).group_by('actor', every='1h', start='2026-11-24T00:00:00+00:00', "
         "end='2026-11-25T00:00:00+00:00', where={'actor': 'a*'})"
     )
@@ -106,10 +106,10 @@ def test_a_brush_outside_of_the_window_is_a_time_without_length() -> None:
 
 def test_an_offset_with_seconds_is_written_in_utc() -> None:
     """No ISO text has seconds in its offset, as Liberia had them until 1972."""
-    code = Selection(brush=(0, 1)).code("t", DAY, {}, tz="Africa/Monrovia", as_of=1)
+    code = Selection(brush=(0, 1)).code("t", DAY, {}, zone="Africa/Monrovia", as_of=1)
     assert code.startswith("t.at(1).range('2026-11-24T00:00:00+00:00', '2026-11-24T00:00:00+00:00'")
     everything = TimeRange(start_us=None, end_us=None)
-    code = Selection(brush=(0, 1)).code("t", everything, {}, tz="Africa/Monrovia", as_of=1)
+    code = Selection(brush=(0, 1)).code("t", everything, {}, zone="Africa/Monrovia", as_of=1)
     assert code.startswith("t.at(1).range('1970-01-01T00:00:00+00:00', '1970-01-01T00:00:00.000001+00:00'")
 
 

@@ -1438,6 +1438,10 @@ class Trail:
 
         return in_zone(_prune(self._writable(), plan, now=now), self.tz)
 
+    def __dir__(self) -> list[str]:
+        hidden = {"handle", "view"}
+        return sorted(name for name in vars(Trail) if not name.startswith("_") and name not in hidden)
+
     def _writable(self) -> Handle:
         if self._view.at is not None:
             raise ClosedError(f"{self.path}: a view of seq {self._view.at} is read-only")

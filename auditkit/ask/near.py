@@ -7,38 +7,29 @@ looked at: all of a column that is stored as a dictionary, those of the latest e
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import polars as pl
 from msgspec import Struct
 
-from auditkit.ask.group import group_by
+from auditkit.ask.occurring import occurring, occurring_paths
 from auditkit.ask.range import range_
 from auditkit.errors import AuditError, EmptyAnswerWarning
 from auditkit.event import DICTIONARY_COLUMNS
 from auditkit.text import LABEL_CHARACTERS, nearest, visible
 from auditkit.trail.view import View
 from auditkit.where import (
-    ATTRS,
     LISTS,
     PREFIX,
     Where,
     checked_mapping,
     describe_where,
-    parse_path,
     read_glob,
 )
 
-_LATEST = 20_000
-"""So many events are looked at for what is no dictionary."""
-_DECODED = 500
-"""So many attrs are decoded for the paths that there are."""
 _COMPARED = 1_000
 _SHOWN = 5
-_DEEP = 6
-_MOST_PATHS = 2_000
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -123,44 +114,25 @@ class _Near(Struct, frozen=True, kw_only=True):
 
     def _of(self, key: str, value: object) -> Doubt:
         said = f"{visible(describe_where({key: value}))} in no event here"
-        occurring = self._occurring(key)
+        found = occurring(self.view, key, self.asked)
         if isinstance(value, Mapping):
             said = f"no event here is left where {visible(describe_where({key: value}))}"
-            there = [] if occurring is None or occurring.is_empty() else [f"there are {_listed(occurring)}"]
+            there = [] if found is None or found.is_empty() else [f"there are {_listed(found)}"]
             return Doubt(text="; ".join([said, *there]))
-        if occurring is None:
+        if found is None:
             return Doubt(text=said)
-        if occurring.is_empty():
+        if found.is_empty():
             return (
                 self._without_path(key, said)
                 if key.startswith(PREFIX)
                 else Doubt(text=f"{said}: it is always missing")
             )
-        near = occurring.filter(pl.any_horizontal(_alike(value)))
+        near = found.filter(pl.any_horizontal(_alike(value)))
         likely = near.height > 0 or self._is_unheard_of(key, value)
         if likely and near.is_empty():
-            near = occurring.filter(pl.col("text").is_in(_misspelt(value, occurring)))
-        shown = f"near it: {_listed(near)}" if near.height else f"there are {_listed(occurring)}"
+            near = found.filter(pl.col("text").is_in(_misspelt(value, found)))
+        shown = f"near it: {_listed(near)}" if near.height else f"there are {_listed(found)}"
         return Doubt(text=f"{said}; {shown}", likely=likely)
-
-    def _occurring(self, key: str) -> pl.DataFrame | None:
-        """Return the values of a key as text, whether each is a string, and how often it occurs; None for other kinds."""
-        if key in DICTIONARY_COLUMNS:
-            found = group_by(self.view, key, every=None, where=None, aggs="count", tier=None, **self.asked)
-            found = found.select(pl.col(key).alias("text"), pl.lit(value=True).alias("string"), "count")
-        elif self.view.handle.schema.columns.get(key, None) == pl.String and key != ATTRS:
-            found = self._events({}, [key], _LATEST).select(
-                pl.col(key).alias("text"), pl.lit(value=True).alias("string")
-            )
-            found = found.group_by("text", "string").agg(pl.len().alias("count"))
-        elif key.startswith(PREFIX):
-            path = parse_path(key.removeprefix(PREFIX))
-            texts = path.expression().alias("text"), path.string().is_not_null().alias("string")
-            found = self._events({}, [ATTRS], _LATEST).select(texts)
-            found = found.group_by("text", "string").agg(pl.len().alias("count"))
-        else:
-            return None
-        return found.drop_nulls("text").sort("count", "text", descending=[True, False])
 
     def _is_unheard_of(self, key: str, value: object) -> bool:
         """Return whether what is asked of a dictionary occurs nowhere in the trail."""
@@ -173,8 +145,7 @@ class _Near(Struct, frozen=True, kw_only=True):
 
     def _without_path(self, key: str, said: str) -> Doubt:
         """Return the doubt of a path that leads nowhere: the paths that there are."""
-        texts = self._events({}, [ATTRS], _DECODED)[ATTRS].drop_nulls()
-        paths = sorted({path for text in texts for path in _paths(text)})[:_MOST_PATHS]
+        paths = occurring_paths(self.view, self.asked)
         if near := nearest(key.removeprefix(PREFIX), paths):
             question = f"did you mean {visible(PREFIX + near[0])!r}?"
             return Doubt(text=f"{said}: none has {visible(key)}; {question}", likely=True)
@@ -206,28 +177,19 @@ def _spelled(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _misspelt(value: object, occurring: pl.DataFrame) -> list[str]:
+def _misspelt(value: object, found: pl.DataFrame) -> list[str]:
     """Return the frequent texts that are near to what is asked."""
-    texts = occurring.filter("string")["text"].head(_COMPARED).to_list()
+    texts = found.filter("string")["text"].head(_COMPARED).to_list()
     return [
         near for item in _items(value) if isinstance(item, str) for near in nearest(item, texts, n=_SHOWN)
     ]
 
 
-def _listed(occurring: pl.DataFrame) -> str:
+def _listed(found: pl.DataFrame) -> str:
     """Return values as JSON writes them, with how often they occur."""
     shown = [
         f"{visible(json.dumps(text, ensure_ascii=False) if string else text)[:LABEL_CHARACTERS]} ({count:,})"
-        for text, string, count in occurring.head(_SHOWN).select("text", "string", "count").iter_rows()
+        for text, string, count in found.head(_SHOWN).select("text", "string", "count").iter_rows()
     ]
-    more = occurring.height - len(shown)
+    more = found.height - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _paths(text: str) -> Iterator[str]:
-    """Yield the paths of an object, level by level, as far as they are looked for."""
-    level: list[tuple[str, object]] = [("", msgspec.json.decode(text))]
-    for _ in range(_DEEP):
-        inner = [(path, value.items()) for path, value in level if isinstance(value, dict)]
-        level = [(f"{path}.{key}" if path else key, value) for path, items in inner for key, value in items]
-        yield from (path for path, _value in level)

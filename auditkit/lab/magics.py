@@ -13,11 +13,10 @@ from IPython.core.magic_arguments import MagicArgumentParser
 from auditkit.api import Trail
 from auditkit.errors import TrailNotFoundError
 from auditkit.lab.cells import CellRecorder
+from auditkit.lab.completion import MATCHER, make_matcher
 from auditkit.opening import TRAIL_VARIABLE, open_trail
 
 COMMANDS = ("on", "off", "status")
-OPTIONS = ("--trail", "--source")
-CELL_OPTIONS = ("--trail", "--out")
 
 
 class Said(str):
@@ -128,9 +127,10 @@ def _answer(trail: Trail, query: str, space: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Bring `%audit` and `%%audit` (called by `%load_ext auditkit`)."""
+    """Bring `%audit`, `%%audit` and completion (called by `%load_ext auditkit`)."""
     magic = AuditMagic(shell)
     shell.magics_manager.register_function(magic.audit, "line_cell", "audit")
+    shell.Completer.custom_matchers.append(make_matcher(shell))
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -139,3 +139,5 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
         magic = shell.magics_manager.magics[kind].pop("audit", None)
         if magic is not None:
             magic.__self__.off()
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", None) != MATCHER]

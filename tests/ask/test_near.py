@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import auditkit as ak
-from auditkit.ask import near
+from auditkit.ask import occurring
 from auditkit.ask.near import doubts
 from auditkit.errors import EmptyAnswerWarning
 
@@ -144,7 +144,7 @@ def test_hostile_values_are_visible(tmp_path: Path) -> None:
 
 def test_what_is_looked_at_is_bounded(trail: ak.Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what is no dictionary only the latest events are looked at."""
-    monkeypatch.setattr(near, "_LATEST", 2)
+    monkeypatch.setattr(occurring, "LATEST", 2)
     assert doubted(trail, {"attrs.status": "404"}) == [
         ('attrs.status is "404" in no event here; there are "500" (2)', False)
     ]

@@ -84,6 +84,14 @@ class Kernel:
         """Run a cell to its end."""
         return self.reply(self.send(source, cell=cell))
 
+    def ask(self, kind: str, code: str, cursor: int) -> dict[str, Any]:
+        """Ask what stands, or may stand, at a place in code: `complete` or `inspect`."""
+        message = self.client.session.msg(
+            f"{kind}_request", {"code": code, "cursor_pos": cursor, "detail_level": 0}
+        )
+        self.client.shell_channel.send(message)
+        return self.reply(str(message["header"]["msg_id"]))
+
     def printed(self, text: str) -> None:
         """Wait until a cell has printed this."""
         while True:

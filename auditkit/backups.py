@@ -7,7 +7,7 @@ then it takes on an identity of its own, so that two histories never pass as one
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from auditkit.api import Trail
 from auditkit.disk.durable import publish, write_temporary
 from auditkit.disk.inside import read_file
 from auditkit.disk.layout import TEMPORARY_SUFFIX, Layout, Modes
+from auditkit.display.progress import BYTES, tracked
 from auditkit.errors import CorruptionError, TrailExistsError
 from auditkit.opening import open_trail
 from auditkit.queue.consumers import MOST_BYTES
@@ -32,8 +33,6 @@ from auditkit.text import counted
 from auditkit.trail.handle import Handle, open_handle
 
 _PIECE_BYTES = 1 << 20
-Progress = Callable[[int, int], None]
-"""Called with (bytes copied, bytes in all)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +61,7 @@ class BackupSummary:
         return f"copied {held}, {self.bytes:,} bytes, to {self.path}"
 
 
-def backup(
-    trail: Trail | str | Path, target: str | Path, *, progress: Progress | None = None
-) -> BackupSummary:
+def backup(trail: Trail | str | Path, target: str | Path) -> BackupSummary:
     """Copy a trail into a new or empty directory while other processes may append, flush and prune.
 
     On return the copy is durable, and the digest of every segment and rollup in it was checked.  If it raises, `target` is no trail.
@@ -78,8 +75,6 @@ def backup(
         The trail, open or by its directory.
     target : str or Path
         Directory of the copy.
-    progress : callable or None, default None
-        Called with the bytes copied and the bytes in all.
 
     Returns
     -------
@@ -112,7 +107,7 @@ def backup(
     if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
         raise TrailExistsError(f"{target}: not an empty directory")
     refuse_unknown_features(handle.layout.catalog, handle.reader.catalog.read())
-    copy = _Copy(handle, layout, progress)
+    copy = _Copy(handle, layout)
     retrying(copy.make)
     return copy.finish()
 
@@ -120,10 +115,9 @@ def backup(
 class _Copy:
     """One copy in the making; `make` may be called again where a segment vanished under it."""
 
-    def __init__(self, handle: Handle, layout: Layout, progress: Progress | None) -> None:
+    def __init__(self, handle: Handle, layout: Layout) -> None:
         self._handle = handle
         self._layout = layout
-        self._progress = progress
         self._disk = handle.disk
         self._modes: Modes = handle.modes
         self._catalog = layout.catalog.with_suffix(TEMPORARY_SUFFIX)
@@ -206,16 +200,12 @@ class _Copy:
         return max([*heads, flushes[-1].last_recorded_us if flushes else 0])
 
     def _copy_segments(self) -> None:
-        total, done = sum(row.size_bytes for row in self._segments), 0
         named = {row.path for row in self._segments}
         for path in self._layout.segments.glob("*/*"):
             if str(path.relative_to(self._layout.segments)) not in named:
                 self._disk.unlink(path)  # pruned since an earlier attempt
-        for row in self._segments:
+        for row in tracked(self._segments, "copying", BYTES, lambda row: row.size_bytes):
             self._copy_segment(row)
-            done += row.size_bytes
-            if self._progress is not None:
-                self._progress(done, total)
 
     def _copy_rollups(self, rows: Sequence[RollupRow]) -> None:
         named = {row.path for row in rows}

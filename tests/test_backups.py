@@ -41,11 +41,9 @@ def used(trail: Trail) -> Trail:
 
 def test_a_copy_is_the_same_trail(used: Trail, tmp_path: Path) -> None:
     """A copy answers as the original does, under the same id, and keeps dead letters."""
-    seen: list[tuple[int, int]] = []
-    summary = ak.backup(used, tmp_path / "copy", progress=lambda done, total: seen.append((done, total)))
+    summary = ak.backup(used, tmp_path / "copy")
     copy = ak.open(tmp_path / "copy")
     assert (summary.end_seq, summary.segments) == (4, 2)
-    assert seen[-1] == (summary.bytes, summary.bytes)
     assert copy.range().equals(used.range())
     assert copy.trail_id == used.trail_id
     assert list(read_letters(copy.handle.layout)) == list(read_letters(used.handle.layout))

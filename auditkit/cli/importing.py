@@ -16,7 +16,8 @@ from auditkit.api import Trail
 from auditkit.cli.failing import FAILED, complain, notes_of, warn
 from auditkit.cli.mapping_options import mapping_options, plan_of
 from auditkit.cli.options import Command, OneOf, opened, trail_option
-from auditkit.cli.output import json_line, progress_bar, show_events
+from auditkit.cli.output import json_line, show_events
+from auditkit.display.progress import BYTES, progress
 from auditkit.errors import (
     AuditError,
     ClosedError,
@@ -239,11 +240,11 @@ def _readable(files: Sequence[Path], plan: ImportPlan) -> Iterator[tuple[Input, 
 
 @contextmanager
 def _progress(what: str, files: Sequence[Path]) -> Iterator[Callable[[Input, Tally | None], None]]:
-    """Draw a progress bar on standard error while it is a terminal."""
+    """Show how much of the files is done."""
     total = None if _STDIN in map(str, files) else sum(file.stat().st_size for file in files)
     before = 0  # what the files before this one hold
     latest: tuple[Input | None, int] = None, 0
-    with progress_bar(what, total=total, counts_bytes=True) as advance:
+    with progress(what, total=total, unit=BYTES) as advance:
 
         def tick(at: Input, tally: Tally | None) -> None:
             nonlocal before, latest

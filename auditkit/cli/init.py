@@ -9,7 +9,6 @@ import click
 
 from auditkit.backups import backup as backup_trail
 from auditkit.cli.options import Command, OneOf, opened, read_pairs, trail_option
-from auditkit.cli.output import progress_bar
 from auditkit.event import FIELD_TYPES
 from auditkit.opening import TRAIL_VARIABLE, create
 
@@ -125,7 +124,5 @@ def backup(target: Path, trail_path: Path | None) -> None:
     with an id of its own, so that two histories never pass as one.
     """
     with opened(trail_path) as trail:
-        total = trail.stats().segments.bytes
-        with progress_bar("copying", total=total, counts_bytes=True) as show:
-            summary = backup_trail(trail, target, progress=lambda done, _total: show(done, ""))
+        summary = backup_trail(trail, target)
     click.echo(str(summary))

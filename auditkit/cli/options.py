@@ -11,6 +11,7 @@ import click
 
 from auditkit.api import Trail
 from auditkit.cli.failing import warn
+from auditkit.display.progress import watched
 from auditkit.opening import TRAIL_VARIABLE, open_trail
 from auditkit.text import did_you_mean, nearest
 from auditkit.where import IS, parse_where_option
@@ -152,7 +153,7 @@ def opened(
         raise click.UsageError(f"No trail is named: give --trail PATH, or set {TRAIL_VARIABLE}.")
     # Polars has Ctrl-C restart what was interrupted, so that waiting for standard input would go on for ever.
     signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 -- its only argument
-    with open_trail(trail_path, tz=tz, maintain=maintain) as trail:
+    with watched(), open_trail(trail_path, tz=tz, maintain=maintain) as trail:
         yield trail if at is None else trail.at(at)
     if trail.handle.maintenance_failure is not None:
         warn(f"maintenance failed, and nothing is lost by it: {trail.handle.maintenance_failure}")

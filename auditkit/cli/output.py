@@ -1,4 +1,4 @@
-"""Writing an answer in the form that was asked for: a table for people, JSON or CSV for programs; and progress.
+"""Writing an answer in the form that was asked for: a table for people, JSON or CSV for programs.
 
 JSON lines keep every value as it is; characters that act on a terminal are written as escapes, which mean the same.
 CSV is that of `auditkit.query.to_csv`, safe to open in a spreadsheet.  Both are always UTF-8.
@@ -6,8 +6,7 @@ CSV is that of `auditkit.query.to_csv`, safe to open in a spreadsheet.  Both are
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
@@ -191,32 +190,3 @@ def _embedded(text: str) -> Any:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return text
     return msgspec.Raw(text.replace("\n", " ").replace("\r", " ").encode())
-
-
-@contextmanager
-def progress_bar(what: str, *, total: int | None, counts_bytes: bool) -> Iterator[Callable[[int, str], None]]:
-    """Draw how much of `total` is done (a spinner where that is unknown); gone when it ends.
-
-    What it yields takes the amount done and a text to show beside it.  Where standard error is no terminal,
-    nothing is drawn.
-    """
-    if not sys.stderr.isatty():
-        yield lambda _done, _beside: None
-        return
-    from rich.console import Console  # only where a bar is drawn
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    amount = DownloadColumn() if counts_bytes else MofNCompleteColumn()
-    known = (BarColumn(), amount, TimeRemainingColumn()) if total is not None else ()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *known, TextColumn("{task.fields[beside]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total, beside="")
-        yield lambda done, beside: progress.update(task, completed=done, beside=beside)

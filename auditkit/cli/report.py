@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import click
 
 from auditkit.cli.failing import FAILED_REPORT, complain
 from auditkit.cli.options import Command, opened, read_conditions, read_pairs, trail_option, window_options
-from auditkit.cli.output import progress_bar
 from auditkit.text import counted
 from auditkit.where import compile_where, read_value
 
@@ -160,13 +158,13 @@ def _ask_to_run(notebook: str) -> None:
 
 
 def _report_each(notebook: str, each: str, folder: Path, **asked: Any) -> None:
-    """Make a batch, drawing its progress, and report what failed."""
+    """Make a batch, and report what failed."""
     from auditkit.reporting.batch import report_each
     from auditkit.reporting.batch_plan import each_words
 
-    words = f"{Path(notebook).stem} for each {each_words(each)}"
-    bar = partial(progress_bar, words, counts_bytes=False)
-    batch = report_each(notebook, each, folder, progress=lambda total: bar(total=total), **asked)
+    words = f"running {Path(notebook).stem} for each {each_words(each)} ..."
+    click.echo(click.style(words, dim=True), err=True)
+    batch = report_each(notebook, each, folder, **asked)
     made = len(batch.parts) - batch.kept - len(batch.failures)
     summary = f"{made:,} made, {batch.kept:,} kept, {len(batch.failures):,} failed"
     click.echo(click.style(summary, dim=True), err=True)

@@ -13,6 +13,7 @@ from itertools import groupby
 import polars as pl
 from msgspec import Struct
 
+from auditkit.display.progress import tracked
 from auditkit.keep.summaries import CompactSummary
 from auditkit.store.catalog import change_catalog, read_catalog, refuse_unknown_features
 from auditkit.store.records import CatalogChange, ReplacedRow, SegmentRow
@@ -82,7 +83,7 @@ def compact(handle: Handle, *, least: int = LEAST_FILES) -> CompactSummary:
     refuse_unknown_features(handle.layout.catalog, snapshot.catalog)
     merges = plan_compaction(snapshot.catalog.segments, handle.partition, snapshot.horizon_us, least=least)
     done: list[tuple[Merge, SegmentRow]] = []
-    for merge in merges:
+    for merge in tracked(merges, "merging segments:", "events", lambda merge: merge.rows):
         if handle.closing:  # which waits for one merge at most
             break
         if (row := _merge(handle, merge)) is not None:

@@ -14,6 +14,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
+from auditkit.display.progress import tracked
 from auditkit.errors import InvalidArgumentError, InvalidTimeError
 from auditkit.keep.expired import count_expired, mark_expired, read_events
 from auditkit.keep.plan import PrunePlan, passed_by, plan_segments, with_counts
@@ -128,7 +129,7 @@ def prune(
         if expiry.cutoff_us is not None:
             found = [
                 _rewrite(handle, snapshot, row, passed_by(row, expiry, exact=exact))
-                for row in _chosen(snapshot, current)
+                for row in tracked(_chosen(snapshot, current), "pruning", "events", lambda row: row.rows)
             ]
             rewrites = [done for done in found if done is not None]
             replaced = [

@@ -16,6 +16,7 @@ import polars as pl
 from msgspec import Struct
 from msgspec.structs import replace
 
+from auditkit.display.progress import progress
 from auditkit.errors import InvalidQueryError
 from auditkit.keep.summaries import RollupSummary
 from auditkit.queue.payload import as_arrow
@@ -109,7 +110,15 @@ def roll_up(handle: Handle, *, least: int = 1) -> RollupSummary:
     started = time.perf_counter()
     snapshot = handle.reader.snapshot()
     refuse_unknown_features(handle.layout.catalog, snapshot.catalog)
-    steps = [step for name in snapshot.tiers for step in _steps(handle, name, least)]
+    waiting = sum(
+        snapshot.catalog.flushed_seq - snapshot.catalog.fold_of(name).end_seq for name in snapshot.tiers
+    )
+    steps: list[_Fold] = []
+    with progress("rolling up", total=waiting, unit="events") as advance:
+        for name in snapshot.tiers:
+            for step in _steps(handle, name, least):
+                steps.append(step)
+                advance(sum(one.events for one in steps), "")
     expired = _expire(handle) if snapshot.catalog.rollups else []
     return RollupSummary(
         tiers=len(snapshot.tiers),

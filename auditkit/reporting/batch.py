@@ -5,17 +5,18 @@ reports, and `index.html` names them for people.  The parts and the seq that all
 when the folder is made, so that a batch that was interrupted goes on where it stopped, whatever was appended since.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
 from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
+from auditkit.display.progress import progress
 from auditkit.errors import ReportError
 from auditkit.opening import open_trail
 from auditkit.reporting.attest import record_rendered
@@ -33,8 +34,6 @@ from auditkit.reporting.notebooks import code_digest, declared_parameters, find_
 from auditkit.reporting.run import failed_notebook, parameters_of, read_notebook, refuse_unknown
 from auditkit.reporting.workers import Job, work
 from auditkit.where import PREFIX, read_value
-
-Progress: TypeAlias = Callable[[int], AbstractContextManager[Callable[[int, str], None]]]
 
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
@@ -79,7 +78,6 @@ def report_each(
     record: bool = False,
     force: bool = False,
     static: bool = False,
-    progress: Progress = lambda _total: nullcontext(lambda _done, _beside: None),
 ) -> Batch:
     """Write one report for each value of a column, or for each stretch of time.
 
@@ -103,9 +101,6 @@ def report_each(
         So many processes work at the same time; default: one for each core, at most eight.
     force : bool, default False
         Make all anew, as of now.
-    progress : callable, optional
-        Called with the number of reports to make; what it returns is entered, and called with how many are done and
-        the name of the last.
 
     Returns
     -------
@@ -123,7 +118,7 @@ def report_each(
             return report_each(
                 notebook, each, output, trail=opened, start=start, end=end, where=where, tz=tz, as_of=as_of,
                 parameters=parameters, limit=limit, workers=workers, timeout_s=timeout_s, record=record,
-                force=force, static=static, progress=progress,
+                force=force, static=static,
             )  # fmt: skip
     path = find_notebook(notebook)
     document = read_notebook(path)
@@ -151,7 +146,7 @@ def report_each(
     _settle(folder, plan, force=force)
     missing = {file: job for file, job in jobs.items() if _state(folder / file) != "complete"}
     try:
-        failures = _make(plan, missing, trail, workers=workers, record=record, progress=progress)
+        failures = _make(plan, missing, trail, workers=workers, record=record)
     finally:
         index = _write_index(folder, plan, trail.name)
     return Batch(index=index, parts=plan.parts, kept=len(jobs) - len(missing), failures=failures)
@@ -164,18 +159,20 @@ def _make(
     *,
     workers: int | None,
     record: bool,
-    progress: Progress,
 ) -> dict[str, str]:
-    """Do the jobs, report progress, record each in the trail where asked; return by file why one failed."""
+    """Do the jobs, show progress, record each in the trail where asked; return by file why one failed."""
     names = {part.file: part.name for part in plan.parts}
     failures: dict[str, str] = {}
-    with progress(len(jobs)) as report_progress, closing(work(jobs, workers)) as results:
+    with (
+        progress("making", total=len(jobs), unit="reports") as advance,
+        closing(work(jobs, workers)) as results,
+    ):
         for done, (file, result) in enumerate(results, 1):
             if result.failure is not None:
                 failures[file] = result.failure
             if record and result.rendered is not None:
                 record_rendered(trail, Path(jobs[file].target), result.rendered)
-            report_progress(done, names[file])
+            advance(done, names[file])
     return failures
 
 

@@ -11,7 +11,7 @@ import queue
 import sys
 import tempfile
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 
+from auditkit.display.progress import progress
 from auditkit.errors import ReportError
 from auditkit.reporting.fork_server import Order, fork_kernel
 
@@ -45,7 +46,8 @@ def run_cells(document: Any, folder: Path, *, timeout_s: float | None) -> None:
             on_cell_start=lambda cell, cell_index: running.append(cell),  # noqa: ARG005 -- nbclient's names
         )
         try:
-            _complete(client)
+            with progress("running", total=len(document.cells), unit="cells") as advance:
+                _complete(client, lambda: advance(len(running), ""))
         except CellExecutionError:
             return  # the cell holds the error
         except (CellTimeoutError, DeadKernelError) as exc:
@@ -80,10 +82,10 @@ def _manager(document: Any, private: Path) -> AsyncKernelManager:
     return manager
 
 
-def _complete(client: NotebookClient) -> None:
+def _complete(client: NotebookClient, look: Callable[[], None]) -> None:
     """Run a notebook to its end, in a loop and a thread of its own.
 
-    The caller may run a loop already, and Ctrl-C is the caller's, not the kernel's.
+    The caller may run a loop already, and Ctrl-C is the caller's, not the kernel's; it is also called to `look` how far it is.
     """
     loop = asyncio.new_event_loop()
     work: Coroutine[Any, Any, object] = client.async_execute(cleanup_kc=True)
@@ -92,7 +94,7 @@ def _complete(client: NotebookClient) -> None:
     threading.Thread(target=_run_out, args=(loop, task, done), name="auditkit-report").start()
     try:
         while not done.wait(_PATIENCE_S):  # Polars lets an endless wait go on after Ctrl-C
-            pass
+            look()
     except BaseException:
         client.shutdown_kernel = "immediate"
         loop.call_soon_threadsafe(task.cancel)

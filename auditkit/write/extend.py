@@ -14,6 +14,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from auditkit.arrow import to_numpy
+from auditkit.display.progress import progress
 from auditkit.errors import InvalidArgumentError, InvalidEventError, placed
 from auditkit.event import Row, Rules
 from auditkit.event.columns import (
@@ -62,14 +63,18 @@ def extend(
     if ts not in (None, "now"):
         raise InvalidArgumentError("ts", ts, "not a moment for all rows", expected="None or 'now'")
     done: list[Receipt] = []
+    total = len(rows) if isinstance(rows, Sized) else None
     try:
-        for batch in _batches(handle, rows, ts, tz, on_invalid):
-            if done:
-                done[-1].wait()  # each chunk is durable before the next is taken
-            done.append(_store(handle, batch, on_invalid))
-        if len(done) == 1:
-            return done[0]
-        firsts = [receipt.wait() for receipt in done if receipt.count]
+        with progress("storing", total=total, unit="rows") as advance:
+            for batch in _batches(handle, rows, ts, tz, on_invalid):
+                if done:
+                    done[-1].wait()  # each chunk is durable before the next is taken
+                    advance(sum(receipt.count for receipt in done), "")
+                done.append(_store(handle, batch, on_invalid))
+            if len(done) == 1:
+                return done[0]
+            firsts = [receipt.wait() for receipt in done if receipt.count]
+            advance(sum(receipt.count for receipt in done), "")
     except KeyboardInterrupt as exc:
         handle.after_interrupt(exc)
         exc.add_note(f"auditkit: of this call so far stored: {_stored(done)}")

@@ -175,8 +175,8 @@ def test_prune_asks_on_a_terminal(tmp_path: Path) -> None:
     assert "Pruned 1 event" in got
 
 
-def test_import_asks_and_shows_progress_on_a_terminal(tmp_path: Path) -> None:
-    """On a terminal an import that would expire events asks; its progress bar is gone when it ends."""
+def test_import_asks_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal an import that would expire events asks; what is quickly done shows no progress."""
     with create(tmp_path / "old", retention="30d"):
         pass
     file = tmp_path / "t.jsonl"
@@ -189,7 +189,7 @@ def test_import_asks_and_shows_progress_on_a_terminal(tmp_path: Path) -> None:
     assert "Nothing was imported." in got
     code, got = on_terminal(["import", str(file), "--yes"], env)
     assert code == 0
-    assert "importing" in got
+    assert "importing" not in got
     assert "Imported 4 events" in got
 
 

@@ -26,6 +26,12 @@ def test_it_holds_the_package_and_the_notebooks(wheel: Path) -> None:
     package = {path for path in (ROOT / "auditkit").rglob("*") if path.is_file()}
     expected = {str(path.relative_to(ROOT)) for path in package if "__pycache__" not in path.parts}
     expected |= {f"auditkit/reporting/shipped/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    static = {
+        *(ROOT / "auditkit/lab/labextension/static").iterdir(),
+        *(ROOT / "auditkit/display").glob("tables.[cj]s*"),
+    }
+    extension = "auditkit_trail-0.1.0.data/data/share/jupyter/labextensions/auditkit"
+    expected |= {f"{extension}/package.json", *(f"{extension}/static/{path.name}" for path in static)}
     assert names == expected
 
 

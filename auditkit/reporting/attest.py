@@ -5,7 +5,6 @@ unless the caller asks for it.
 """
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,8 @@ class Rendered(Struct, frozen=True, kw_only=True):
     status: str
 
 
-def describe(document: Any, path: Path, *, notebook: str, status: str) -> Rendered:
+def describe(document: Any, path: Path, *, cover: CoverModel | None, notebook: str, status: str) -> Rendered:
     """Return what is to be known about the report of an executed notebook, whose file is final."""
-    cover = next(_covers(document), None)
     return Rendered(
         sha256=_digest(path),
         notebook=notebook,
@@ -80,10 +78,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _covers(document: Any) -> Iterator[CoverModel]:
-    """Yield the first screens in a notebook's outputs."""
-    for cell in document.cells:
-        for output in cell.get("outputs", []):
-            cover = read_cover(output.get("data", {}).get(MIME))
-            if cover is not None:
-                yield cover
+def find_cover(document: Any) -> CoverModel | None:
+    """Return the first screen in a notebook's outputs, if there is one."""
+    outputs = (output for cell in document.cells for output in cell.get("outputs", []))
+    covers = (read_cover(output.get("data", {}).get(MIME)) for output in outputs)
+    return next(filter(None, covers), None)

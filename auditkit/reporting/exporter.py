@@ -25,6 +25,7 @@ from markupsafe import Markup
 from nbconvert.exporters.templateexporter import TemplateExporter
 from traitlets import Bool, default
 
+from auditkit import display
 from auditkit.disk.durable import PosixDisk, publish, write_temporary
 from auditkit.reporting.cover import (
     FOUND,
@@ -116,7 +117,7 @@ class AuditReportExporter(TemplateExporter):
         copied, made = super(TemplateExporter, self).from_notebook_node(nb, resources, **kw)
         name = made.get("metadata", {}).get("name") or "notebook"
         page = make_page(copied, name=str(name), static=self.static)
-        style = template_file("style.css")
+        style = template_file("tables.css") + template_file("style.css")
         scripts = [] if self.static else _scripts(live=page.live)
         html = self.template.render(
             page=page,
@@ -129,14 +130,15 @@ class AuditReportExporter(TemplateExporter):
 
 
 def template_file(name: str) -> str:
-    """Return one of our templates, scripts or style sheets."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+    """Return one of our templates, scripts or style sheets; those of tables are JupyterLab's as well."""
+    folder = Path(display.__file__).parent if name.startswith("tables.") else TEMPLATES
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def _scripts(*, live: bool) -> list[str]:
-    """Return the scripts of a page, without Vega where it has no chart."""
-    own = "".join(map(template_file, ("events.js", "tables.js", "charts.js", "page.js")))
-    return [*([vega_bundle()] if live else []), f'(function () {{\n"use strict";\n{own}}})();\n']
+    """Return the scripts of a page, without Vega where it has no chart; the last one, ours, is a module."""
+    own = "".join(map(template_file, ("tables.js", "events.js", "charts.js", "page.js")))
+    return [*([vega_bundle()] if live else []), own]
 
 
 def content_policy(style: str, scripts: Sequence[str]) -> str:

@@ -21,12 +21,13 @@ from auditkit.api import Trail
 from auditkit.disk.durable import PosixDisk, write_published
 from auditkit.errors import InvalidQueryError, ReportError, StorageError
 from auditkit.opening import open_trail
-from auditkit.reporting.attest import Rendered, describe, record_rendered
+from auditkit.reporting.attest import Rendered, describe, find_cover, record_rendered
 from auditkit.reporting.exporter import AuditReportExporter
 from auditkit.reporting.kernels import run_cells
 from auditkit.reporting.notebooks import declared_parameters, find_notebook, is_shipped
 from auditkit.reporting.page import Failure, find_failure, unfinished
 from auditkit.reporting.pdf import find_chromium, print_pdf
+from auditkit.reporting.preview import ReportPath, report_path
 from auditkit.text import did_you_mean, size, visible
 from auditkit.timerange import SystemClock, from_us, resolve
 
@@ -90,7 +91,7 @@ def report(
     Returns
     -------
     Path
-        Where the report is.
+        Where the report is.  As the value of a notebook's cell it shows what the report says, and a link that opens it.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def report(
     --------
     >>> import auditkit as ak
     >>> ak.report("overview", trail="audit", start="-7d", output="week.html")  # doctest: +SKIP
-    PosixPath('week.html')
+    ReportPath('week.html')
     """
     if pdf:
         find_chromium()  # before a kernel works for nothing
@@ -121,7 +122,7 @@ def report(
             record_rendered(opened, target, made.rendered)
     if made.failure is not None:
         raise made.failure
-    return target
+    return made.path
 
 
 def render(
@@ -143,7 +144,7 @@ def render(
     Returns
     -------
     Path
-        Where the report is.
+        Where the report is.  As the value of a notebook's cell it shows what the report says, and a link that opens it.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def render(
     --------
     >>> import auditkit as ak
     >>> ak.render("executed.ipynb", "report.html")  # doctest: +SKIP
-    PosixPath('report.html')
+    ReportPath('report.html')
     """
     path = find_notebook(Path(executed))
     target = path.with_suffix(".html") if output is None else _target(output, path.stem, "")
@@ -165,12 +166,13 @@ def render(
         print_pdf(target, target.with_suffix(".pdf"))
     if made.failure is not None:
         raise made.failure
-    return target
+    return made.path
 
 
 class Made(Struct, frozen=True, kw_only=True):
     """A report that lies at its path; `failure` says why it is not complete, if it is not."""
 
+    path: ReportPath
     rendered: Rendered
     failure: ReportError | None
 
@@ -316,8 +318,9 @@ def _publish(
         error, status = _failed(name, failure, target, keep), "failed"
     elif unfinished(document):
         error, status = ReportError(f"{name}: some cells were not run", output=target), "unfinished"
-    rendered = describe(document, target, notebook=notebook, status=status)
-    return Made(rendered=rendered, failure=error)
+    cover = find_cover(document)
+    rendered = describe(document, target, cover=cover, notebook=notebook, status=status)
+    return Made(path=report_path(target, cover), rendered=rendered, failure=error)
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,15 +5,19 @@ import os
 import queue
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.reporting.material import ROOT
 
 PATIENCE_MS = 120_000
 SETTINGS = {
@@ -207,6 +211,16 @@ def address_of(process: subprocess.Popen[str]) -> str:
     return found.get(timeout=PATIENCE_MS / 1000)
 
 
+def install_shared(folder: Path) -> str:
+    """Put what the wheel brings for Jupyter where a server looks for it, as installing does; the place in a folder."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for source, place in wheel["shared-data"].items():
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / source, folder / place)
+    return "share/jupyter"
+
+
 @contextmanager
 def jupyter_server(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
     """Serve a folder on a free port of this machine, with settings and history of its own.
@@ -227,6 +241,7 @@ def jupyter_server(folder: Path, *options: str, **environment: str) -> Iterator[
         "JUPYTER_RUNTIME_DIR": "runtime",
         "IPYTHONDIR": "ipython",
     }
+    folders["JUPYTER_PATH"] = install_shared(own)
     variables = {**os.environ, **{name: str(own / value) for name, value in folders.items()}, **environment}
     token = secrets.token_hex()
     served = ["ip=127.0.0.1", "port=0", f"root_dir={folder}", "open_browser=False", "allow_root=True"]

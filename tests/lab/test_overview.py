@@ -51,7 +51,7 @@ def test_our_notebook_opens_runs_and_exports(lab: Lab, lab_folder: Path, tmp_pat
     menu(page, "File", "Save Notebook")
     page.wait_for_function("() => document.querySelector('.jp-mod-dirty') === null")
     with page.expect_download() as started:
-        menu(page, "File", "Save and Export Notebook As", "Auditreport")
+        menu(page, "File", "Save and Export Notebook As", "Audit report")
     report = tmp_path / "exported.html"
     started.value.save_as(report)
     assert started.value.suggested_filename == "overview.html"

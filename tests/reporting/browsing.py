@@ -51,7 +51,7 @@ def open_report(browser: Any, html: str, path: Path, **context: Any) -> Opened:
     page.on("framenavigated", lambda frame: opened.navigations.append(frame.url))
     page.goto(path.as_uri())
     page.wait_for_load_state("networkidle")
-    if "<script>" in html and context.get("java_script_enabled", True):
+    if '<script type="module">' in html and context.get("java_script_enabled", True):
         page.wait_for_selector("html.ready, html:not(:has(main))", state="attached")
     return opened
 

@@ -157,7 +157,7 @@ def scripts_of(html: str) -> tuple[list[str], list[Any]]:
     parser = _Elements()
     parser.feed(html)
     kinds = [attributes for name, attributes in parser.found if name == "script"]
-    run = [text for kind, text in zip(kinds, parser.scripts, strict=True) if kind == {}]
+    run = [text for kind, text in zip(kinds, parser.scripts, strict=True) if kind in ({}, {"type": "module"})]
     data = [
         text for kind, text in zip(kinds, parser.scripts, strict=True) if kind == {"type": "application/json"}
     ]

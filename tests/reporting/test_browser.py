@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-import auditkit
 from auditkit.query.spreadsheet import csv_line
+from auditkit.reporting.exporter import template_file
 from tests.reporting.browsing import PHONE, drawn, open_report
 from tests.reporting.material import PAYLOADS, Rendered
-
-TABLES = Path(auditkit.__file__).parent / "reporting/templates/auditreport/tables.js"
 
 
 def test_the_watcher_sees_what_it_looks_for(browser: Any, tmp_path: Path) -> None:
@@ -64,7 +62,8 @@ def test_hostile_events_are_seen_and_not_obeyed(browser: Any, overview: Rendered
 def test_a_saved_table_is_safe_in_a_spreadsheet(browser: Any) -> None:
     """The page writes a text into CSV as the library does: nothing in it is a formula, whatever separates cells."""
     page = browser.new_page()
-    page.add_script_tag(path=str(TABLES))
+    page.add_script_tag(content=f"{template_file('tables.js')}\nwindow.csvCell = csvCell;", type="module")
+    page.wait_for_function("() => window.csvCell")
     texts = [
         "ann", "=1+1", "-5", "  @SUM(A1)", "\uff1d1", "\ufe63cmd", "a;=1", "a; +1", 'a\n"=1', "a\t-1", "\t=1", "\n", "x=1",
         "a;b", "a,b", 'say "no"', " a", "", "\u3000=1", "'=1",

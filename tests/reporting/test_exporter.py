@@ -4,7 +4,6 @@ import base64
 import hashlib
 import re
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -15,7 +14,7 @@ from nbconvert.exporters import get_exporter
 from auditkit import Trail, charts
 from auditkit.charts.figure import LEVELS, PALETTE, REST, VERMILLION
 from auditkit.reporting import cover, table
-from auditkit.reporting.exporter import AuditReportExporter, vega_bundle
+from auditkit.reporting.exporter import AuditReportExporter, template_file, vega_bundle
 from auditkit.reporting.outputs import breakable
 from tests.reporting.material import (
     PAYLOADS,
@@ -32,9 +31,7 @@ from tests.reporting.material import (
     text_of,
 )
 
-TEMPLATE = Path(__file__).parents[2] / "auditkit" / "reporting" / "templates" / "auditreport"
-OWN = "".join((TEMPLATE / name).read_text() for name in ("events.js", "tables.js", "charts.js", "page.js"))
-OURS = f'(function () {{\n"use strict";\n{OWN}}})();\n'
+OURS = "".join(map(template_file, ("tables.js", "events.js", "charts.js", "page.js")))
 INERT = {
     "a", "article", "b", "body", "br", "button", "code", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption", "figure",
     "footer", "g", "h1", "h2", "h3", "head", "header", "html", "img", "li", "line", "main", "meta", "nav", "ol", "p", "path",
@@ -108,7 +105,7 @@ def test_the_policy_allows_what_is_in_the_file_and_nothing_else(chart: bool, sta
 
 def test_dark_mode_knows_every_colour_that_needs_it() -> None:
     """Each shade of the heat map, and each colour too dark for a dark page, has a counterpart in the style sheet."""
-    style = (TEMPLATE / "style.css").read_text()
+    style = template_file("style.css")
     for colour in (*LEVELS, PALETTE[0], PALETTE[5], REST, VERMILLION):
         assert f'[fill="{colour}"] {{ fill: light-dark({colour}, #' in style
 

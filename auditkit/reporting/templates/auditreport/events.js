@@ -84,3 +84,55 @@ function chosenEvents(events, selections) {
 function joined(texts) {
   return JSON.stringify(texts);
 }
+
+/** Take up a table of the page: one of all events shows those of the page. */
+function takeUp(figure, events) {
+  const whole = figure.dataset.events ? events : null;
+  if (!whole) return { whole, ...enhanceTable(figure) };
+  figure.dataset.extent = extentWords(whole.count, whole.count);
+  figure.querySelector("figcaption span").textContent = figure.dataset.extent;
+  return { whole, ...enhanceTable(figure, (columns) => eventRows(whole, columns, figure.dataset.events === "descending")) };
+}
+
+/** The rows of a table of all events: their texts are those of the events, their elements are made when they are shown. */
+function eventRows(events, columns, descending) {
+  const rows = [];
+  for (let place = 0; place < events.count; place++) {
+    const texts = columns.map(({ name }) => events.text(place, name));
+    rows.push({ place, at: events.at(place), cells: texts.map((one) => one ?? MISSING), missing: texts.map((one) => one === null), element: null });
+  }
+  return descending ? rows.reverse() : rows;
+}
+
+/** Show only the rows of a table that selections leave; `chosen` are the events that they leave, where the page has them. */
+function narrow(table, selections, chosen, words) {
+  const { columns, whole } = table;
+  const has = (name) => columns.some((column) => column.name === name);
+  const keys = KEYS.filter(has);
+  // A row is a moment of its own by its `ts`; other times are those of a group, which is told by its events.
+  const timed = table.timed && (!chosen || !keys.length || has("ts"));
+  const direct = selections.filter(({ column }) => (column ? has(column) : timed));
+  const values = chosen && keys.length && direct.length < selections.length ? chosen.values(keys) : null;
+  const narrows = whole ? selections.length > 0 : direct.length > 0 || values !== null;
+  const texts = (row) => keys.map((key) => rowText(columns, row, key));
+  const holds = (row) => direct.every((selection) => holdsRow(columns, selection, row)) && (!values || values.has(joined(texts(row))));
+  table.narrow({
+    holds: narrows ? (whole ? (row) => chosen.among(row.place) : holds) : null,
+    words: narrows ? words : "",
+    spans: direct.flatMap(({ span }) => (span ? [span] : [])),
+    joined: !whole && values !== null,
+  });
+}
+
+function rowText(columns, row, name) {
+  const at = columns.findIndex((column) => column.name === name);
+  return row.missing[at] ? null : row.cells[at];
+}
+
+function holdsRow(columns, { span, hours, column, labels }, row) {
+  if (column) return labels.has(rowText(columns, row, column) ?? MISSING);
+  if (row.at === null) return false;
+  if (span) return within(span, row.at);
+  const shown = row.cells[columns.findIndex(({ kind }) => kind === "time")];
+  return hours.has(hourOfWeek(Date.parse(`${shown.slice(0, 10)}T${shown.slice(11, 19)}Z`) * 1000));
+}

@@ -38,8 +38,8 @@ function selecting(tables, charts, events) {
     words.textContent = all.length ? `Selected: ${said}${count ? `: ${count}. The tables show only these.` : "."}` : "";
     for (const table of tables) {
       const drawing = table.figure.closest("figure.chart");
-      if (drawing === null) table.narrow(all, chosen, said && `, ${said}`);
-      else if (drawing === chart.figure) table.narrow(selection ? [selection] : [], null, selection ? `, ${selection.words}` : "");
+      if (drawing === null) narrow(table, all, chosen, said && `, ${said}`);
+      else if (drawing === chart.figure) narrow(table, selection ? [selection] : [], null, selection ? `, ${selection.words}` : "");
     }
   }
 
@@ -52,7 +52,7 @@ function selecting(tables, charts, events) {
 async function start() {
   addThemeButton();
   const events = await unpackEvents();
-  const tables = [...document.querySelectorAll("figure.data[data-extent]")].map((figure) => enhanceTable(figure, events));
+  const tables = [...document.querySelectorAll("figure.data[data-extent]")].map((figure) => takeUp(figure, events));
   const charts = [];
   for (const figure of document.querySelectorAll("figure.chart:has(> script)")) charts.push(await drawChart(figure));
   selecting(tables, charts.filter(Boolean), events);

@@ -1,5 +1,5 @@
-// Tables.  Their rows are in the page, or are its events; this only sorts them, shows those that are asked for, page by
-// page, and writes them as CSV.  Text stays text: nothing is made into markup.
+// Tables, in a report and in JupyterLab.  This only sorts their rows, shows those that are asked for, page by page, and
+// writes them as CSV.  Text stays text: nothing is made into markup.
 
 const PAGE_ROWS = 25;
 const PRINTED_ROWS = 100; // as the style sheet has it
@@ -20,16 +20,17 @@ function make(name, properties = {}, ...children) {
   return made;
 }
 
-/** Make a table searchable, sortable, paged and exportable; `narrow` shows only the rows that a selection leaves. */
-function enhanceTable(figure, events) {
+/**
+ * Make a table searchable, sortable, paged and exportable; `narrow` shows only some of its rows.
+ * Its rows are those of its body, or what `makeRows` makes for its columns.
+ */
+function enhanceTable(figure, makeRows) {
   const table = figure.querySelector("table");
   const body = table.tBodies[0];
   const title = figure.dataset.title;
   const columns = [...table.tHead.rows[0].cells].map(readColumn);
-  const whole = events && figure.dataset.events ? events : null;
-  const rows = whole ? eventRows(whole, columns, figure.dataset.events === "descending") : [...body.rows].map(readRow);
-  const extent = whole ? `${grouped.format(rows.length)} row${rows.length === 1 ? "" : "s"}` : figure.dataset.extent;
-  if (whole) figure.querySelector("figcaption span").textContent = extent;
+  const rows = makeRows ? makeRows(columns) : [...body.rows].map(readRow);
+  const extent = figure.dataset.extent;
   const times = rows.filter((row) => row.at !== null);
   const outside = extent.startsWith("first") ? beyond(times) : () => false;
   const state = { query: "", column: null, descending: false, page: 0, holds: null, words: "", spans: [], joined: false };
@@ -142,40 +143,22 @@ function enhanceTable(figure, events) {
   csv.addEventListener("click", save);
   show();
 
-  /** Show only the rows that selections leave; `chosen` are the events that they leave, where the page has them. */
-  function narrow(selections, chosen, words) {
-    const keys = KEYS.filter((key) => columns.some(({ name }) => name === key));
-    // A row is a moment of its own by its `ts`; other times are those of a group, which is told by its events.
-    const timed = times.length > 0 && (!chosen || !keys.length || columns.some(({ name }) => name === "ts"));
-    const direct = selections.filter(({ column }) => (column ? columns.some(({ name }) => name === column) : timed));
-    const values = chosen && keys.length && direct.length < selections.length ? chosen.values(keys) : null;
-    const narrows = whole ? selections.length > 0 : direct.length > 0 || values !== null;
-    const texts = (row) => keys.map((key) => text(row, key));
-    const holds = (row) => direct.every((selection) => holdsRow(selection, row)) && (!values || values.has(joined(texts(row))));
-    Object.assign(state, {
-      holds: narrows ? (whole ? (row) => chosen.among(row.place) : holds) : null,
-      words: narrows ? words : "",
-      spans: direct.flatMap(({ span }) => (span ? [span] : [])),
-      joined: !whole && values !== null,
-      page: 0,
-    });
+  /**
+   * Show only the rows for which `holds`, or all where it is null.  `words` say which these are, `spans` the stretches of
+   * time that they are of, and `joined` that a row is told by events of its own.
+   */
+  function narrow({ holds = null, words = "", spans = [], joined = false }) {
+    Object.assign(state, { holds, words, spans, joined, page: 0 });
     show();
   }
 
-  function text(row, name) {
-    const at = columns.findIndex((column) => column.name === name);
-    return row.missing[at] ? null : row.cells[at];
-  }
+  return { figure, columns, timed: times.length > 0, narrow };
+}
 
-  function holdsRow({ span, hours, column, labels }, row) {
-    if (column) return labels.has(text(row, column) ?? MISSING);
-    if (row.at === null) return false;
-    if (span) return within(span, row.at);
-    const shown = row.cells[columns.findIndex(({ kind }) => kind === "time")];
-    return hours.has(hourOfWeek(Date.parse(`${shown.slice(0, 10)}T${shown.slice(11, 19)}Z`) * 1000));
-  }
-
-  return { figure, narrow };
+/** How much of the whole a table holds, as auditkit words it. */
+function extentWords(count, total) {
+  const rows = `${grouped.format(total)} row${total === 1 ? "" : "s"}`;
+  return count < total ? `first ${grouped.format(count)} of ${rows}` : rows;
 }
 
 /** A column: `heading` is all of its heading, `name` what stands before the zone of its times. */
@@ -184,19 +167,9 @@ function readColumn(cell) {
   return { name: cell.className === "time" ? heading.split(" (")[0] : heading, heading, kind: cell.className, cell };
 }
 
-/** The rows of a table of all events: their texts are those of the events, their elements are made when they are shown. */
-function eventRows(events, columns, descending) {
-  const rows = [];
-  for (let place = 0; place < events.count; place++) {
-    const texts = columns.map(({ name }) => events.text(place, name));
-    rows.push({ place, at: events.at(place), cells: texts.map((one) => one ?? MISSING), missing: texts.map((one) => one === null), element: null });
-  }
-  return descending ? rows.reverse() : rows;
-}
-
 function rowElement({ cells, missing, at }, columns) {
   const element = make("tr");
-  element.dataset.at = at;
+  if (at !== null) element.dataset.at = at;
   cells.forEach((words, number) => {
     const { kind } = columns[number];
     const parts = kind === "text" ? breakable(words) : [words];
@@ -266,3 +239,5 @@ function csvCell(text, kind) {
 function fileName(title) {
   return title.replace(/[^\p{L}\p{N}_-]+/gu, " ").trim().slice(0, 60) || "table";
 }
+
+export { enhanceTable, extentWords, make };

@@ -15,6 +15,7 @@ IGNORABLE = {  # Unicode's Other_Default_Ignorable_Code_Point, which `unicodedat
     0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x3164, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000),
 }  # fmt: skip
 BLANK = {0x2800}  # a letter of Braille without a dot
+NEITHER = IGNORABLE | BLANK
 
 
 def unseen() -> Iterator[int]:
@@ -26,7 +27,7 @@ def unseen() -> Iterator[int]:
             category in ("Cc", "Zl", "Zp", "Cs")
             or (category == "Cf" and code not in WITH_A_LOOK)
             or "VARIATION SELECTOR" in unicodedata.name(character, "")
-            or code in IGNORABLE | BLANK
+            or code in NEITHER
         ):
             yield code
 

@@ -26,13 +26,15 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
         place = look_alike(Path(folder))
-        NotebookClient(notebook, resources={"metadata": {"path": str(place)}}).execute()
+        resources = {"metadata": {"path": str(place)}}
+        NotebookClient(notebook, resources=resources, store_widget_state=False).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("metadata", {}).pop("application/vnd.auditkit.cover+json", None)
-    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
+    text = nbformat.writes(notebook).replace(folder, "/home/analyst/auditkit")  # type: ignore[no-untyped-call]
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from auditkit.reporting.notebooks import shipped
+
 ROOT = Path(__file__).parents[1]
 BUILD = "from hatchling.builders.wheel import WheelBuilder; import sys; print(*WheelBuilder(sys.argv[1]).build(directory=sys.argv[2]))"
 
@@ -21,11 +23,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_holds_the_package_and_the_notebooks(wheel: Path) -> None:
-    """Every file of the package is in it, each notebook beside the code that looks for it, and nothing else."""
+    """Every file of the package is in it, each report's notebook beside the code that looks for it, and nothing else."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = {path for path in (ROOT / "auditkit").rglob("*") if path.is_file()}
     expected = {str(path.relative_to(ROOT)) for path in package if "__pycache__" not in path.parts}
-    expected |= {f"auditkit/reporting/shipped/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    expected |= {f"auditkit/reporting/shipped/{path.name}" for path in shipped().values()}
     static = {
         *(ROOT / "auditkit/lab/labextension/static").iterdir(),
         *(ROOT / "auditkit/display").glob("tables.[cj]s*"),

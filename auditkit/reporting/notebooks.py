@@ -21,6 +21,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _SENTENCE = re.compile(r".*?(?:[.](?=\s|\Z)|\Z)")
 _HERE = Path(__file__).resolve().parent
 _PLACES = (_HERE / "shipped", _HERE.parents[1] / "notebooks")
+_TOUR = "tour"
+"""The notebook in the repository that is no report."""
 
 
 def shipped() -> dict[str, Path]:
@@ -30,7 +32,11 @@ def shipped() -> dict[str, Path]:
     True
     """
     folder = next((place for place in _PLACES if (place / "overview.ipynb").is_file()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    return (
+        {}
+        if folder is None
+        else {path.stem: path for path in sorted(folder.glob("*.ipynb")) if path.stem != _TOUR}
+    )
 
 
 def find_notebook(notebook: str | Path) -> Path:

@@ -18,6 +18,8 @@ OWN = {
 }  # the last two are the recorder's, in the recorded program
 NEEDS = {
     "explorer/widget.py": "lab",
+    "lab/listening.py": "lab",
+    "lab/server.py": "lab",
     "lab": "report",
     "charts": "report",
     "reporting": "report",

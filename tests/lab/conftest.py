@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import auditkit as ak
 from tests.lab.jupyterlab import Lab, Server, jupyter_server
 from tests.machine import skip_or_fail
 from tests.reporting.browsing import ARGUMENTS, CHROMIUM
@@ -13,14 +14,16 @@ from tests.reporting.browsing import ARGUMENTS, CHROMIUM
 
 @pytest.fixture(scope="session")
 def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The one JupyterLab of a test session; it serves an empty folder."""
+    """The one JupyterLab of a test session; it serves an empty folder, and records what is done into `audit` beside it."""
     if not CHROMIUM.exists():
         skip_or_fail(f"no Chromium at {CHROMIUM}: JupyterLab is not opened in a browser")
     if find_spec("jupyterlab") is None:
         skip_or_fail("JupyterLab is not installed")
     folder = tmp_path_factory.mktemp("lab") / "work"
     folder.mkdir()
-    with jupyter_server(folder) as server:
+    audit = folder.with_name("audit")
+    ak.create(audit).close()
+    with jupyter_server(folder, f"--AuditKit.trail={audit}") as server:
         yield server
 
 

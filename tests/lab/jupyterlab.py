@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from tests.reporting.material import ROOT
@@ -47,18 +49,23 @@ class Server:
     address: str
     token: str
     folder: Path
+    said: list[str]
 
     def ask(self, path: str, *, method: str = "GET", body: Any = None) -> Any:
         """Ask the server's REST interface, as another program would; the answer, or None where it has none."""
+        text = self.fetch(f"api/{path}", method=method, body=body, token=self.token)
+        return json.loads(text) if text else None
+
+    def fetch(self, path: str, *, method: str = "GET", body: Any = None, token: str | None = None) -> bytes:
+        """Ask the server for anything, by default as a stranger without a token."""
         request = urllib.request.Request(  # noqa: S310  # this machine's own
-            f"{self.address}api/{path}",
+            f"{self.address}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"token {self.token}"},
+            headers={} if token is None else {"Authorization": f"token {token}"},
         )
         with urllib.request.urlopen(request, timeout=PATIENCE_MS / 1000) as answer:  # noqa: S310
-            text = answer.read()
-        return json.loads(text) if text else None
+            return bytes(answer.read())
 
 
 @dataclass(slots=True)
@@ -197,13 +204,14 @@ def said(outputs: Sequence[Mapping[str, Any]]) -> str:
     return "".join(texts)
 
 
-def address_of(process: subprocess.Popen[str]) -> str:
-    """Return the address that a server says it has, and go on reading what it says."""
+def address_of(process: subprocess.Popen[str], said: list[str]) -> str:
+    """Return the address that a server says it has, and go on noting what it says."""
     found: queue.Queue[str] = queue.Queue()
 
     def read() -> None:
         assert process.stderr is not None
         for line in process.stderr:
+            said.append(line)
             if address := re.search(r"http://127\.0\.0\.1:\d+/", line):
                 found.put(address[0])
 
@@ -219,6 +227,16 @@ def install_shared(folder: Path) -> str:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / source, folder / place)
     return "share/jupyter"
+
+
+def answers(server: Server) -> bool:
+    """Return whether a server answers yet: it names its address a moment before."""
+    try:
+        return bool(server.fetch("api"))
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError:
+        return False
 
 
 @contextmanager
@@ -241,7 +259,7 @@ def jupyter_server(folder: Path, *options: str, **environment: str) -> Iterator[
         "JUPYTER_RUNTIME_DIR": "runtime",
         "IPYTHONDIR": "ipython",
     }
-    folders["JUPYTER_PATH"] = install_shared(own)
+    folders |= {"JUPYTER_PATH": install_shared(own), "JUPYTER_CONFIG_PATH": "etc/jupyter"}
     variables = {**os.environ, **{name: str(own / value) for name, value in folders.items()}, **environment}
     token = secrets.token_hex()
     served = ["ip=127.0.0.1", "port=0", f"root_dir={folder}", "open_browser=False", "allow_root=True"]
@@ -256,7 +274,11 @@ def jupyter_server(folder: Path, *options: str, **environment: str) -> Iterator[
     ]
     with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
         try:
-            yield Server(address=address_of(process), token=token, folder=folder)
+            said: list[str] = []
+            server = Server(address=address_of(process, said), token=token, folder=folder, said=said)
+            while not answers(server):
+                sleep(0.05)
+            yield server
         finally:
             process.terminate()  # the server ends its kernels
             try:

@@ -35,6 +35,10 @@ _TEXT_BYTES = 150
 """What a value takes, about, as Python and Polars have it."""
 _AT_ONCE = 1 << 18
 """So many events are counted at once: what NumPy makes of them stays in the processor's cache."""
+_SPARSE = 8
+"""A table of seqs has at most so many flags for each event."""
+_BATCHES = 8
+"""So many record batches are searched at once."""
 _TEXT = "text"
 
 
@@ -207,7 +211,7 @@ class Codes:
                 masks[facet] = known[key] = self._kept(key, partial(self._of_values, facet, kept, left))
         if words := " ".join(selection.text.split()):
             key = (_TEXT, words)
-            masks[_TEXT] = known[key] = self._kept(key, lambda: np.isin(self._seqs, text()))
+            masks[_TEXT] = known[key] = self._kept(key, lambda: self._of_seqs(text()))
         self._masks = known  # those of the last selection, most of which the next one has as well
         begin, end = (
             (0, self.count) if selection.brush is None else np.searchsorted(self._stamps, selection.brush)
@@ -225,12 +229,15 @@ class Codes:
             table[[places[value] for value in values if value in places]] = flag
         return table[self._columns[facet]]
 
-    def total(self, chosen: Chosen) -> int:
-        """Return how many events are chosen."""
-        mask = chosen.mask()
-        if mask is None:
-            return chosen.end - chosen.begin
-        return int(np.count_nonzero(mask[chosen.begin : chosen.end]))
+    def _of_seqs(self, seqs: Numbers) -> Numbers:
+        """Return which events have one of these seqs."""
+        first, last = (int(self._seqs.min()), int(self._seqs.max())) if self.count else (0, 0)
+        if last - first > _SPARSE * self.count:
+            return np.isin(self._seqs, seqs)
+        table = np.zeros(last - first + 1, dtype=bool)
+        table[seqs - first] = True
+        found = [table[some - first] for some in np.split(self._seqs, range(_AT_ONCE, self.count, _AT_ONCE))]
+        return np.concatenate(found)
 
     def counts(self, chosen: Chosen, facet: Facet) -> pl.DataFrame:
         """Return how often each value of a facet occurs, without its own choice."""
@@ -317,3 +324,25 @@ def load_codes(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan, stopped:
     codes = Codes(min(rows, most), snapshot.as_of)
     codes.load(files, snapshot, replace(plan, columns=COLUMNS), stopped)
     return codes
+
+
+def seqs_of(files: SegmentFiles, snapshot: Snapshot, plan: ScanPlan) -> Numbers:
+    """Return the seqs of a plan's events, in no particular order; few record batches of a segment are held at once."""
+    plan = replace(plan, columns=("seq",))
+    segments = held(files, [part.row for part in plan.ranges])
+
+    def read(part: BatchRange) -> Numbers:
+        found = [np.zeros(0, dtype=np.uint64)]
+        with files.reading(part.row) as segment:
+            for first in range(0, len(part.numbers), _BATCHES):
+                few = replace(part, numbers=part.numbers[first : first + _BATCHES])
+                for chunk in read_chunks(plan, segment, few):
+                    seqs, _ = to_numpy(segment.column(chunk.batch, "seq"))
+                    found.append(seqs if chunk.mask is None else seqs[chunk.mask])
+            segment.forget()
+        return np.concatenate(found)
+
+    found = [*side_by_side(read, plan.ranges), tail_events(snapshot, plan)["seq"].to_numpy()]
+    del segments
+    pa.default_memory_pool().release_unused()
+    return np.concatenate(found)

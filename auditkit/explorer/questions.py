@@ -16,7 +16,7 @@ from auditkit.arrow import Numbers
 from auditkit.ask.group import group_by
 from auditkit.ask.range import range_
 from auditkit.errors import InvalidQueryError
-from auditkit.explorer.codes import COLUMNS, Chosen, Codes, StoppedError, TooManyError, load_codes
+from auditkit.explorer.codes import COLUMNS, Chosen, Codes, StoppedError, TooManyError, load_codes, seqs_of
 from auditkit.explorer.selection import FACETS, Facet, Selection, intersection
 from auditkit.query.buckets import bucket_starts, parse_every
 from auditkit.query.frames import in_zone
@@ -32,7 +32,7 @@ from auditkit.timerange import (
     from_us,
     to_us,
 )
-from auditkit.trail.events import collected, in_order, plan_events
+from auditkit.trail.events import in_order, plan_events
 from auditkit.trail.snapshot import Snapshot
 from auditkit.trail.view import View, window_and_now
 from auditkit.where import Where, checked_mapping, conditions
@@ -279,8 +279,7 @@ class Questions:
         def seqs() -> Numbers:
             def attempt() -> Numbers:
                 words = Selection(text=selection.text).where(self.base)
-                snapshot, plan = self._plan(self.window, ["seq"], words)
-                return collected(self._view.handle.reader.files, snapshot, plan)["seq"].to_numpy()
+                return seqs_of(self._view.handle.reader.files, *self._plan(self.window, ["seq"], words))
 
             return retrying(attempt)
 

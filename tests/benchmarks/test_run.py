@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import work
+from tests.benchmarks import explore, work
 from tests.benchmarks.events import OFTEN, SCHEMA, made_events
 from tests.benchmarks.run import CLAIMS, Figures, main, table
 from tests.benchmarks.stores import STORES, Auditkit
@@ -64,3 +64,12 @@ def test_every_store_holds_what_it_was_given(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for job in (work.batches, work.groups, work.singles):
             assert job(name, tmp_path / name / "store", 15, "cpu") > 0
+
+
+def test_an_explorer_and_duckdb_count_the_same(tmp_path: Path) -> None:
+    """Each of the clicks that are measured selects as many events as the SQL written for it."""
+    explore.fill(tmp_path / "audit", tmp_path / "parquet", 3_000)
+    shown, found = explore.ask_widget(tmp_path / "audit"), explore.ask_duckdb(tmp_path / "parquet")
+    assert shown["totals"] == found["totals"]
+    assert set(shown["totals"].values()) > {0, 3_000}
+    assert shown["rows"].keys() >= found["rows"].keys()

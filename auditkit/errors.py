@@ -72,13 +72,23 @@ class InvalidEventError(AuditError, ValueError):
         super().__init__(f"{where}{field}: {reason} (found {shorten(value)})")
 
 
+class LateEventError(InvalidEventError):
+    """An event is expired on arrival: the policy keeps nothing as old, and no hold does; nothing was written.
+
+    Examples
+    --------
+    >>> issubclass(LateEventError, InvalidEventError)
+    True
+    """
+
+
 def placed(error: InvalidEventError, position: int | None) -> InvalidEventError:
     """Return the same error, with its notes, of that row of a batch.
 
     >>> str(placed(InvalidEventError("action", "", "is empty"), 3))
     "row 3: action: is empty (found '')"
     """
-    same = InvalidEventError(error.field, error.value, error.reason, position=position)
+    same = type(error)(error.field, error.value, error.reason, position=position)
     for note in getattr(error, "__notes__", ()):
         same.add_note(note)
     return same

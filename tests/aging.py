@@ -17,6 +17,12 @@ def trust(trail: Trail, moment: datetime) -> None:
     record_now(trail.handle, moment, confirmed=True)
 
 
+def accept_late(trail: Trail, *, accept: bool = True) -> None:
+    """Accept what is expired on arrival from now on, as where the horizon has moved before a commit: it is hidden."""
+    trail.handle.late.judges = not accept
+    trail.handle.late.forget()
+
+
 def step(state: State, moment: int, window: int) -> State:
     """Return what one more event makes of a state."""
     horizon, first, newest = state

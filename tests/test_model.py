@@ -27,12 +27,12 @@ from hypothesis.stateful import (
 )
 
 from auditkit.api import Trail
-from auditkit.errors import ClosedError, InvalidEventError, PrunedError
+from auditkit.errors import ClosedError, InvalidEventError, LateEventError, PrunedError
 from auditkit.keep.compact import compact
 from auditkit.opening import create, open_trail
 from auditkit.queue.group_commit import Writer
 from auditkit.queue.receipts import Receipt
-from auditkit.timerange import from_us
+from auditkit.timerange import from_us, to_us
 from auditkit.write import extend
 from auditkit.write.retry import as_given, kept_letters, retry_letters
 from tests import aging
@@ -177,8 +177,10 @@ class TrailMachine(RuleBasedStateMachine):
         self.made = 0
 
     def opened(self) -> Trail:
-        """Open the trail."""
-        return open_trail(self.root, clock=self.clock, maintain=False, disk=self.disk)
+        """Open the trail; but for `append_late` it takes what is late, and hides it."""
+        trail = open_trail(self.root, clock=self.clock, maintain=False, disk=self.disk)
+        aging.accept_late(trail)
+        return trail
 
     def row(self, shape: Shape) -> Row:
         """Return a new event; two of the same key and body are the same event."""
@@ -315,6 +317,26 @@ class TrailMachine(RuleBasedStateMachine):
             self.pending.append(Pending(receipt, good))
             if wait:
                 self.wait(0, True)
+        else:
+            assert receipt.wait() is None
+
+    @precondition(lambda self: not self.pending)
+    @rule(hours=st.lists(st.integers(0, 100), min_size=1, max_size=4), frame=st.booleans())
+    def append_late(self, hours: list[int], frame: bool) -> None:
+        """Append by the horizon as it is: what would be hidden at once becomes a dead letter, all else an event."""
+        aging.accept_late(self.trail, accept=False)
+        rows, horizon = [self.row((None, hour)) for hour in hours], horizon_of(self.events)
+        late = [row for row in rows if horizon is not None and to_us(row["ts"]) < horizon - KEEP_US]
+        if late:
+            with pytest.raises(LateEventError) as caught:
+                self.trail.extend(framed(rows) if frame else rows)
+            assert caught.value.position == rows.index(late[0])
+        receipt = self.trail.extend(framed(rows) if frame else rows, on_invalid="dead-letter")
+        aging.accept_late(self.trail)
+        self.letters += [Letter(self.clock.us, row) for row in late]
+        if len(late) < len(rows):
+            self.pending.append(Pending(receipt, [row for row in rows if row not in late]))
+            self.wait(0, True)
         else:
             assert receipt.wait() is None
 

@@ -116,7 +116,7 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
         expired=expired,
         pruned=pruned,
         exact=all(_inside(tombstone, window, snapshot.as_of) for tombstone in tombstones),
-        dead_letters=count_waiting(view.handle),
+        dead_letters=count_waiting(view.handle)[0],
         missing=_missing(view, snapshot),
         horizon=None if snapshot.horizon_us is None else from_us(snapshot.horizon_us),
         policy=str(snapshot.policy),

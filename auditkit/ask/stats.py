@@ -16,7 +16,8 @@ from auditkit.write.retry import count_waiting
 def stats(handle: Handle, snapshot: Snapshot) -> Stats:
     """Return the state that `snapshot` shows."""
     width = handle.partition
-    segments, retention = _segments(snapshot, width), _retention(handle, snapshot)
+    dead_letters, late = count_waiting(handle)
+    segments, retention = _segments(snapshot, width), _retention(handle, snapshot, late)
     due = {
         "flush": flush_is_due(handle),
         "prune": retention.prunable > 0 and enforcement_is_due(snapshot, width),
@@ -26,7 +27,7 @@ def stats(handle: Handle, snapshot: Snapshot) -> Stats:
         queue=_queue(handle, snapshot),
         segments=segments,
         retention=retention,
-        dead_letters=count_waiting(handle),
+        dead_letters=dead_letters,
         tiers=_tiers(snapshot),
         consumers=_consumers(handle, snapshot.committed_seq),
         unrecorded=handle.unrecorded,
@@ -76,7 +77,7 @@ def _segments(snapshot: Snapshot, width: Width) -> SegmentStats:
     )
 
 
-def _retention(handle: Handle, snapshot: Snapshot) -> RetentionStats:
+def _retention(handle: Handle, snapshot: Snapshot, late: int) -> RetentionStats:
     plan, horizon = plan_unasked(handle, snapshot), snapshot.horizon
     ahead_us = None if horizon.trusted_us is None else horizon.waiting_to_us
     tombstones = snapshot.catalog.tombstones
@@ -88,6 +89,8 @@ def _retention(handle: Handle, snapshot: Snapshot) -> RetentionStats:
         prunable=plan.rows,
         held=sum(one.events for one in plan.held),
         waiting=waiting(snapshot, handle.partition, plan),
+        late=late,
+        refused=handle.late.refused,
         pruned=sum(tombstone.rows for tombstone in tombstones),
         tombstones=len(tombstones),
         last_prune=from_us(max(tombstone.pruned_us for tombstone in tombstones)) if tombstones else None,

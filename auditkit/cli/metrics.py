@@ -73,6 +73,7 @@ def _metrics(stats: Stats, labels: Mapping[str, str], trail_id: str) -> Iterator
     yield one("retention_horizon_timestamp_seconds", "What retention measures from.", retention.horizon)
     yield one("last_prune_timestamp_seconds", "When retention last removed events.", retention.last_prune)
     yield one("dead_letters", "Inputs kept that have not become events.", stats.dead_letters)
+    yield one("late_dead_letters", "Of these, events that were expired on arrival.", retention.late)
     yield from _consumer_metrics(stats, labels)
 
 

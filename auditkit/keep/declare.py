@@ -54,6 +54,7 @@ def set_policy(handle: Handle, retention: RetentionRules | Policy, *, confirm: b
                 error.add_note("confirm=True decides so all the same")
                 raise error
         append_own(handle, POLICY_SET, {"policy": policy.spec}, actor=_actor())
+        handle.late.forget()
     return policy
 
 

@@ -57,6 +57,8 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     digest: str | None = None
     consumer: str | None = None
     seq: Seq | None = None
+    late: bool = False
+    """Whether it was expired on arrival: with a longer policy, or held, it can become an event."""
     damaged: bool = False
     """Whether the stored line does not read any more: `input` is what there is of it."""
 
@@ -255,7 +257,7 @@ def describe_input(given: object) -> str:
 
 
 def _line(letter: DeadLetter) -> bytes:
-    fields: dict[str, str | int | None] = {
+    fields: dict[str, object] = {
         "recorded_us": letter.recorded_us,
         "reason": letter.reason,
         "field": letter.field,
@@ -264,6 +266,8 @@ def _line(letter: DeadLetter) -> bytes:
     }
     if letter.digest is not None:
         fields |= {"lines": letter.lines, "file": letter.file, "digest": letter.digest}
+    if letter.late:
+        fields |= {"late": True}
     if letter.consumer is not None:
         fields |= {"consumer": letter.consumer, "seq": letter.seq}
     body = json.dumps(fields).encode()  # ASCII only: a lone surrogate in the input survives as an escape

@@ -91,12 +91,13 @@ def import_history(trail: Trail, folder: Path = HISTORY, *, tz: str | None = Non
             )
         else:
             events.append(item)
-    trail.extend(events, on_invalid="dead-letter").wait()
+    taken = trail.extend(events, on_invalid="dead-letter")
+    taken.wait()
     if letters:
         keep_dead_letters(trail.handle, letters)
     transactions = sum(event["action"] == "package.transaction" for event in events)
     return AptSummary(
-        files=len(paths), transactions=transactions, events=len(events), unreadable=len(letters)
+        files=len(paths), transactions=transactions, events=taken.count, unreadable=len(letters)
     )
 
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 from auditkit.api import Trail
 from auditkit.errors import AuditError, FormatError, InvalidEventError
 from auditkit.event import UTC_MICROSECONDS, EventSchema, Row
-from auditkit.queue.payload import Batch, without_views
+from auditkit.queue.payload import Batch
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.readers import Input
 from auditkit.sources.records import Item, Record, Unreadable
@@ -33,7 +33,7 @@ from auditkit.trail.events import collected_own
 from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import own_events
 from auditkit.write.append import own_row, rules_of
-from auditkit.write.extend import extend_with_record, validated
+from auditkit.write.extend import extend_with_record, validated, without
 from auditkit.write.flush import keep_dead_letters
 
 IMPORTED = "import.stored"
@@ -200,7 +200,7 @@ class _Importing:
     def store(self, chunk: Chunk, *, is_first: bool) -> tuple[Stored, int]:
         """Make a chunk durable, its dead letters first, then its events and the record of both, and return that."""
         events, refused = self.mapped(chunk.items)
-        if is_first and not len(events):
+        if is_first and not len(events) and not any(one.is_late for one in refused):
             raise _hopeless(self.source, refused)
         if is_first:
             self.look_for_fields(chunk.items)
@@ -242,7 +242,7 @@ class _Importing:
         self._keep(found, chunk)
         refused.extend(found)
         refused.sort(key=lambda one: one.item.line)
-        return _left_out(events, conflicts)
+        return without(events, conflicts)
 
     def _keep(self, refused: Sequence[Refused], chunk: Chunk) -> None:
         if refused:
@@ -327,13 +327,6 @@ def _moments(events: Batch) -> list[int]:
     else:
         stamps = pl.Series([row[0] for row in events])
     return [int(stamps.min()), int(stamps.max())]  # type: ignore[arg-type]
-
-
-def _left_out(events: Batch, positions: dict[int, InvalidEventError]) -> Batch:
-    kept = [position for position in range(len(events)) if position not in positions]
-    if isinstance(events, pa.RecordBatch):
-        return without_views(events).take(pa.array(kept, pa.int64()))
-    return [events[at] for at in kept]
 
 
 def _keys(batch: Sequence[Item]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import product
 from typing import Any
 
-from auditkit.errors import InvalidEventError, InvalidTimeError
+from auditkit.errors import InvalidEventError, InvalidTimeError, LateEventError
 from auditkit.sources.conversions import DECIMAL_MARKS, plain_number
 from auditkit.timerange import EPOCH_UNITS, TimeReader
 
@@ -57,6 +57,8 @@ def suggest(record: Mapping[str, Any], error: InvalidEventError) -> str | None:
     'would fit: --map ts=time_ms --ts-format ms'
     """
     options = None
+    if isinstance(error, LateEventError):
+        return None  # its ts was read as it was meant
     if error.field == "ts":
         options = _for_time(record, error.value) or (None if error.value else _for_wrapped(record, ""))
     elif error.field == "action" and not error.value:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from auditkit.errors import InvalidEventError
+from auditkit.errors import InvalidEventError, LateEventError
 from auditkit.queue.dead_letters import MAX_INPUT_CHARACTERS, DeadLetter
 from auditkit.sources.mapping import EventMap
 from auditkit.sources.records import Item, Unreadable
@@ -64,6 +64,11 @@ class Refused(Struct, frozen=True):
     error: InvalidEventError | None
     hint: str | None
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it is an event, and expired on arrival."""
+        return isinstance(self.error, LateEventError)
+
     def letter(self, now_us: int, file: str, digest: str) -> DeadLetter:
         """Return the dead letter of it; `digest` says which import of which file it comes from."""
         item, reason = self.item, self.reason if self.error is None else str(self.error)
@@ -77,6 +82,7 @@ class Refused(Struct, frozen=True):
             input=given[:MAX_INPUT_CHARACTERS],
             file=file,
             digest=digest,
+            late=self.is_late,
         )
 
 

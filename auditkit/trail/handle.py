@@ -33,6 +33,7 @@ from auditkit.store.files import SegmentFiles
 from auditkit.store.records import TrailInfo
 from auditkit.store.rollups import Cubes
 from auditkit.timerange import Clock, Width, check_width
+from auditkit.trail.late import LateGate
 from auditkit.trail.reader import SnapshotReader
 
 LOCK_TIMEOUT_S = 30.0
@@ -62,6 +63,7 @@ class Handle(Struct, weakref=True, kw_only=True, eq=False):
     schema: EventSchema
     modes: Modes
     reader: SnapshotReader
+    late: LateGate
     maintains: bool
     limits: Limits
     maint_lock: FileLock
@@ -186,6 +188,7 @@ class Handle(Struct, weakref=True, kw_only=True, eq=False):
         self.maintainer = None
         self.maintains = False  # a child appends, and leaves maintenance to those who have all their threads
         self.forked = True
+        self.late = LateGate(self.reader, self.schema, judges=False)
         _polars_answers.cache_clear()
 
     def _branch(self) -> None:
@@ -333,6 +336,15 @@ def open_handle(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits
     info = catalog.read().info
     declared = msgspec.json.decode(info.fields, type=dict[str, str])
     schema = EventSchema({name: FIELD_TYPES[kind] for name, kind in declared.items()})
+    reader = SnapshotReader(
+        layout,
+        schema,
+        QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
+        catalog,
+        SegmentFiles(layout, schema),
+        Cubes(layout),
+    )
+    forked = _in_forked_child.is_set()
     handle = Handle(
         disk=disk,
         clock=clock,
@@ -340,18 +352,12 @@ def open_handle(root: Path, *, disk: Disk, clock: Clock, maintains: bool, limits
         info=info,
         schema=schema,
         modes=modes_for(info.sharing),
-        reader=SnapshotReader(
-            layout,
-            schema,
-            QueueTail(disk, layout, trail_id=queue_id(info), schema=schema),
-            catalog,
-            SegmentFiles(layout, schema),
-            Cubes(layout),
-        ),
+        reader=reader,
+        late=LateGate(reader, schema, judges=not forked),
         maintains=maintains,
         limits=limits,
         maint_lock=FileLock(disk, layout.maint_lock),
-        forked=_in_forked_child.is_set(),
+        forked=forked,
     )
     _watch_forks()
     _open_handles.add(handle)

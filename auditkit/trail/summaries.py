@@ -108,6 +108,10 @@ class RetentionStats:
     """Events that holds keep from that."""
     waiting: tuple[Waiting, ...]
     """What waits, and for what; `str` of each says it in words."""
+    late: int
+    """Dead letters that were expired on arrival."""
+    refused: int
+    """Events that `append` and `extend` refused through this object, because they were expired on arrival."""
     pruned: int
     tombstones: int
     last_prune: datetime | None
@@ -247,6 +251,8 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
     pruned = f"{counted(retention.pruned, 'event')} in {counted(retention.tombstones, 'segment')}"
     if retention.last_prune is not None:
         pruned += f", last {minute(retention.last_prune)}"
+    late = [counted(retention.late, "dead letter")] if retention.late else []
+    late += [f"{counted(retention.refused, 'event')} refused here"] if retention.refused else []
     return [
         ("policy", retention.policy),
         ("horizon", minute(retention.horizon)),
@@ -255,6 +261,7 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
         *([("held", counted(retention.held, "event"))] if retention.held else []),
         *(("waits", str(one)) for one in retention.waiting),
         ("pruned", pruned),
+        *([("late", ", ".join(late))] if late else []),
     ]
 
 

@@ -22,8 +22,12 @@ def append(handle: Handle, given: dict[str, Any], tz: str | None) -> Receipt:
     if context:
         given = {**context, **{name: value for name, value in given.items() if value is not None}}
     try:
-        rules = Rules(now_us=handle.clock.now_us(), max_ahead_us=handle.info.max_ahead_us, tz=tz)
-        return ready_writer(handle).append(handle.schema.row(given, rules))
+        now_us = handle.clock.now_us()
+        rules = Rules(now_us=now_us, max_ahead_us=handle.info.max_ahead_us, tz=tz)
+        row = handle.schema.row(given, rules)
+        if row[0] < handle.late.suspects_before_us(now_us):
+            handle.late.check(row, now_us)
+        return ready_writer(handle).append(row)
     except KeyboardInterrupt as exc:
         handle.after_interrupt(exc)
         exc.add_note("auditkit: this event may have been accepted; with an id it can be appended again")

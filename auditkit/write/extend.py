@@ -4,7 +4,7 @@ All that needs no lock is done before one is taken: validation, hashes of ids, d
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from auditkit.arrow import to_numpy
 from auditkit.display.progress import progress
-from auditkit.errors import InvalidArgumentError, InvalidEventError, placed
+from auditkit.errors import InvalidArgumentError, InvalidEventError, LateEventError, placed
 from auditkit.event import Row, Rules
 from auditkit.event.columns import (
     Table,
@@ -143,13 +143,40 @@ def _validated(
 ) -> tuple[Batch, int]:
     """Return the valid events of a chunk, and how many rows it had."""
     refusals = _Refusals(handle, rules, begin, raises=on_invalid == "raise")
-    events = validated(handle, chunk, rules, refusals.refuse)
+    try:
+        events = validated(handle, chunk, rules, refusals.refuse)
+    except InvalidEventError as exc:
+        if not isinstance(exc, LateEventError) and exc.position is not None:
+            validated(
+                handle, _first(chunk, exc.position - begin), rules, refusals.refuse
+            )  # a late one is before it
+        raise
     refusals.keep()
     return events, len(events) + refusals.count
 
 
 def validated(handle: Handle, chunk: Chunk, rules: Rules, refuse: Refuse) -> Batch:
-    """Return the valid events of a chunk; `refuse` is called with every other row, and raises or leaves it out."""
+    """Return the valid events of a chunk; `refuse` is called with every other row, and raises or leaves it out.
+
+    What is late is no valid event; it comes after the others, as it was validated.
+    """
+    refused: set[int] = set()
+
+    def refusing(position: int, error: InvalidEventError, given: object) -> None:
+        refuse(position, error, given)
+        refused.add(position)
+
+    events = _validated_rows(handle, chunk, rules, refusing)
+    late = dict(handle.late.late_of(events, rules.now_us))
+    if not late:
+        return events
+    valid = [position for position in range(len(events) + len(refused)) if position not in refused]
+    for place, error in late.items():
+        refuse(valid[place], error, _given(handle, events, place))
+    return without(events, late)
+
+
+def _validated_rows(handle: Handle, chunk: Chunk, rules: Rules, refuse: Refuse) -> Batch:
     if isinstance(chunk, pl.DataFrame | pa.Table):
         check_bytes(chunk)
         events = rows_as_columns(handle.schema, chunk, rules, refuse)
@@ -157,6 +184,19 @@ def validated(handle: Handle, chunk: Chunk, rules: Rules, refuse: Refuse) -> Bat
             return events
         chunk = as_frame(chunk).iter_rows(named=True)
     return _rows(handle, chunk, rules, refuse)
+
+
+def _first(chunk: Chunk, count: int) -> Chunk:
+    """Return the first rows of a chunk."""
+    return chunk[:count] if isinstance(chunk, pl.DataFrame | pa.Table) else list(islice(chunk, count))
+
+
+def without(events: Batch, places: Container[int]) -> Batch:
+    """Return a batch without the events at these places."""
+    kept = [place for place in range(len(events)) if place not in places]
+    if isinstance(events, pa.RecordBatch):
+        return without_views(events).take(pa.array(kept, pa.int64()))
+    return [events[place] for place in kept]
 
 
 def extend_with_record(handle: Handle, events: Batch, record: Row) -> Receipt:
@@ -216,6 +256,7 @@ class _Refusals:
     def refuse(self, position: int, error: InvalidEventError, given: object) -> None:
         """Take note of a bad row, or raise for it."""
         if self._raises:
+            self._handle.late.refused += isinstance(error, LateEventError)
             raise placed(error, self._begin + position) from None
         letter = DeadLetter(
             recorded_us=self._now_us,
@@ -223,6 +264,7 @@ class _Refusals:
             field=error.field,
             line=self._begin + position + 1,
             input=describe_input(given),
+            late=isinstance(error, LateEventError),
         )
         self._letters.append(letter)
 
@@ -251,25 +293,27 @@ def _rows(handle: Handle, chunk: Iterable[Any], rules: Rules, refuse: Refuse) ->
 
 def _keeper(handle: Handle, batch: Batch, rules: Rules) -> Refused:
     """Return what keeps events whose key turned out to be taken, once that is known under the queue's lock."""
-    names = handle.schema.row_columns
-    moments = {name for name, kind in handle.schema.columns.items() if isinstance(kind, pl.Datetime)}
 
     def letter(position: int, error: InvalidEventError) -> DeadLetter:
-        (row,) = as_rows(batch[position : position + 1])
-        given = {
-            name: from_us(value) if name in moments and isinstance(value, int) else value
-            for name, value in zip(names, row, strict=False)
-            if value is not None
-        }
         return DeadLetter(
             recorded_us=rules.now_us,
             reason=str(error),
             field=error.field,
             line=None,
-            input=describe_input(given),
+            input=describe_input(_given(handle, batch, position)),
         )
 
     return lambda refused: keep_dead_letters(handle, [letter(*one) for one in refused])
+
+
+def _given(handle: Handle, batch: Batch, place: int) -> dict[str, Any]:
+    """Return an event of a batch as a mapping that could be given again."""
+    (row,) = as_rows(batch[place : place + 1])
+    return {
+        name: from_us(value) if isinstance(handle.schema.columns[name], pl.Datetime) else value
+        for name, value in zip(handle.schema.row_columns, row, strict=False)
+        if value is not None
+    }
 
 
 def _chunks(rows: Rows) -> Iterator[Chunk]:

@@ -90,13 +90,14 @@ def kept_letters(handle: Handle) -> Iterator[KeptLetter]:
         yield KeptLetter(name=name, letter=letter, retried=retried, dropped=dropped)
 
 
-def count_waiting(handle: Handle) -> int:
-    """Return the number of dead letters: inputs that have become no event, by a retry either, and were not dropped.
+def count_waiting(handle: Handle) -> tuple[int, int]:
+    """Return the number of dead letters, and how many of them were expired on arrival.
 
-    Damaged letters count.  What consumers gave up on does not: those are events of the trail, and each consumer's
-    `given_up` counts them.
+    They are inputs that have become no event, by a retry either, and were not dropped.  Damaged letters count.  What
+    consumers gave up on does not: those are events of the trail, and each consumer's `given_up` counts them.
     """
-    return sum(kept.waits for kept in kept_letters(handle))
+    late = [kept.letter.late for kept in kept_letters(handle) if kept.waits]
+    return len(late), sum(late)
 
 
 def expire_letters(handle: Handle, cutoff_us: int) -> int:
@@ -201,6 +202,9 @@ def _retry(handle: Handle, chosen: Iterator[KeptLetter], revive: Revive, *, dry_
                 names.append(kept.name)
             except InvalidEventError as exc:
                 dead.append(StillDead(name=kept.name, field=exc.field, reason=exc.reason))
+        for place, error in reversed(handle.late.late_of(rows, rules.now_us)):
+            dead.append(StillDead(name=names[place], field=error.field, reason=error.reason))
+            del rows[place], names[place]
         if rows and not dry_run:
             receipt = _append(handle, rows, names, rules, dead)
             if receipt is not None:

@@ -8,6 +8,7 @@ import pytest
 from auditkit import Trail
 from auditkit.ask.population import Population, population
 from auditkit.timerange import to_us
+from tests.aging import accept_late
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
 
@@ -36,6 +37,7 @@ def lived(make_trail: Callable[..., Trail]) -> Trail:
     trail.extend([{"action": "a", "ts": day(d)} for d in (50, 45, 45, 40)]).wait()
     trail.append(action="a", ts=day(0)).wait()
     trail.prune(now=NOW)
+    accept_late(trail)
     trail.extend([{"action": "late", "ts": day(d), "source": "app"} for d in (41, 35, 33)]).wait()
     trail.set_retention("31d", confirm=True)
     trail.extend(

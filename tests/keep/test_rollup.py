@@ -15,6 +15,7 @@ from auditkit.keep import rollup
 from auditkit.keep.rollup import roll_up
 from auditkit.opening import open_trail
 from auditkit.store.catalog import read_catalog
+from tests.aging import accept_late
 from tests.fakes import ManualClock
 from tests.rolling import Series, expected, of_dataset
 
@@ -112,6 +113,7 @@ def test_prune_waits_for_what_is_not_folded(
     trail.maintain()
     left = 50 - trail.stats().retention.pruned
     second = events(80, seed=2)
+    accept_late(trail)
     trail.extend(second).wait()
     with monkeypatch.context() as patched:
         patched.setattr(rollup, "MOST_SERIES", 1)

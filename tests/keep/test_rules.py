@@ -18,7 +18,7 @@ from auditkit.errors import HoldError, InvalidArgumentError, InvalidQueryError, 
 from auditkit.keep.compact import compact
 from auditkit.timerange import from_us, to_us
 from auditkit.trail.summaries import PruneWaits
-from tests.aging import trust
+from tests.aging import accept_late, trust
 from tests.fakes import ManualClock
 from tests.oracle import read_trail
 
@@ -97,6 +97,7 @@ def test_what_is_shown_and_what_stays_is_what_the_rules_say(
     trail.flush()
     for hold in HOLDS:
         trail.hold(**hold)
+    accept_late(trail)
     trail.extend(given[90:]).wait()
     trust(trail, NOW)
     expected = [seq for seq, event in seqs_of(trail, given) if kept(event, rules)]

@@ -221,7 +221,8 @@ class Trail:
         Raises
         ------
         InvalidEventError
-            A field is missing, unknown or has a value that it cannot hold; names field, value and reason.
+            A field is missing, unknown or has a value that it cannot hold; names field, value and reason.  A `LateEventError`
+            where the policy keeps nothing as old and no hold does: the event would be expired on arrival.
         QueueFullError
             The queue is at its bound, and the trail was opened with `on_full="raise"`.
         ClosedError
@@ -270,7 +271,7 @@ class Trail:
         tz : str, optional
             IANA zone of times that name none; without it they are refused.
         on_invalid : {"raise", "dead-letter"}, default "raise"
-            Whether a row that cannot be an event raises, or is kept with its reason in the trail's folder `dead-letters`
+            Whether a row that cannot be an event, or is expired on arrival, raises, or is kept with its reason in the trail's folder `dead-letters`
             while the others are accepted.
 
         Returns

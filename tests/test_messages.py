@@ -25,6 +25,7 @@ NAMED = {
     "InvalidEventError",
     "InvalidQueryError",
     "InvalidTimeError",
+    "LateEventError",
     "CorruptionError",
 }
 """Errors whose subject is an argument of its own."""

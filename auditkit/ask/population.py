@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
+from msgspec.structs import replace
 
 from auditkit.retention.policy import IS_OWN
 from auditkit.store.files import retrying
@@ -48,7 +49,7 @@ class Population:
     `last_seq` are those of the shown; `missing` counts the seqs before `as_of` that are neither stored nor
     recorded as removed, `None` where a removal reached beyond `as_of`.
 
-    Two are about the moment of asking: `queued` of the shown are not in segments yet, and `dead_letters`, having no
+    `held` of the shown would be expired but for a hold.  Two are about the moment of asking: `queued` of the shown are not in segments yet, and `dead_letters`, having no
     seq, are all inputs of any time that have not become events, by a retry either.
     """
 
@@ -61,6 +62,7 @@ class Population:
     own: int
     pruned: int
     exact: bool
+    held: int
     queued: int
     dead_letters: int
     first_seq: int | None
@@ -84,7 +86,7 @@ def _count(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> P
     counts, sources, heard = pl.collect_all(
         [
             marked.select(
-                pl.col("own", "expired", "filtered", "shown").sum(),
+                pl.col("own", "expired", "filtered", "shown", "held").sum(),
                 pl.col("seq").filter(shown).min().alias("first_seq"),
                 pl.col("seq").filter(shown).max().alias("last_seq"),
                 (shown & (pl.col("seq") >= snapshot.catalog.flushed_seq)).sum().alias("queued"),
@@ -137,6 +139,11 @@ def _marked(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> 
     expired = snapshot.expiry.expression
     matches = compile_where(where, view.handle.schema.columns)
     wanted = pl.lit(value=True) if matches is None else matches.fill_null(value=False)
+    spared = (
+        expired.not_() & replace(snapshot.expiry, holds=()).expression
+        if snapshot.holds
+        else pl.lit(value=False)
+    )
     return stored.filter(*within).select(
         "seq",
         "ts",
@@ -145,6 +152,7 @@ def _marked(view: View, snapshot: Snapshot, window: TimeRange, where: Where) -> 
         expired=expired,
         filtered=~IS_OWN & ~expired & ~wanted,
         shown=~IS_OWN & ~expired & wanted,
+        held=~IS_OWN & spared & wanted,
     )
 
 

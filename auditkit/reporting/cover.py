@@ -61,8 +61,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many events the window holds and what became of each.
 
     shown + filtered + expired + own + pruned == accepted; unless `exact`, accepted, expired and pruned are upper
-    bounds.  `missing` seqs of the trail are accounted for by nothing, None where that is not known.  `queued` and
-    `dead_letters` are as when the report was prepared.
+    bounds.  `missing` seqs of the trail are accounted for by nothing, None where that is not known.  `held` of the shown
+    would be expired but for a hold.  `queued` and `dead_letters` are as when the report was prepared.
     """
 
     accepted: int
@@ -77,6 +77,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     first_seq: int | None
     last_seq: int | None
     missing: int | None
+    held: int = 0
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,9 +285,10 @@ def _population(model: CoverModel) -> str:
         if count
     ]
     accepted = f"{at_most}{counted(counts.accepted, 'event')} accepted into this window"
+    held = f" ({counts.held:,} of them kept by a legal hold)" if counts.held else ""
     if not left_out:
-        return f"{accepted}, all of them shown" if counts.shown else accepted
-    return f"{accepted}, {counts.shown:,} shown; left out: {', '.join(left_out)}"
+        return f"{accepted}, all of them shown{held}" if counts.shown else accepted
+    return f"{accepted}, {counts.shown:,} shown{held}; left out: {', '.join(left_out)}"
 
 
 def population_rows(model: CoverModel) -> Iterator[Row]:
@@ -313,6 +315,13 @@ def population_rows(model: CoverModel) -> Iterator[Row]:
     for name, count, bound, why in excluded:
         yield Row(name, f"{bound}\u2212{count:,}" if count else "0", why, "part")
     yield Row("Shown in this report", f"{counts.shown:,}", seqs, "sum")
+    if counts.held:
+        yield Row(
+            "of these held",
+            f"{counts.held:,}",
+            "older than the retention policy keeps, kept by a legal hold",
+            "beside",
+        )
     yield Row("of these still queued", f"{counts.queued:,}", queued, "beside")
     yield Row("Never became events", f"{counts.dead_letters:,}", refused, "beside")
 

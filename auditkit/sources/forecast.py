@@ -40,7 +40,7 @@ class Forecast:
             who.append(f"{self.present:,} of the events in the trail")
         return (
             f"the trail's policy is to {self.policy}, counted from {minute(self.horizon)} by then: "
-            f"what is older than {minute(self.cutoff)} expires at once ({' and '.join(who)})"
+            f"what is older than {minute(self.cutoff)} expires at once, or becomes a dead letter ({' and '.join(who)})"
         )
 
 

@@ -90,6 +90,20 @@ def test_shown_and_each_exclusion_equal_an_independent_count(
     assert found.exact
 
 
+@pytest.mark.parametrize("where", [None, {"action": "late"}])
+def test_what_a_hold_keeps_is_shown_and_counted(lived: Trail, where: dict[str, object] | None) -> None:
+    """Events that the policy keeps no more and a hold does are among the shown, and counted as held until its release."""
+    before = count(lived, where=where)
+    lived.hold("case", day(36), where={"source": "app"}, reason="a lawsuit")
+    held = count(lived, where=where)
+    assert (before.held, held.held) == (0, 2)
+    assert (held.shown, held.expired) == (before.shown + 2, before.expired - 2)
+    assert count(lived, day(34), where=where).held == 1
+    assert not count(lived, where={"action": "c"}).held
+    lived.release("case", reason="over")
+    assert count(lived, where=where).held == 0
+
+
 def test_a_later_removal_changes_nothing(lived: Trail, clock: ManualClock) -> None:
     """A view of a seq counts an event as expired, whether it lies on disk, hidden, or was removed since."""
     view = lived.at(lived.end_seq)

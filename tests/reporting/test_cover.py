@@ -92,6 +92,14 @@ def test_every_count_is_on_the_screen(busy: Trail) -> None:
     }
 
 
+def test_what_is_held_is_said(busy: Trail) -> None:
+    """What a hold keeps is shown, and the population says how many events that are."""
+    busy.hold("case", reason="a lawsuit")
+    model = cover(busy, title="T").model
+    assert {row.name: row.count for row in population_rows(model)}["of these held"] == "1"
+    assert " shown (1 of them kept by a legal hold)" in dict(compact_rows(model))["Population"]
+
+
 def test_what_was_found_comes_first(busy: Trail) -> None:
     """The key figures are counts of the events shown, with what is to be known of each; a notebook may give its own."""
     model = cover(busy, START, "+2d", where={"actor": ["ann", "bo"]}, title="T").model

@@ -271,20 +271,28 @@ class Route(Struct, frozen=True, kw_only=True):
         firsts = np.flatnonzero(np.diff(buckets, prepend=-1))
         order = np.argsort(codes, kind="stable")
         borders = np.flatnonzero(np.diff(codes[order], prepend=-1))
-        totals = {}
-        for name in measures if begin < end and len(chosen) else ():
+        if begin == end or not len(chosen):
+            return pl.DataFrame()
+
+        def total(name: str) -> Numbers:
             grid = cube.measure(name)[begin:end][:, chosen[order]]
             if name in _NOTHING:
-                grid = np.where(np.isnan(grid), _NOTHING[name], grid)
-            totals[name] = _JOINS[name].reduceat(_JOINS[name].reduceat(grid, firsts, axis=0), borders, axis=1)
-        if not totals:
-            return pl.DataFrame()
-        rows, columns = np.nonzero(totals["count"])
+                grid[np.isnan(grid)] = _NOTHING[name]
+            for axis, places in enumerate((firsts, borders)):
+                if len(places) < grid.shape[axis]:
+                    grid = _JOINS[name].reduceat(grid, places, axis=axis)
+            return grid
+
+        counts = total("count")
+        rows, columns = np.nonzero(counts)
+        found = {"count": counts[rows, columns]}
+        del counts  # a store may have many cells: one measure is in memory at a time
+        found |= {name: total(name)[rows, columns] for name in measures if name not in found}
         return pl.DataFrame(
             [
                 pl.Series(START, starts[buckets[firsts]][rows], dtype=pl.Int64),
                 *(groups[key].gather(columns) for key in self.keys),
-                *(pl.Series(name, grid[rows, columns]) for name, grid in totals.items()),
+                *(pl.Series(name, found[name]) for name in measures),
             ]
         )
 

@@ -114,7 +114,12 @@ def put_together(parts: "Sequence[Cube | StoredCube]", keys: Sequence[str], star
     for name, kind in MEASURES.items():
         grid = np.full((len(starts), max(1, series.height)), MEASURE_FILLS[name], dtype=kind)
         for part, at, row, columns in zip(parts, inside, rows, places, strict=True):
-            _add(name, grid, row, columns, part.measure(name)[at])
+            found, width = part.measure(name), max(1, _CHUNK_CELLS // len(part.starts))
+            for begin in range(
+                0, len(columns), width
+            ):  # adding takes memory for what is added at once, several times
+                some = slice(begin, begin + width)
+                _add(name, grid, row, columns[some], found[:, some][at])
         measures[name] = grid
     return Cube(starts=starts, last_seqs=last_seqs, series=series, measures=measures)
 

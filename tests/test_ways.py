@@ -168,6 +168,16 @@ def test_sql_says_how_a_number_is_compared_with_text(trail: ak.Trail) -> None:
     assert compared["seq"].to_list() == [0, 1, 2, 3]  # as numbers, so that "0404" is one of them
 
 
+@pytest.mark.parametrize("word", ["KUBERNETES", "404", "1.1", "Nothing"])
+def test_sql_looks_for_a_word_with_a_regular_expression(trail: ak.Trail, word: str) -> None:
+    """`regexp_matches(…, 'i')` ignores case as the search for words does; a word's own signs are escaped."""
+    asked = "SELECT seq FROM events WHERE regexp_matches(attrs, regexp_escape($word), 'i') ORDER BY seq"
+    assert (
+        trail.sql(asked, params={"word": word})["seq"].to_list()
+        == trail.range(where={"text": word}, columns="seq")["seq"].to_list()
+    )
+
+
 def test_typed_values_are_compared_as_columns_are(trail: ak.Trail) -> None:
     """An expression over a value of a stated kind counts numbers and their spellings alike."""
     typed = trail.scan().filter(ak.attr("status", dtype=pl.Int64) == 404).select("seq").collect()

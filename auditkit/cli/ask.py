@@ -66,6 +66,7 @@ _by_option = click.option(
 auditkit range --start -1h
 auditkit range --start 2026-11-24 --end +1d --tz Europe/Stockholm --where 'action=auth.*'
 auditkit range --where 'outcome=["failure", null]' --where attrs.ip=10.0.0.7 --descending
+auditkit range --start -1d --where 'actor!=["backup", "cron*"]' --where 'text=invoice 17'
 auditkit range --start -7d --json | jq -r .actor | sort | uniq -c
 auditkit range --columns ts,actor,attrs --csv > week.csv
 """,

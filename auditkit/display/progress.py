@@ -49,7 +49,7 @@ def progress(what: str, *, total: int | None, unit: str) -> Iterator[Advance]:
         yield lambda _done, _beside: None
         return
     _is_shown.set(True)
-    work = _Work(what, total, unit)
+    work = _Work(what, total or None, unit)  # a FIFO, say, has a size of 0
     try:
         with screen(work) as draw:
             yield work.advancing(draw)
@@ -104,15 +104,14 @@ class _Work:
     def now(self) -> str:
         """Return how much is done, how fast, and how long it will take, in words."""
         rate = self.done / max(self.seconds, 1e-9)
-        parts = [
-            f"{self._amount(self.done)} of {self._amount(self.total)}"
-            if self.total
-            else self._amount(self.done)
-        ]
+        known = [self._amount(self.done)]
+        if self.total is not None:
+            known = [f"{self._amount(self.done).removesuffix(f' {self.unit}')} of {self._amount(self.total)}"]
         if self.done:
-            parts.append(f"{self._amount(int(rate))}/s")
-            parts += [f"{ago((self.total - self.done) / rate)} left"] if self.total else []
-        return " · ".join([*parts, *([visible(self.beside)] if self.beside else [])])
+            known.append(f"{self._amount(int(float(f'{rate:.3g}')))}/s")
+        if self.done and self.total is not None:
+            known.append(f"{ago(max(0, self.total - self.done) / rate)} left")
+        return " · ".join([*known, *([visible(self.beside)] if self.beside else [])])
 
     def outcome(self) -> str:
         """Return what came of it, in a sentence that stays."""
@@ -155,7 +154,7 @@ def _notebook(work: _Work) -> Iterator[Callable[[], None]]:
 
     def draw() -> None:
         nonlocal shown
-        share = "" if work.total is None else f' value="{work.done}" max="{max(1, work.total)}"'
+        share = "" if work.total is None else f' value="{work.done}" max="{work.total}"'
         bar = (
             f'<progress{share} style="width: 16em; accent-color: var(--jp-brand-color1, #1976d2)"></progress>'
         )
@@ -175,7 +174,7 @@ def _notebook(work: _Work) -> Iterator[Callable[[], None]]:
 
 
 def _line(content: str) -> str:
-    style = "font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit)"
+    style = "padding: 0 8px; font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit)"
     return f'<div style="{style}">{content}</div>'
 
 

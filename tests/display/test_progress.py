@@ -95,7 +95,7 @@ def test_a_cell_shows_how_far_it_is_and_keeps_a_sentence(kernel: BlockingKernelC
     assert 2 < len(kinds) <= 8
     assert len({one["transient"]["display_id"] for one in found if one["kind"] != "stream"}) == 1
     first, last = found[0]["data"], [one for one in found if one["kind"] != "stream"][-1]["data"]
-    words = r"storing [\d,]+ rows of 20,000 rows · [\d,]+ rows/s · \d+ s left · <U\+001B>\]0;evil<U\+0007>\[red\]x\[/red\]"
+    words = r"storing [\d,]+ of 20,000 rows · [\d,]+ rows/s · \d+ s left · <U\+001B>\]0;evil<U\+0007>\[red\]x\[/red\]"
     assert re.fullmatch(words, first["text/plain"])
     assert re.search('<progress value="[0-9]+" max="20000"', first["text/html"])
     assert "&lt;U+001B&gt;" in first["text/html"]
@@ -163,7 +163,7 @@ def test_a_terminal_shows_a_line_that_goes() -> None:
     """A command at a terminal draws one line, in which no text acts, and takes it away; a script draws none."""
     code, got = on_terminal(SLOW.format(within="watched()", total=20_000, steps=21))
     assert code == 0
-    assert re.search(r"storing.* rows of 20,000 rows", got)
+    assert re.search(r"storing.* of 20,000 rows", got)
     assert "\x1b]0;evil" not in got
     assert "[red]x[/red]" in got
     assert got.rstrip().endswith("done")

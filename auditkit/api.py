@@ -1006,6 +1006,57 @@ class Trail:
 
         return Explorer(self, self.name, Questions(self._view, start, end, where, tz))
 
+    def watch(
+        self,
+        *,
+        where: Where = None,
+        n: int = 12,
+        failures: Sequence[str] | None = None,
+        own: bool = False,
+        duration_s: float | None = None,
+        tz: str | None = None,
+    ) -> None:
+        """Show events as they arrive, how many there are a second, and how many of them failed, until it is interrupted.
+
+        The stop button of a notebook, or Ctrl-C, ends it; what it showed last stays.  Events of other processes show within half a
+        second of their commit.  It holds a few events and counts, however many come.
+
+        Parameters
+        ----------
+        where : mapping, pl.Expr or None, default None
+            Conditions on the events that are shown and counted, as in `range`.
+        n : int, default 12
+            How many of the newest events are shown.
+        failures : sequence of str, optional
+            Which outcomes count as failures, as patterns in any case; default: the words that reports count.
+        own : bool, default False
+            Whether the trail's own events (`source="auditkit"`) count too.
+        duration_s : float or None, default None
+            Seconds after which it ends by itself; `None` watches until it is interrupted.
+        tz : str, optional
+            IANA zone of the times shown, by default the trail's view zone.
+
+        Raises
+        ------
+        InvalidQueryError
+            A condition names what is not there, or this is a view of the past, to which nothing comes.
+        InvalidArgumentError
+            A bad number.
+        CorruptionError
+            A file that is read is not what was written.
+        ClosedError
+            The trail is closed.
+
+        Examples
+        --------
+        >>> import auditkit as ak
+        >>> trail = ak.open("audit")  # doctest: +SKIP
+        >>> trail.watch(where={"action": "auth.*"})  # doctest: +SKIP
+        """
+        from auditkit.explorer.watch import watch as _watch
+
+        _watch(self._view, where=where, n=n, failures=failures, own=own, duration_s=duration_s, tz=tz)
+
     def tail(self, n: int = 10) -> pl.DataFrame:
         """Return the last events in the order of acceptance, the trail's own included.
 

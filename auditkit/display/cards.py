@@ -19,6 +19,8 @@ VERSION = 1
 Section = tuple[str, Sequence[tuple[str, str]]]
 """A heading, and names with their values."""
 
+LITERAL = 'class="tex2jax_ignore mathjax_ignore"'
+"""What HTML for notebooks has on its outermost elements: MathJax would take `$…$` in an event's text for a formula, and set it."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MUTED = "color: var(--jp-ui-font-color2, #5b6573)"
 
@@ -125,7 +127,7 @@ def _html(card: Card) -> str:
         note = f'<div style="{_MUTED}; font-size: 0.85em">{escape(visible(card.spark_note))}</div>'
         spark = f'<div style="margin-top: 0.6em">{bars}{note}</div>'
     return (
-        '<div style="display: inline-block; border: 1px solid var(--jp-border-color2, #dde3e9); border-radius: 6px; '
+        f'<div {LITERAL} style="display: inline-block; border: 1px solid var(--jp-border-color2, #dde3e9); border-radius: 6px; '
         'padding: 0.7em 1em; line-height: 1.45">'
         f'<div style="font-weight: 600; font-size: 1.1em">{escape(visible(card.title))}</div>'
         f"{body}{spark}</div>"

@@ -14,6 +14,7 @@ from html import escape
 from time import monotonic
 from typing import Any, TypeVar
 
+from auditkit.display.cards import LITERAL
 from auditkit.text import ago, size, visible
 
 Advance = Callable[[int, str], None]
@@ -175,7 +176,7 @@ def _notebook(work: _Work) -> Iterator[Callable[[], None]]:
 
 def _line(content: str) -> str:
     style = "padding: 0 8px; font-variant-numeric: tabular-nums; color: var(--jp-ui-font-color1, inherit)"
-    return f'<div style="{style}">{content}</div>'
+    return f'<div {LITERAL} style="{style}">{content}</div>'
 
 
 @contextmanager

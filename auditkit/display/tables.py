@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 from polars import selectors
 
+from auditkit.display.cards import LITERAL
 from auditkit.text import label, number, visible
 
 MIME = "application/vnd.auditkit.table+json"
@@ -312,6 +313,6 @@ def _html(shown: Table) -> str:
     left = len(shown.rows) - len(here)
     more = f"<p>{left:,} more are in the report.</p>" if left else ""
     return (
-        f"<table><caption>{escape(shown.caption)}</caption>"
+        f"<table {LITERAL}><caption>{escape(shown.caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
     )

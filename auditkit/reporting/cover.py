@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from auditkit.display.cards import LITERAL
 from auditkit.text import counted, short_label, visible
 from auditkit.timerange import check_zone
 from auditkit.where import describe_where
@@ -460,7 +461,7 @@ def card_html(model: CoverModel) -> str:
         for figure in model.figures
     )
     return (
-        '<div style="max-width: 60em; line-height: 1.45">'
+        f'<div {LITERAL} style="max-width: 60em; line-height: 1.45">'
         f'<div style="font-size: 1.6em; font-weight: 600; line-height: 1.25">{escape(visible(model.title))}</div>'
         f'<div style="font-size: 1.1em; margin: 0.4em 0 1em">{escape(visible(model.answer))}</div>'
         f'<table style="margin: 0 0 1em"><tr style="background: none">{figures}</tr></table>'

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from auditkit.display.cards import LITERAL
 from auditkit.reporting.cover import CoverModel, KeyFigure
 from auditkit.text import visible
 
@@ -61,7 +62,7 @@ def _html(shown: _Summary) -> str:
         for figure in shown.figures
     )
     return (
-        '<div style="border: 1px solid var(--jp-border-color2, #dde3e9); border-radius: 6px; padding: 0.7em 1em; max-width: 46em">'
+        f'<div {LITERAL} style="border: 1px solid var(--jp-border-color2, #dde3e9); border-radius: 6px; padding: 0.7em 1em; max-width: 46em">'
         f'<div style="font-weight: 600; font-size: 1.2em">{escape(visible(shown.title))}</div>'
         f"<p>{escape(visible(shown.answer))}</p>"
         f'<div style="display: flex; flex-wrap: wrap; gap: 0.5em 2em">{figures}</div>'

@@ -51,6 +51,9 @@ def test_hostile_cells_are_escaped_in_jupyterlab_and_visible_in_a_terminal() -> 
     data = shown._repr_mimebundle_()
     assert "<script" not in data["text/html"]
     assert "<i>" not in data["text/html"]
+    assert data["text/html"].startswith(
+        '<table class="tex2jax_ignore mathjax_ignore">'
+    )  # `$x$` is no formula
     assert "<b>" not in data["text/html"]
     assert "\x1b" not in data["text/plain"]
     assert "<U+202E>" in data["text/plain"]

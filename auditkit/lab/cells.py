@@ -30,7 +30,7 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, Intera
 from auditkit.auditing import Draft, Recorder
 from auditkit.lab.runtime import Cell, Collector, causing
 from auditkit.sources.record import user_name
-from auditkit.text import counted
+from auditkit.text import counted, visible
 from auditkit.timerange import from_us
 
 SOURCE = "auditkit.cells"
@@ -74,15 +74,14 @@ class CellRecorder:
         self._kernel = _kernel_id(shell)
 
     def __repr__(self) -> str:
-        kept = "with their source" if self.source else "by the hash of their source"
-        doing = "recorded" if self._leaving else "recording"
-        said = f"{doing} cells {kept} into {self.trail}: {counted(self.cells, 'cell')} and {counted(self.caused, 'event')} they caused"
+        kept = "their source" if self.source else "the SHA-256 of their source"
+        said = f"{'recorded' if self._leaving else 'recording'} cells, with {kept}, into {visible(str(self.trail))}"
+        if self.cells:
+            said += f": {counted(self.cells, 'cell')} and {counted(self.caused, 'event')} they caused"
         lost = self._recorder.unrecorded
-        return (
-            f"{said}; {counted(lost, 'event')} could not be recorded ({self._recorder.last_error})"
-            if lost
-            else said
-        )
+        if lost:
+            said += f"; {counted(lost, 'event')} could not be recorded ({visible(str(self._recorder.last_error))})"
+        return said
 
     def start(self) -> None:
         """Record from the next cell on; raises where the trail cannot be written to."""

@@ -23,8 +23,17 @@ from auditkit.sources.shim._auditkit_hook import make_hook, picks
 
 MOST_WAITING = 20_000
 """So many events wait to be appended; more than these are counted."""
-_UNASKED = frozenset({"auditkit", "linecache", "tokenize", "IPython.core.compilerop", "IPython.core.tbtools"})
-"""Whose acts are not told: auditkit's, and those of what reads source to show it in a traceback."""
+_UNASKED = frozenset(
+    {
+        "auditkit",
+        "importlib.metadata",
+        "linecache",
+        "tokenize",
+        "IPython.core.compilerop",
+        "IPython.core.tbtools",
+    }
+)
+"""Whose acts are not told: auditkit's, those of what looks for installed packages, and of what reads source to show it in a traceback."""
 _BY_IMPORT = {"open": 3, "os.listdir": 1, "os.scandir": 1}
 """Where in the texts of an audit event stands whether the import system caused it."""
 

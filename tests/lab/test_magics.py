@@ -69,7 +69,7 @@ def test_on_off_status(shell: InteractiveShell, trail: Trail) -> None:
     assert repr(run(shell, "%audit status")) == "not recording cells; %audit on does"
     assert repr(run(shell, "%audit off")) == "not recording cells; %audit on does"
     said = repr(run(shell, f"%audit on --trail {trail.path}"))
-    assert said.startswith(f"recording cells by the hash of their source into {trail.path}: 0 cells")
+    assert said == f"recording cells, with the SHA-256 of their source, into {trail.path}"
     run(shell, "open('/dev/null').close()")
     assert "2 cells and 1 event they caused" in repr(run(shell, "%audit status"))
     assert repr(run(shell, "%audit off")).startswith("recorded cells")

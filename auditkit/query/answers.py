@@ -57,7 +57,7 @@ def range(  # noqa: A001 -- the name of the question; a module called so would b
         last event.
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
-        or None (missing); or one Polars expression.
+        None (missing), or `{"not": …}` of these; `"text"` to words that occur in resource or attrs; or one Polars expression.
     columns : str, sequence of str or None, default None
         Columns of the answer, in this order; `"attrs.path"` is the value at a path of attrs, as `String`.  None: all.
     limit : int or None, default None
@@ -130,7 +130,7 @@ def group_by(
         last event.
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
-        or None (missing); or one Polars expression.
+        None (missing), or `{"not": …}` of these; `"text"` to words that occur in resource or attrs; or one Polars expression.
     aggs : str, pl.Expr, list, mapping or None, default None
         Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
         `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a
@@ -203,7 +203,7 @@ def downsample(
         last event.
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
-        or None (missing); or one Polars expression.
+        None (missing), or `{"not": …}` of these; `"text"` to words that occur in resource or attrs; or one Polars expression.
     aggs : str, pl.Expr, list, mapping or None, default None
         Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
         `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a

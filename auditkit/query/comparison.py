@@ -50,7 +50,7 @@ def compare(
         last event.
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
-        or None (missing); or one Polars expression.
+        None (missing), or `{"not": …}` of these; `"text"` to words that occur in resource or attrs; or one Polars expression.
     tz : str or None, default None
         IANA zone in which dates and text without a zone are read.  None: the zone of `ts`.
     now : datetime or None, default None

@@ -49,7 +49,7 @@ def sessions(
         last event.
     where : mapping, pl.Expr or None, default None
         Conditions, all of which must hold: column or `"attrs.path"` to a value, a glob (`"auth.*"`), a list of values,
-        or None (missing); or one Polars expression.
+        None (missing), or `{"not": …}` of these; `"text"` to words that occur in resource or attrs; or one Polars expression.
     aggs : str, pl.Expr, list, mapping or None, default None
         Measures of `value` by name (`"count"`, `"value_count"`, `"sum"`, `"mean"`, `"min"`, `"max"`, `"p50"`, `"p95"`,
         `"p99"`, `"first"`, `"last"`, `"n_unique"`), Polars expressions over the events of a group, a list of these, or a

@@ -123,7 +123,8 @@ function render({ model, el: host }) {
 
   const total = node("span", { class: "total", role: "status" });
   const words = node("input", { type: "search", placeholder: "Words in resource and attrs", "aria-label": "Words in resource and attrs; Enter searches", maxlength: 1000, enterkeyhint: "search" });
-  const search = node("form", { class: "search", role: "search", onsubmit: (event) => { event.preventDefault(); searched(); } }, words, button("Search", searched));
+  const search = node("div", { class: "search", role: "search" }, words, button("Search", searched));
+  words.addEventListener("keydown", (event) => { if (event.key === "Enter") searched(); });
   words.addEventListener("search", () => { if (words.value === "" && selection.text !== "") searched(); }); // the cross inside it
   words.value = selection.text;
   function searched() {
@@ -164,6 +165,8 @@ function render({ model, el: host }) {
     grip.addEventListener("keydown", (event) => nudge(event, side));
     return grip;
   });
+  const plot = drawn("g", {}); // drawn anew with each answer; the brush and its edges stay, and with them the focus
+  svg.append(plot, brush, ...grips);
   const look = new Map(meta.outcomes.map(([value, light, dark, failed]) => [value, { light, dark, failed }]));
   const rest = { light: meta.rest[0], dark: meta.rest[1], failed: false };
   const lookOf = (at) => (at === shown.outcomes.length ? rest : look.get(shown.outcomes[at]) ?? rest);
@@ -172,21 +175,22 @@ function render({ model, el: host }) {
   const edgeAt = (us) => { let best = 0; shown.edges.forEach((edge, at) => { if (Math.abs(edge - us) < Math.abs(shown.edges[best] - us)) best = at; }); return best; };
 
   function drawBars() {
-    svg.replaceChildren();
+    plot.replaceChildren();
     legend.replaceChildren();
     svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const { edges, bars } = shown, heights = bars.map((bar) => bar.reduce((sum, count) => sum + count, 0)), most = Math.max(0, ...heights);
     if (!most) {
       const text = drawn("text", { x: width / 2, y: 64, "text-anchor": "middle", class: "none" });
       text.textContent = shown.all ? "No events match" : "There are no events in this window";
-      svg.append(text);
+      plot.append(text);
     }
+    for (const one of [brush, ...grips]) one.style.display = edges.length ? "" : "none";
     if (!edges.length) return;
     // Failures lie at the bottom, where few can be told from none, and have a strip of their own.
     const order = [...shown.outcomes.keys(), shown.outcomes.length].map((at) => ({ at, sum: bars.reduce((sum, bar) => sum + bar[at], 0) })).filter((one) => one.sum);
     order.sort((a, b) => lookOf(b.at).failed - lookOf(a.at).failed || b.sum - a.sum);
     const scale = (BASE - TOP) / Math.max(1, most), lines = drawn("path", { class: "grid", d: `M0 ${TOP + 0.5}H${width}M0 ${(TOP + BASE) / 2 + 0.5}H${width}M0 ${BASE + 0.5}H${width}` });
-    svg.append(lines);
+    plot.append(lines);
     const feet = bars.map(() => 0), strip = [];
     for (const { at } of order) {
       let path = "";
@@ -197,12 +201,12 @@ function render({ model, el: host }) {
         path += `M${left.toFixed(1)} ${low.toFixed(1)}V${(BASE - feet[place] * scale).toFixed(1)}H${right.toFixed(1)}V${low.toFixed(1)}Z`;
         if (lookOf(at).failed) strip.push(`M${left.toFixed(1)} ${BASE + 1}V${BASE + STRIP}H${right.toFixed(1)}V${BASE + 1}Z`);
       });
-      svg.append(coloured(drawn("path", { d: path }), lookOf(at)));
+      plot.append(coloured(drawn("path", { d: path }), lookOf(at)));
     }
-    if (strip.length) svg.append(drawn("path", { class: "failed", d: strip.join("") }));
+    if (strip.length) plot.append(drawn("path", { class: "failed", d: strip.join("") }));
     const peak = drawn("text", { x: 2, y: TOP - 3, class: "peak" });
     peak.textContent = most ? number(most) : "";
-    svg.append(peak, ...ticks(edges), brush, ...grips);
+    plot.append(peak, ...ticks(edges));
     legend.append(...order.map(({ at, sum }) => {
       const key = node("span", { class: "swatch" });
       coloured(key, lookOf(at));
@@ -305,7 +309,7 @@ function render({ model, el: host }) {
   const facets = Object.fromEntries(meta.facets.map((facet) => {
     const list = node("ul", { "aria-label": `Values of ${facet}`, onkeydown: (event) => walk(event, facet, list) }), extent = node("span", { class: "extent" });
     const find = node("input", { type: "search", placeholder: "Find", "aria-label": `Find values of ${facet}`, maxlength: 1000, oninput: () => { clearTimeout(find.timer); find.timer = setTimeout(() => look_for(facet), 250); } });
-    return [facet, { list, extent, find, box: node("section", { class: "facet", "aria-label": facet }, node("div", { class: "head" }, node("h4", {}, facet), extent), find, list) }];
+    return [facet, { list, extent, find, box: node("section", { class: "facet", "aria-label": facet }, node("div", { class: "head" }, node("b", {}, facet), extent), find, list) }];
   }));
   function look_for(facet) {
     const text = facets[facet].find.value;
@@ -449,7 +453,7 @@ function render({ model, el: host }) {
     ["Search", "Enter asks"],
   ].flatMap(([name, text]) => [node("dt", {}, name), node("dd", {}, text)])));
   const memory = node("span", { class: "note" }, `as of seq ${number(meta.end_seq)}`);
-  const root = node("div", { class: "auditkit-explorer", role: "region", "aria-label": `Explorer of the trail ${meta.name}` },
+  const root = node("div", { class: "auditkit-explorer", role: "region", "aria-busy": "false", "aria-label": `Explorer of the trail ${meta.name}` },
     node("div", { class: "bar" }, total, search, back, reset), chips, trouble,
     node("div", { class: "timeline" }, svg, tip),
     node("div", { class: "under" }, legend, node("span", { class: "tools" }, into, out)),

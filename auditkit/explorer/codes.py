@@ -6,7 +6,7 @@ segment.  A choice of values is a table with a flag for each code.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, pairwise
 from threading import Lock
@@ -39,7 +39,6 @@ _SPARSE = 8
 """A table of seqs has at most so many flags for each event."""
 _BATCHES = 8
 """So many record batches are searched at once."""
-_TEXT = "text"
 
 
 class TooManyError(Exception):
@@ -51,21 +50,11 @@ class StoppedError(Exception):
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
-    """What a selection comes to: positions of events, and for each choice which of all events it lets through."""
+    """What the selection that was chosen last comes to: positions of events, and a bit for each choice."""
 
     begin: int
     end: int
-    masks: Mapping[str, Numbers]
-    together: list[Numbers | None] = []
-    """Which of all events pass all choices, once it was asked for."""
-
-    def mask(self, *, but: str | None = None) -> Numbers | None:
-        """Return which of all events pass all choices, or all but one; `None` where there is none."""
-        if but in self.masks:
-            return _all([mask for key, mask in self.masks.items() if key != but])
-        if not self.together:
-            self.together.append(_all(list(self.masks.values())))
-        return self.together[0]
+    bits: int
 
 
 class _Piece(Struct, frozen=True, kw_only=True):
@@ -90,8 +79,12 @@ class Codes:
         """For each facet the code of each value; a new one has the next."""
         self._lock = Lock()  # guards `_places` while they grow
         self._values: dict[Facet, pl.Series] = {}
-        self._masks: dict[Any, Numbers] = {}
-        self._totals: dict[Any, Numbers] = {}
+        self._flags: Numbers = np.zeros(0, dtype=np.uint8)
+        """For each event a bit for each choice that lets it through."""
+        self._flagged: dict[int, Any] = {}
+        """Which choice each bit stands for."""
+        self._totals: dict[str, tuple[Any, Numbers]] = {}
+        """For each facet, and for bars, the counts without a choice, and of which span they are."""
         self._bars: tuple[Any, Numbers] = ((), np.zeros(0, dtype=np.uint32))
 
     @property
@@ -173,6 +166,7 @@ class Codes:
     def _cut_to_size(self) -> None:
         self._stamps, self._seqs = self._stamps[: self.count], self._seqs[: self.count]
         self._columns = {facet: column[: self.count] for facet, column in self._columns.items()}
+        self._flags = np.zeros(self.count, dtype=np.uint8)
 
     def _put_in_order(self, borders: Sequence[int]) -> None:
         """Sort what lies between borders, where it is in order, together with what it overlaps."""
@@ -202,116 +196,115 @@ class Codes:
 
     def choose(self, selection: Selection, text: Callable[[], Numbers]) -> Chosen:
         """Return what a selection comes to; `text` gives the seqs of the events that its words occur in."""
-        masks: dict[str, Numbers] = {}
-        known = dict[Any, Numbers]()
-        for facet in FACETS:
+        chosen = dict[int, tuple[Any, Callable[[], Callable[[slice], Numbers]]]]()
+        for place, facet in enumerate(FACETS):
             kept, left = selection.keep.get(facet, ()), selection.leave_out.get(facet, ())
             if kept or left:
-                key: Any = (facet, kept, left)
-                masks[facet] = known[key] = self._kept(key, partial(self._of_values, facet, kept, left))
-        if words := " ".join(selection.text.split()):
-            key = (_TEXT, words)
-            masks[_TEXT] = known[key] = self._kept(key, lambda: self._of_seqs(text()))
-        self._masks = known  # those of the last selection, most of which the next one has as well
-        begin, end = (
-            (0, self.count) if selection.brush is None else np.searchsorted(self._stamps, selection.brush)
-        )
-        return Chosen(begin=int(begin), end=int(end), masks=masks)
+                chosen[1 << place] = (kept, left), partial(self._with_values, facet, kept, left)
+        if words := selection.text.split():
+            chosen[1 << len(FACETS)] = words, lambda: self._with_seqs(text())
+        for bit, (key, make) in chosen.items():
+            if self._flagged.get(bit) != key:  # most choices are those of the last selection
+                self._flagged.pop(bit, None)
+                holds = make()
+                for span in _spans(0, self.count):
+                    self._flags[span] &= np.uint8(~bit & 255)
+                    self._flags[span] |= holds(span) * np.uint8(bit)
+                self._flagged[bit] = key
+        begin, end = 0, self.count
+        if selection.brush is not None:
+            begin, end = np.searchsorted(self._stamps, selection.brush).tolist()
+        return Chosen(begin=begin, end=end, bits=sum(chosen))
 
-    def _kept(self, key: Any, make: Callable[[], Numbers]) -> Numbers:
-        return self._masks[key] if key in self._masks else make()
-
-    def _of_values(self, facet: Facet, kept: Sequence[str | None], left: Sequence[str | None]) -> Numbers:
-        """Return which events have one of the values kept, or all, and none of those left out."""
-        table = np.full(len(self._values[facet]), not kept)
-        places = self._places[facet]
+    def _with_values(
+        self, facet: Facet, kept: Sequence[str | None], left: Sequence[str | None]
+    ) -> Callable[[slice], Numbers]:
+        """Return what says of events whether they have one of the values kept, or any, and none of those left out."""
+        table, places = np.full(len(self._values[facet]), not kept), self._places[facet]
         for flag, values in ((True, kept), (False, left)):
             table[[places[value] for value in values if value in places]] = flag
-        return table[self._columns[facet]]
+        return lambda span: table[self._columns[facet][span]]
 
-    def _of_seqs(self, seqs: Numbers) -> Numbers:
-        """Return which events have one of these seqs."""
+    def _with_seqs(self, seqs: Numbers) -> Callable[[slice], Numbers]:
+        """Return what says of events whether they have one of these seqs."""
         first, last = (int(self._seqs.min()), int(self._seqs.max())) if self.count else (0, 0)
         if last - first > _SPARSE * self.count:
-            return np.isin(self._seqs, seqs)
+            return lambda span: np.isin(self._seqs[span], seqs)
         table = np.zeros(last - first + 1, dtype=bool)
         table[seqs - first] = True
-        found = [table[some - first] for some in np.split(self._seqs, range(_AT_ONCE, self.count, _AT_ONCE))]
-        return np.concatenate(found)
+        return lambda span: table[self._seqs[span] - first]
+
+    def _passes(self, span: slice, bits: int) -> Numbers:
+        """Return which events pass all choices."""
+        return (self._flags[span] & np.uint8(bits)) == bits
 
     def counts(self, chosen: Chosen, facet: Facet) -> pl.DataFrame:
         """Return how often each value of a facet occurs, without its own choice."""
-        span, mask = slice(chosen.begin, chosen.end), chosen.mask(but=facet)
-        found = self._tally(
-            (facet, span.start, span.stop),
-            self._columns[facet][span],
-            len(self._values[facet]),
-            None if mask is None else mask[span],
-        )
-        frame = pl.DataFrame([self._values[facet], pl.Series("count", found)])
-        return frame.filter(pl.col("count") > 0)
+        values, others = self._values[facet], chosen.bits & ~(1 << FACETS.index(facet))
+        codes = self._columns[facet][chosen.begin : chosen.end]
+        found = self._tally((facet, chosen.begin, chosen.end), codes, len(values), chosen.begin, others)
+        return pl.DataFrame([values, pl.Series("count", found)]).filter(pl.col("count") > 0)
 
     def bars(self, chosen: Chosen, edges: Sequence[int]) -> pl.DataFrame:
-        """Return for each bar and outcome, by their places, how many events there are, whatever the brush."""
-        borders = np.searchsorted(self._stamps, edges)
-        span, sides = slice(borders[0], borders[-1]), len(self._values["outcome"])
-        cells, key = (len(edges) - 1) * sides, ("bars", edges[0], edges[-1], len(edges))
+        """Return for each bar, by its place, and outcome how many events there are, whatever the brush."""
+        borders, outcomes = np.searchsorted(self._stamps, edges), self._values["outcome"]
+        sides, cells = len(outcomes), (len(edges) - 1) * len(outcomes)
+        key = ("bars", edges[0], edges[-1], len(edges))
         if self._bars[0] != key:
-            starts = np.arange(len(edges) - 1, dtype=np.min_scalar_type(cells)) * sides
-            placed = np.repeat(starts.astype(np.min_scalar_type(cells)), np.diff(borders))
-            placed += self._columns["outcome"][span]
+            starts = np.arange(0, cells, sides, dtype=np.min_scalar_type(cells))
+            placed = np.repeat(starts, np.diff(borders))
+            placed += self._columns["outcome"][borders[0] : borders[-1]]
             self._bars = (key, placed)
-        mask = chosen.mask()
-        found = self._tally(key, self._bars[1], cells, None if mask is None else mask[span]).reshape(
-            -1, sides
-        )
+        found = self._tally(key, self._bars[1], cells, int(borders[0]), chosen.bits).reshape(-1, sides)
         places, codes = np.nonzero(found)
-        outcomes = self._values["outcome"].gather(codes)
-        return pl.DataFrame([pl.Series("bar", places), outcomes, pl.Series("count", found[places, codes])])
+        counts = pl.Series("count", found[places, codes])
+        return pl.DataFrame([pl.Series("bar", places), outcomes.gather(codes), counts])
 
-    def _tally(self, key: Any, codes: Numbers, sides: int, mask: Numbers | None) -> Numbers:
-        """Return how often each code occurs, or where a mask holds.
+    def _tally(self, key: Any, codes: Numbers, sides: int, first: int, bits: int) -> Numbers:
+        """Return how often each code of the events from `first` on occurs, of those that pass all choices.
 
-        Without a mask it is counted once; with one, what it leaves or what it takes away, whichever is less.
+        What passes without a choice is counted once; with one, what passes or what does not, whichever is less.
         """
-        if key not in self._totals:
-            if key[1:] != (0, self.count):  # those of other brushes and zooms are not asked for again
-                for other in [k for k in self._totals if k[0] == key[0] and k[1:] != (0, self.count)]:
-                    del self._totals[other]
-            self._totals[key] = _counted(codes, sides, None)
-        total = self._totals[key]
-        if mask is None:
+        if self._totals.get(key[0], (None,))[0] != key:
+            self._totals[key[0]] = (key, _counted(codes, sides, lambda _: slice(None)))
+        total = self._totals[key[0]][1]
+        if not bits:
             return total
-        if np.count_nonzero(mask) * 2 <= len(mask):
-            return _counted(codes, sides, mask)
-        return total - _counted(codes, sides, ~mask)
+        passed = sum(
+            int(np.count_nonzero(self._passes(span, bits))) for span in _spans(first, first + len(codes))
+        )
+        if passed * 2 <= len(codes):
+            return _counted(codes, sides, lambda at: np.flatnonzero(self._passes(_moved(at, first), bits)))
+        return total - _counted(
+            codes, sides, lambda at: np.flatnonzero(~self._passes(_moved(at, first), bits))
+        )
 
     def newest(self, chosen: Chosen, offset: int, limit: int) -> tuple[Numbers, Numbers]:
         """Return times and seqs of some of the chosen events, newest first."""
-        mask, end, places = chosen.mask(), chosen.end, list[int]()
+        end, places = chosen.end, list[int]()
         while end > chosen.begin and len(places) < limit:
             begin = max(chosen.begin, end - _AT_ONCE)
-            found = np.arange(begin, end) if mask is None else begin + np.flatnonzero(mask[begin:end])
-            places += found[::-1][offset : offset + limit - len(places)].tolist()
+            found = begin + np.flatnonzero(self._passes(slice(begin, end), chosen.bits))[::-1]
+            places += found[offset : offset + limit - len(places)].tolist()
             offset = max(0, offset - len(found))
             end = begin
         return self._stamps[places], self._seqs[places]
 
 
-def _all(masks: Sequence[Numbers]) -> Numbers | None:
-    """Return where all masks hold; `None` for no mask."""
-    return np.logical_and.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
+def _spans(begin: int, end: int, step: int = _AT_ONCE) -> Iterator[slice]:
+    """Yield spans of positions, each of which is looked at at once."""
+    return (slice(first, min(first + step, end)) for first in range(begin, end, step))
 
 
-def _counted(codes: Numbers, sides: int, mask: Numbers | None) -> Numbers:
-    """Return how often each code occurs, where a mask holds."""
+def _moved(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)
+
+
+def _counted(codes: Numbers, sides: int, which: Callable[[slice], Any]) -> Numbers:
+    """Return how often each code occurs; `which` says of a span which of its events count."""
     found = np.zeros(sides, dtype=np.int64)
-    step = max(_AT_ONCE, sides)
-    for begin in range(0, len(codes), step):
-        some = codes[begin : begin + step]
-        if mask is not None:
-            some = some[np.flatnonzero(mask[begin : begin + step])]
-        found += np.bincount(some, minlength=sides)
+    for span in _spans(0, len(codes), max(_AT_ONCE, sides)):
+        found += np.bincount(codes[span][which(span)], minlength=sides)
     return found
 
 

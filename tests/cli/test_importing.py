@@ -164,8 +164,14 @@ def test_import_says_what_would_expire(run: Run, tmp_path: Path) -> None:
     assert [row["action"] for row in rows(run("range", "--json"))] == ["b"] * 4
     assert "at least" not in run("import", str(old)).stderr  # they are in already
     old.write_text('{"ts": "2020-01-01T00:00:00Z", "action": "c"}\n' * 3)
-    assert "at least 3 of the events to import" in run("import", str(old)).stderr
+    late = run("import", str(old), code=1)  # nothing but dead letters
+    assert "at least 3 of the events to import" in late.stderr
+    assert "3 x ts: expired on arrival: rule * 30d keeps what is from 2026-10-05 00:00 UTC on" in late.stdout
     assert "cannot be foreseen" in run("import", "-", stdin=old.read_text()).stderr
+    assert json.loads(run("stats", "--json").stdout)["retention"]["late"] == 3
+    assert "expired on arrival" in run("dead-letters", "retry", code=1).stdout
+    run("policy", "set", "forever")
+    assert "Of 3 dead letters 3 became events" in run("dead-letters", "retry").stdout
 
 
 def test_import_flushes_what_is_much(started: Run, tmp_path: Path) -> None:

@@ -320,14 +320,15 @@ class Questions:
 
     def _rows(self, selection: Selection, facet: Facet, counts: pl.DataFrame) -> dict[str, Any]:
         """Return the values of a facet that are shown, most first."""
-        top = counts.sort("count", facet, descending=[True, False], nulls_last=True).head(_TOP)
-        chosen = [value for value in selection.chosen(facet) if value not in set(top[facet].to_list())]
-        named = pl.DataFrame({facet: pl.Series(chosen, dtype=pl.String())}).unique(maintain_order=True)
-        named = named.join(counts, on=facet, how="left", nulls_equal=True, maintain_order="left")
-        shown = pl.concat([top, named.with_columns(pl.col("count").fill_null(0)).cast(top.schema)])
-        before = self._before(facet).rename({"count": "before"})
-        shown = shown.join(before, on=facet, how="left", nulls_equal=True, maintain_order="left")
-        rows = shown.with_columns(pl.col("before").fill_null(0)).rows()
+        top = counts.top_k(_TOP, by=["count", facet], reverse=[False, True])
+        top = top.sort("count", facet, descending=[True, False], nulls_last=True)
+        shown = list(dict.fromkeys([*top[facet].to_list(), *selection.chosen(facet)]))
+        frame = pl.DataFrame({facet: pl.Series(shown, dtype=pl.String())})
+        for name, among in (("count", counts), ("before", self._before(facet))):
+            few = among.filter(pl.col(facet).is_in(frame[facet].implode(), nulls_equal=True))
+            few = few.rename({"count": name})
+            frame = frame.join(few, on=facet, how="left", nulls_equal=True, maintain_order="left")
+        rows = frame.fill_null(0).rows()
         return {"rows": [list(row) for row in rows], "distinct": counts.height}
 
 

@@ -11,6 +11,7 @@ const UNIT_S = { w: 604800, d: 86400, h: 3600, m: 60, s: 1, ms: 1e-3, "µs": 1e-
 const NUMBER = /^-?[\d,]+(\.\d+)?(e[+-]?\d+)?$/;
 const SIGNS = "[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20\\ufe66\\ufe62\\ufe63\\ufe6b]"; // as auditkit.query.to_csv has them
 const FORMULA = new RegExp(`^(?=\\s*${SIGNS}|[\\t\\r\\n])|(?<=[;\\t\\r\\n])(?=(?:[^\\S\\t\\r\\n]|")*${SIGNS})`, "g");
+const SANDBOXED = location.protocol.startsWith("http") && origin === "null"; // as a Jupyter server shows a file
 const alphabet = new Intl.Collator("en", { numeric: true });
 const grouped = new Intl.NumberFormat("en");
 
@@ -116,6 +117,7 @@ function enhanceTable(figure, makeRows) {
   }
 
   function save() {
+    if (SANDBOXED) return (status.textContent = "This server lets a page save no files: download the report, and open it from disk.");
     const kept = found();
     const asked = state.query || state.holds ? `${grouped.format(kept.length)} found in ${extent}` : extent;
     const lines = [columns.map(({ heading }) => csvCell(heading, "text")), ...kept.map(csvCells)];
@@ -240,4 +242,4 @@ function fileName(title) {
   return title.replace(/[^\p{L}\p{N}_-]+/gu, " ").trim().slice(0, 60) || "table";
 }
 
-export { enhanceTable, extentWords, make };
+export { enhanceTable, extentWords, make, rowElement };

@@ -8,7 +8,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from html import escape
 from time import monotonic
 from typing import Any
@@ -30,11 +29,11 @@ from auditkit.trail.view import View
 from auditkit.where import Where, compile_where, describe_where
 from auditkit.where.vocabulary import failing
 
-TICK_S = 0.25
+TICK_S = 0.2
 """How often it is drawn; an event shows within this and `POLL_S`."""
-POLL_S = 0.1
+POLL_S = 0.05
 MINUTE_S = 60
-COLUMNS = ("ts", "actor", "action", "resource", "outcome")
+COLUMNS = ("ts", "outcome", "actor", "action", "resource")
 _RATE_S = 10
 _FAILED = "✗ "
 """Stands before the outcome of a failure: colour alone tells nobody."""
@@ -62,20 +61,19 @@ class Seen:
         self._headings = [f"ts ({zone})", *COLUMNS[1:]]
         self._begun = monotonic()
         self._seconds: deque[_Second] = deque(maxlen=MINUTE_S)
-        self._newest: deque[tuple[bool, list[str]]] = deque(maxlen=n)
+        self._newest: deque[tuple[bool, tuple[Any, ...]]] = deque(maxlen=n)
         self._seqs: tuple[int, int] | None = None
-        self._last_failure = ""
+        self._last_failure: tuple[Any, ...] = ()
         self._events = self._failures = 0
         self.has_ended = False
 
     def take(self, event: dict[str, Any]) -> None:
         """Count an event, and keep it while it is one of the newest."""
         failed = bool(failing([event["outcome"]], self._patterns))
-        cells = [self._cell(event[name]) for name in COLUMNS]
+        values = tuple(event[name] for name in COLUMNS)
+        self._newest.appendleft((failed, values))
         if failed:
-            self._last_failure = f"{cells[2]} by {cells[1]}: {cells[4]}"
-            cells[4] = f"{_FAILED}{cells[4]}"
-        self._newest.appendleft((failed, cells))
+            self._last_failure = values
         self._seqs = (event["seq"] if self._seqs is None else self._seqs[0], event["seq"])
         self._events += 1
         self._failures += failed
@@ -85,10 +83,10 @@ class Seen:
         self._seconds[-1].events += 1
         self._seconds[-1].failures += failed
 
-    def _cell(self, value: object) -> str:
-        if isinstance(value, datetime):
-            return moment(value.astimezone(self._zone), digits=3)
-        return short_label(value)
+    def _cells(self, values: tuple[Any, ...], mark: str) -> list[str]:
+        ts, outcome, *others = values
+        shown = moment(ts.astimezone(self._zone), digits=3)
+        return [shown, f"{mark}{short_label(outcome)}", *map(short_label, others)]
 
     def _second(self) -> int:
         return int(monotonic() - self._begun)
@@ -108,7 +106,9 @@ class Seen:
             rate = sum(one.events for one in recent) / len(recent)
             events.append(("rate", f"{rate:,.1f} per second"))
         failures = [("failed", f"{self._failures:,}{share}")]
-        failures += [("last", self._last_failure)] if self._last_failure else []
+        if self._last_failure:
+            _, outcome, actor, action, _ = map(short_label, self._last_failure)
+            failures.append(("last", f"{action} by {actor}: {outcome}"))
         counts = [one.events for one in known]
         return make_card(
             f"Watching {self._name} {state} {ago(took)}",
@@ -119,11 +119,11 @@ class Seen:
 
     def rows(self) -> list[tuple[bool, list[str]]]:
         """Return the newest events, the newest first: whether each is a failure, and its cells."""
-        return list(self._newest)
+        return [(failed, self._cells(values, _FAILED if failed else "")) for failed, values in self._newest]
 
     def lines(self) -> list[str]:
         """Return the newest events as lines under their headings; none where no event came."""
-        rows = [self._headings, *(cells for _, cells in self._newest)]
+        rows = [self._headings, *(cells for _, cells in self.rows())]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
@@ -143,7 +143,7 @@ class Seen:
             waiting = "No event came." if self.has_ended else "Waiting for events…"
             return f'<p style="color: var(--jp-ui-font-color2, #5b6573)">{waiting}</p>'
         head = "".join(f'<th scope="col" {_CELL}>{escape(name)}</th>' for name in self._headings)
-        body = "".join(_row(cells, _FAILURE if failed else "") for failed, cells in self._newest)
+        body = "".join(_row(cells, _FAILURE if failed else "") for failed, cells in self.rows())
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return f"<div {LITERAL} {_REGION}>{table}</div>"
 

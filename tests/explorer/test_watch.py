@@ -2,6 +2,7 @@
 
 import _thread
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def trail(tmp_path: Path) -> Any:
 
 def event(seq: int, outcome: str | None = "success", **given: Any) -> dict[str, Any]:
     """Return an event as a follower delivers it."""
-    return {"seq": seq, **dict.fromkeys(COLUMNS), "outcome": outcome, **given}
+    return {"seq": seq, **dict.fromkeys(COLUMNS), "ts": datetime.now(UTC), "outcome": outcome, **given}
 
 
 def test_an_interrupt_ends_it_and_its_last_state_stays(

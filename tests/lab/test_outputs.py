@@ -61,6 +61,7 @@ def test_a_table_sorts_searches_and_pages(lab: Lab, lab_folder: Path) -> None:
 
     opened.run(LISTING)
     assert rows(opened.output())[0][0] == "depth"
+    assert opened.output().get_by_role("button").count() == 0
     assert Axe().run(page, context=".jp-OutputArea-output").response["violations"] == []
     opened.save()
     opened.close()
@@ -92,6 +93,11 @@ def test_a_report_shows_what_it_says_and_opens(lab: Lab, lab_folder: Path) -> No
     report.wait_for_selector("html.ready figure.drawn .live svg")
     assert report.locator("figure.drawn").count() == 5
     assert rows(report.locator("figure.paged").last)
+    report.get_by_role("button", name="Save as CSV: All events").click()
+    report.get_by_text("download the report, and open it from disk").wait_for()
+    with opened.page.expect_download() as saved:
+        output.get_by_role("link", name="Download").click()
+    assert saved.value.path().read_bytes() == (lab_folder / "week #1.html").read_bytes()
 
     opened.run(
         "import tempfile, pathlib\nak.render('../run.ipynb', pathlib.Path(tempfile.mkdtemp()) / 'far.html')"

@@ -1,7 +1,7 @@
 // Outputs of auditkit in JupyterLab: tables as in a report, and a report's summary with a link that opens it.  What they hold
 // comes from events, perhaps by way of a stranger's notebook: it becomes text nodes, and nothing of it acts.
 
-import { enhanceTable, extentWords, make } from "./tables.js";
+import { enhanceTable, extentWords, make, rowElement } from "./tables.js";
 
 const TABLE = "application/vnd.auditkit.table+json";
 const REPORT = "application/vnd.auditkit.report+json";
@@ -81,7 +81,8 @@ function drawTable({ version, title, columns, rows, total, instants, empty }) {
     missing: row.map((cell) => cell === null),
     element: null,
   });
-  enhanceTable(figure, () => rows.map(texts));
+  if (extent) enhanceTable(figure, () => rows.map(texts));
+  else body.append(...rows.map((row, at) => rowElement(texts(row, at), columns))); // fields of one value
   return figure;
 }
 
@@ -94,9 +95,12 @@ async function drawReport({ version, title, answer, figures, href, path }, resol
   if (version !== VERSION) throw new Error("no report of ours");
   const name = visible(title);
   const opened = await reached(href, resolver);
-  const link = opened
-    ? make("a", { href: opened, target: "_blank", rel: "noopener", textContent: "Open the report" })
-    : make("span", { className: "none", textContent: "Outside of the folder that JupyterLab serves, or no longer there" });
+  const links = opened
+    ? [
+        make("a", { href: opened, target: "_blank", rel: "noopener", textContent: "Open the report" }),
+        make("a", { href: opened, download: "", textContent: "Download" }),
+      ]
+    : [make("span", { className: "none", textContent: "Outside of the folder that JupyterLab serves, or no longer there" })];
   const card = make("section", { className: "report", ariaLabel: name });
   card.append(make("p", { className: "title" }, make("strong", { textContent: name })));
   if (answer) card.append(make("p", { className: "answer", textContent: visible(answer) }));
@@ -104,7 +108,7 @@ async function drawReport({ version, title, answer, figures, href, path }, resol
     make("div", {}, make("dt", { textContent: visible(figure.name) }), make("dd", { textContent: visible(figure.value) })),
   );
   if (strip.length) card.append(make("dl", {}, ...strip));
-  card.append(make("p", { className: "place" }, link, make("code", { textContent: visible(path) })));
+  card.append(make("p", { className: "place" }, ...links, make("code", { textContent: visible(path) })));
   return card;
 }
 

@@ -4,12 +4,13 @@ from auditkit.keep.compact import plan_compaction
 from auditkit.keep.maintain import flush_is_due
 from auditkit.keep.plan import enforcement_is_due, waiting
 from auditkit.keep.prune import plan_unasked
+from auditkit.keep.state import tiers_of
 from auditkit.queue.consumers import read_positions
 from auditkit.queue.group_commit import Counters
 from auditkit.timerange import Width, from_us
 from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.summaries import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats, TierStats
+from auditkit.trail.summaries import ConsumerStats, QueueStats, RetentionStats, SegmentStats, Stats
 from auditkit.write.retry import count_waiting
 
 
@@ -28,7 +29,7 @@ def stats(handle: Handle, snapshot: Snapshot) -> Stats:
         segments=segments,
         retention=retention,
         dead_letters=dead_letters,
-        tiers=_tiers(snapshot),
+        tiers=tiers_of(snapshot),
         consumers=_consumers(handle, snapshot.committed_seq),
         unrecorded=handle.unrecorded,
         due=tuple(task for task, waits in due.items() if waits),
@@ -95,29 +96,6 @@ def _retention(handle: Handle, snapshot: Snapshot, late: int) -> RetentionStats:
         tombstones=len(tombstones),
         last_prune=from_us(max(tombstone.pruned_us for tombstone in tombstones)) if tombstones else None,
     )
-
-
-def _tiers(snapshot: Snapshot) -> tuple[TierStats, ...]:
-    catalog, found = snapshot.catalog, list[TierStats]()
-    for tier in snapshot.tiers.values():
-        rows = [row for row in catalog.rollups if row.tier == tier.name]
-        folded = catalog.folded_of(tier.name)
-        found.append(
-            TierStats(
-                name=tier.name,
-                every=tier.every.text,
-                by=tier.keys,
-                tz=tier.tz,
-                keep=None if tier.keep is None else tier.keep.text,
-                folded=folded,
-                behind=max(0, snapshot.committed_seq - folded),
-                stores=len(rows),
-                bytes=sum(row.size_bytes for row in rows),
-                first_ts=from_us(min(row.first_us for row in rows)) if rows else None,
-                end_ts=from_us(max(row.end_us for row in rows)) if rows else None,
-            )
-        )
-    return tuple(found)
 
 
 def _consumers(handle: Handle, committed: int) -> tuple[ConsumerStats, ...]:

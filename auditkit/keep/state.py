@@ -11,7 +11,7 @@ from auditkit.text import counted, minute, visible
 from auditkit.timerange import from_us
 from auditkit.trail.handle import Handle
 from auditkit.trail.snapshot import Snapshot
-from auditkit.trail.summaries import Waiting
+from auditkit.trail.summaries import TierStats, Waiting, tier_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,18 +21,6 @@ class KeptRule:
     rule: str
     keep: str | None
     cutoff: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptTier:
-    """One tier of rollups: its buckets and keys, how long they are kept, and how many events it has not folded yet."""
-
-    name: str
-    every: str
-    by: tuple[str, ...]
-    tz: str
-    keep: str | None
-    behind: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +37,7 @@ class Retention:
         The moment that the policy measures from; None where the trail has none yet, and nothing expires.
     holds : tuple of PlacedHold
         The holds in force.
-    tiers : tuple of KeptTier
+    tiers : tuple of TierStats
         The tiers of rollups.
     due : tuple of PlannedRule
         What `prune` would remove now, by rule.
@@ -65,7 +53,7 @@ class Retention:
     rules: tuple[KeptRule, ...]
     horizon: datetime | None
     holds: tuple[PlacedHold, ...]
-    tiers: tuple[KeptTier, ...]
+    tiers: tuple[TierStats, ...]
     due: tuple[PlannedRule, ...]
     held: tuple[HeldEvents, ...]
     waiting: tuple[Waiting, ...]
@@ -86,7 +74,7 @@ class Retention:
         due = [(one.rule, counted(one.events, "event")) for one in self.due if one.events]
         holds = [(visible(one.name), str(one).partition(": ")[2]) for one in self.holds]
         held = [(visible(one.hold), counted(one.events, "event")) for one in self.held]
-        tiers = [(visible(one.name), _tier(one)) for one in self.tiers]
+        tiers = [(visible(one.name), tier_text(one)) for one in self.tiers]
         sections = [
             ("policy", policy),
             ("expired", expired),
@@ -106,18 +94,34 @@ class Retention:
         return make_card("Retention", self._sections()).bundle(str(self))
 
 
-def _tier(tier: KeptTier) -> str:
-    keys = f" by {', '.join(tier.by)}" if tier.by else ""
-    kept = "for ever" if tier.keep is None else f"for {tier.keep}"
-    behind = f", {counted(tier.behind, 'event')} behind" if tier.behind else ""
-    return f"buckets of {tier.every}{keys}, {kept}{behind}"
+def tiers_of(snapshot: Snapshot) -> tuple[TierStats, ...]:
+    """Return the tiers declared by then, and how far each has come."""
+    catalog, found = snapshot.catalog, list[TierStats]()
+    for tier in snapshot.tiers.values():
+        rows = [row for row in catalog.rollups if row.tier == tier.name]
+        folded = catalog.folded_of(tier.name)
+        found.append(
+            TierStats(
+                name=tier.name,
+                every=tier.every.text,
+                by=tier.keys,
+                tz=tier.tz,
+                keep=None if tier.keep is None else tier.keep.text,
+                folded=folded,
+                behind=max(0, snapshot.as_of - folded),
+                stores=len(rows),
+                bytes=sum(row.size_bytes for row in rows),
+                first_ts=from_us(min(row.first_us for row in rows)) if rows else None,
+                end_ts=from_us(max(row.end_us for row in rows)) if rows else None,
+            )
+        )
+    return tuple(found)
 
 
 def retention_of(handle: Handle, snapshot: Snapshot) -> Retention:
     """Return what retention is doing at a moment; reads what is expired and not pruned."""
     policy, cutoffs = snapshot.policy, snapshot.expiry.cutoffs
     plan = plan_prune(handle, snapshot)
-    folded = snapshot.catalog.folded_of
     return Retention(
         policy=str(policy),
         rules=tuple(
@@ -130,17 +134,7 @@ def retention_of(handle: Handle, snapshot: Snapshot) -> Retention:
         ),
         horizon=plan.horizon,
         holds=placed_holds(snapshot.holds),
-        tiers=tuple(
-            KeptTier(
-                name=tier.name,
-                every=tier.every.text,
-                by=tier.keys,
-                tz=tier.tz,
-                keep=None if tier.keep is None else tier.keep.text,
-                behind=max(0, snapshot.as_of - folded(tier.name)),
-            )
-            for tier in snapshot.tiers.values()
-        ),
+        tiers=tiers_of(snapshot),
         due=plan.rules,
         held=plan.held,
         waiting=waiting(snapshot, handle.partition, plan_unasked(handle, snapshot)),

@@ -182,7 +182,7 @@ class Stats:
             ("dead letters", [("waiting", f"{self.dead_letters:,}")]),
         ]
         if self.tiers:
-            rows.append(("tiers", [(tier.name, _tier_text(tier)) for tier in self.tiers]))
+            rows.append(("tiers", [(tier.name, tier_text(tier)) for tier in self.tiers]))
         if self.consumers:
             rows.append(
                 ("consumers", [(consumer.name, _consumer_text(consumer)) for consumer in self.consumers])
@@ -265,7 +265,8 @@ def _retention_rows(retention: RetentionStats) -> list[tuple[str, str]]:
     ]
 
 
-def _tier_text(tier: TierStats) -> str:
+def tier_text(tier: TierStats) -> str:
+    """Return what a tier is and how far it has come, in words."""
     keys = f"by {', '.join(tier.by)}" if tier.by else "without keys"
     kept = "for ever" if tier.keep is None else f"for {tier.keep}"
     behind = f", {counted(tier.behind, 'event')} behind" if tier.behind else ""

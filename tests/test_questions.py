@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import auditkit as ak
-from auditkit.ask import group
+from auditkit.ask import grid
 from auditkit.opening import create, open_trail
 from auditkit.store import segment
 from auditkit.timerange import Width, from_us
@@ -57,7 +57,7 @@ def small_pieces() -> Iterator[None]:
     """Store few events in each record batch and answer in small pieces, so that there are many of them."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(segment, "BATCH_ROWS", 3)
-        patched.setattr(group, "_PIECE_ROWS", 3)
+        patched.setattr(grid, "_PIECE_ROWS", 3)
         yield
 
 

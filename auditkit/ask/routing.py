@@ -27,7 +27,7 @@ AUTO = "auto"
 WORTH_EVENTS = 100_000
 """So many events are worth a tier where both say the same."""
 START = "start"
-_JOINS: dict[str, np.ufunc] = {
+JOINS: dict[str, np.ufunc] = {
     "count": np.add,
     "value_count": np.add,
     "sum": np.add,
@@ -280,7 +280,7 @@ class Route(Struct, frozen=True, kw_only=True):
                 grid[np.isnan(grid)] = _NOTHING[name]
             for axis, places in enumerate((firsts, borders)):
                 if len(places) < grid.shape[axis]:
-                    grid = _JOINS[name].reduceat(grid, places, axis=axis)
+                    grid = JOINS[name].reduceat(grid, places, axis=axis)
             return grid
 
         counts = total("count")

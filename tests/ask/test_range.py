@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 import auditkit as ak
 from auditkit.api import Trail
-from auditkit.ask import group
+from auditkit.ask import grid
 from auditkit.ask.population import population
 from auditkit.errors import ClosedError, CorruptionError, PrunedError
 from auditkit.timerange import from_us
@@ -61,7 +61,7 @@ def test_sums_of_fractions_are_the_same_each_time(
     trail: Trail, monkeypatch: pytest.MonkeyPatch, enough: int
 ) -> None:
     """Equal questions have equal answers to the last bit, in one piece or in many, whichever thread is faster."""
-    monkeypatch.setattr(group, "_PIECE_ROWS", enough)
+    monkeypatch.setattr(grid, "_PIECE_ROWS", enough)
     first = datetime(2026, 11, 20, tzinfo=UTC)
     for _ in range(3):
         rows = [

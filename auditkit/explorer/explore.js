@@ -87,7 +87,7 @@ function render({ model, el: host }) {
     root.setAttribute("aria-busy", "true");
     trouble.hidden = true;
     clearTimeout(waiting);
-    waiting = setTimeout(() => say("The kernel has not answered yet. It may be busy; if it has ended, run the cell again."), 5000);
+    waiting = setTimeout(() => say("The kernel has not answered yet. It may be busy; if it has ended, run the cell again.", () => { settled(); ask(); }), 5000);
     model.send({ op: "ask", n: flying, selection, zoom });
   }
   function settled() {
@@ -95,9 +95,19 @@ function render({ model, el: host }) {
     clearTimeout(waiting);
     root.setAttribute("aria-busy", "false");
   }
-  function say(words) {
-    trouble.replaceChildren(visible(words), " ", button("Try again", () => { settled(); ask(); }));
+  function say(words, retry) {
+    trouble.replaceChildren(visible(words), " ", button("Try again", retry));
     trouble.hidden = false;
+  }
+  // What could not be answered is not selected: the next cell has what is shown.
+  function failed(words) {
+    const wanted = { selection, zoom };
+    settled();
+    again = false;
+    ({ selection, zoom } = structuredClone({ selection: shown.selection, zoom: shown.zoom }));
+    drawBrush();
+    drawChips();
+    say(words, () => restore(wanted));
   }
   function change(edit, { remember = true } = {}) {
     if (remember) past.push(structuredClone({ selection, zoom }));
@@ -146,7 +156,7 @@ function render({ model, el: host }) {
     for (const [side, verb] of [["keep", "is"], ["leave_out", "is not"]])
       for (const facet of meta.facets) for (const value of selection[side][facet] ?? []) made.push(chip(facet, verb, label(value), () => toggle(facet, value, side)));
     if (meta.base) made.unshift(node("li", { class: "chip given", title: "What the explorer was opened with" }, visible(meta.base)));
-    if (!made.length) made.push(node("li", { class: "hint" }, "Drag over the timeline, or choose values below; everything is selected now."));
+    if (!made.length) made.push(node("li", { class: "hint" }, shown.all ? "Drag over the timeline, or choose values below; everything is selected now." : ""));
     chips.replaceChildren(...made);
     back.disabled = !past.length;
     reset.disabled = !chosen() && zoom === null;
@@ -185,6 +195,7 @@ function render({ model, el: host }) {
       plot.append(text);
     }
     for (const one of [brush, ...grips]) one.style.display = edges.length ? "" : "none";
+    drawBrush();
     if (!edges.length) return;
     // Failures lie at the bottom, where few can be told from none, and have a strip of their own.
     const order = [...shown.outcomes.keys(), shown.outcomes.length].map((at) => ({ at, sum: bars.reduce((sum, bar) => sum + bar[at], 0) })).filter((one) => one.sum);
@@ -212,7 +223,6 @@ function render({ model, el: host }) {
       coloured(key, lookOf(at));
       return node("span", { class: lookOf(at).failed ? "key failing" : "key" }, key, outcomeOf(at), " ", node("b", {}, number(sum)));
     }), node("span", { class: "note" }, `one bar is ${shown.every} in ${meta.tz}`));
-    drawBrush();
   }
   function coloured(made, { light, dark }) {
     made.style.setProperty("--light", light);
@@ -224,15 +234,19 @@ function render({ model, el: host }) {
     const walls = edges.map(wall), begins = (unit, at) => (at ? unit.of(walls[at]) !== unit.of(walls[at - 1]) : walls[0] % unit.step === 0 && !unit.months);
     const room = Math.max(2, Math.floor(width / 84)), at = (unit) => edges.slice(0, -1).map((_, place) => place).filter((place) => begins(unit, place));
     const unit = UNITS.find((one) => one.step >= (walls.at(-1) - walls[0]) / room && at(one).length <= room) ?? UNITS.at(-1);
-    let day = null;
-    return (at(unit).length ? at(unit) : [0]).map((place) => {
+    let day = null, taken = -10;
+    return (at(unit).length ? at(unit) : [0]).flatMap((place) => {
       const moment = new Date(walls[place]), text = moment.toISOString(), date = `${moment.getUTCDate()} ${MONTHS[moment.getUTCMonth()]}`;
       const fine = unit.step < SECOND ? text.slice(11, 23) : unit.step < MINUTE ? text.slice(11, 19) : text.slice(11, 16), isNew = day !== text.slice(0, 10);
       day = text.slice(0, 10);
       const words = unit.step >= 360 * DAY ? text.slice(0, 4) : unit.months ? (moment.getUTCMonth() && place !== at(unit)[0] ? MONTHS[moment.getUTCMonth()] : `${MONTHS[moment.getUTCMonth()]} ${text.slice(0, 4)}`) : unit.step >= DAY ? date : isNew ? (fine.startsWith("00:00") && /^[0:.]*$/.test(fine) ? date : `${date} ${fine}`) : fine;
-      const left = x(edges[place]), made = drawn("text", { x: Math.min(Math.max(left, 1), width - 1), y: HEIGHT - 8, "text-anchor": left < 24 ? "start" : left > width - 24 ? "end" : "middle", class: isNew ? "tick day" : "tick" });
+      // A label begins where the one before has ended, or is left out; a letter is about 6.4 pixels wide.
+      const long = 6.4 * words.length, left = Math.min(Math.max(x(edges[place]) - long / 2, 0), width - long);
+      if (left < taken + 8) return [];
+      taken = left + long;
+      const made = drawn("text", { x: left + long / 2, y: HEIGHT - 8, "text-anchor": "middle", class: isNew ? "tick day" : "tick" });
       made.textContent = words;
-      return made;
+      return [made];
     });
   }
   function drawBrush() {
@@ -502,8 +516,7 @@ function render({ model, el: host }) {
       memory.textContent = `as of seq ${number(meta.end_seq)}${message.note ? `; ${visible(message.note)}` : ""}`;
       root.dataset.loaded = "";
     } else if (message.op === "failed") {
-      settled();
-      say(message.text);
+      failed(message.text);
     }
   }
   model.on("change:shown", answered);

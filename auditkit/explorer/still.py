@@ -37,7 +37,7 @@ def picture(shown: Mapping[str, Any], words: str, tz: str) -> Figure:
     schema = {"ts": pl.Int64(), "outcome": pl.String(), "count": pl.Int64()}
     frame = pl.DataFrame(counts, schema=schema, orient="row")
     frame = frame.with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(tz))
-    figure = over_time(frame, every=shown["every"], by="outcome", title=_extent(shown))
+    figure = over_time(frame, every=shown["every"] or "1h", by="outcome", title=_extent(shown))
     said = visible(words)
     said = said if len(said) <= _MOST_WORDS else f"{said[:_MOST_WORDS]}\u2026"
     return replace(figure, subtitle=f"{figure.subtitle}. Selected: {said}")

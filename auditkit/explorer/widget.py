@@ -13,6 +13,7 @@ What comes from the browser is checked before it is used, and nothing of it is r
 import threading
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +21,10 @@ import msgspec
 import polars as pl
 from msgspec import Meta, Struct
 
+from auditkit.charts import Figure
 from auditkit.charts.axes import fold
 from auditkit.charts.figure import DARK, REST
+from auditkit.display.tables import Table
 from auditkit.errors import AuditError
 from auditkit.explorer.questions import Questions
 from auditkit.explorer.selection import FACETS, Facet, Selection, read_zoom
@@ -154,9 +157,12 @@ class Explorer(anywidget.AnyWidget):
         """Show the widget, and beside it what stays where no kernel runs."""
         with self._lock:
             display(self._repr_mimebundle_()[0], raw=True)  # type: ignore[no-untyped-call]
-            self._stills = [display(still, display_id=True) for still in self._still()]  # type: ignore[no-untyped-call]
+            handles = [display(still, display_id=True) for still in self._still()]  # type: ignore[no-untyped-call]
+            self._stills += [
+                handle for handle in handles if handle is not None
+            ]  # None: nothing that could be updated
 
-    def _still(self) -> tuple[Any, Any]:
+    def _still(self) -> tuple[Figure, Table]:
         tz, words = self._questions.tz, describe_where(self.where)
         if self._selection.brush is not None:
             start, end = self.window
@@ -232,7 +238,7 @@ class Explorer(anywidget.AnyWidget):
                 found = questions.find(selection, message.facet, message.text)
                 return {"op": "find", "facet": message.facet, "text": message.text, **found}
             case _Told(what="rested"):
-                for handle, still in zip(self._stills, self._still(), strict=False):
+                for handle, still in zip(self._stills, cycle(self._still()), strict=False):
                     handle.update(still)  # type: ignore[no-untyped-call]
             case _Told(what="drawn"):
                 self._views += 1

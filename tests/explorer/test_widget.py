@@ -180,6 +180,8 @@ def test_an_empty_trail_is_shown_as_empty(trail: Trail) -> None:
     assert explorer.shown["n"] == 1
     assert explorer.frame().is_empty()
     assert "over time" not in explorer.shown["codes"]
+    assert [str(type(one).__name__) for one in explorer._still()] == ["Figure", "Table"]
+    explorer._ipython_display_()
 
 
 def test_outcomes_look_as_in_charts(busy: Trail) -> None:
@@ -193,11 +195,12 @@ def test_outcomes_look_as_in_charts(busy: Trail) -> None:
 
 def test_outputs_are_the_widget_and_what_stays(busy: Trail, capsys: pytest.CaptureFixture[str]) -> None:
     """The widget's own output has no words, so that a report has only the chart and the table that stand beside it."""
-    explorer, _ = explorer_of(busy)
+    explorer, ask = explorer_of(busy)
     data, _ = explorer._repr_mimebundle_()
     assert list(data) == ["application/vnd.jupyter.widget-view+json"]
     explorer._ipython_display_()
     assert "Newest of the selected events (first 10 of 120 rows)" in capsys.readouterr().out
+    assert ask("told", what="rested") is None
 
 
 def test_code_quotes_hostile_values(make_trail: Callable[..., Trail]) -> None:

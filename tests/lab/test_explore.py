@@ -214,6 +214,13 @@ def test_a_selection_by_pointer_and_keyboard_is_code_for_the_next_cell(lab: Lab,
     page.wait_for_function(f"words => {OUTPUTS}.includes(words)", arg=extent)
     opened.save()
     newest = opened.run("print(explorer.frame()['ts'][-1].strftime('%H:%M:%S'))").strip()
+    # What cannot be answered is said, and is not selected; what was selected stays.
+    before = view.chips()
+    opened.run("week.close()")
+    view.value("source", "").click()
+    view.settled()
+    assert "the trail is closed" in view.root.get_by_role("alert").text_content()
+    assert view.chips() == before
     assert (opened.elsewhere, opened.dialogs, opened.messages) == ([], [], [])
     opened.close()
     opened = lab.open(str(path), kernel=False)

@@ -95,7 +95,8 @@ class Questions:
         check_zone(self.tz)
         window, _ = window_and_now(view, start, end, tz)
         self.window = _bounded(window)
-        self.end_seq = view.snapshot().as_of
+        snapshot = view.snapshot()
+        self.end_seq, self._has_tiers = snapshot.as_of, bool(snapshot.tiers)
         self._zone_given = self.tz if self.tz != view.tz else None
         self._view = replace(view, at=self.end_seq, tz=self.tz)
         self.span = self._span()
@@ -187,7 +188,8 @@ class Questions:
         Of long texts a page has the beginning only; `cut` names their columns, and `event` has the whole.
         """
         if (codes := self._codes) is not None:
-            found = self._events(*codes.newest(self._chosen(codes, selection), offset, limit))
+            stamps, seqs = codes.newest(self._chosen(codes, selection), offset, limit)
+            found = self._events(seqs, stamps)
         else:
             where, window = selection.where(self.base), selection.within(self.window)
             found = self._range(where, window, limit=offset + limit, descending=True).slice(offset)
@@ -195,7 +197,7 @@ class Questions:
 
     def event(self, seq: int) -> dict[str, Any] | None:
         """Return one event with all of its text, as JSON has it."""
-        found = self._range({"seq": seq}, self.window)
+        found = self._events(np.array([seq]))
         return next((_plain(row) for row in found.iter_rows(named=True)), None)
 
     def frame(self, selection: Selection) -> pl.DataFrame:
@@ -214,6 +216,7 @@ class Questions:
             tz=self._zone_given,
             as_of=self.end_seq,
             allow_pruned=self._view.allow_pruned,
+            has_tiers=self._has_tiers,
             by=by,
             every=every,
         )
@@ -288,17 +291,22 @@ class Questions:
             last = self._last = (codes, selection, codes.choose(selection, seqs))
         return last[2]
 
-    def _events(self, stamps: Numbers, seqs: Numbers) -> pl.DataFrame:
-        """Return some events, newest first, from the record batches that may hold them."""
+    def _events(self, seqs: Numbers, stamps: Numbers | None = None) -> pl.DataFrame:
+        """Return some events, newest first, from the record batches that may hold them; `stamps` are their times."""
+        if not len(seqs):
+            return pl.DataFrame(schema=self._schema)
+        window = self.window
+        if stamps is not None:
+            window = TimeRange(start_us=int(stamps.min()), end_us=int(stamps.max()) + 1)
 
         def attempt() -> pl.DataFrame:
-            window = TimeRange(start_us=int(stamps.min()), end_us=int(stamps.max()) + 1)
             snapshot, plan = self._plan(window, self._schema.names(), {"seq": seqs.tolist()})
-            few = replace(plan, ranges=[one for part in plan.ranges for one in _holding(part, stamps, seqs)])
-            found = in_order(self._view.handle.reader.files, snapshot, few, descending=True)
+            few = [one for part in plan.ranges for one in _holding(part, seqs, stamps)]
+            files, plan = self._view.handle.reader.files, replace(plan, ranges=few)
+            found = in_order(files, snapshot, plan, descending=True)
             return in_zone(found.select(self._schema.names()), self.tz)
 
-        return retrying(attempt) if len(seqs) else pl.DataFrame(schema=self._schema)
+        return retrying(attempt)
 
     def _counts(self, selection: Selection, facet: Facet) -> pl.DataFrame:
         """Return how often each value of a facet occurs, without its own choice."""
@@ -332,18 +340,16 @@ class Questions:
         return {"rows": [list(row) for row in rows], "distinct": counts.height}
 
 
-def _holding(part: BatchRange, stamps: Numbers, seqs: Numbers) -> list[BatchRange]:
+def _holding(part: BatchRange, seqs: Numbers, stamps: Numbers | None) -> list[BatchRange]:
     """Return the record batches of a range that may hold some events, as a range of which there may be none."""
-    numbers = [
-        number
-        for number, one in ((number, part.row.parts[number]) for number in part.numbers)
-        if (
-            (stamps >= one.min_ts_us)
-            & (stamps <= one.max_ts_us)
-            & (seqs >= one.min_seq)
-            & (seqs <= one.max_seq)
-        ).any()
-    ]
+    numbers = []
+    for number in part.numbers:
+        batch = part.row.parts[number]
+        held = (seqs >= batch.min_seq) & (seqs <= batch.max_seq)
+        if stamps is not None:
+            held &= (stamps >= batch.min_ts_us) & (stamps <= batch.max_ts_us)
+        if held.any():
+            numbers.append(number)
     return [replace(part, numbers=numbers)] if numbers else []
 
 

@@ -103,13 +103,14 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tz: str | None = None,
         as_of: int,
         allow_pruned: bool = False,
+        has_tiers: bool = False,
         by: str | None = None,
         every: str | None = None,
     ) -> str:
         """Return the call that gives the selected events of the trail `name`, or with `by` or `every` their groups.
 
         `window` and `base` are what the explorer was opened with, `zone` is where its times are, and `tz` says so where
-        that is not the trail's.
+        that is not the trail's.  Where a trail has tiers, groups are those of the events alone.
         """
         chosen, where = self.within(window), self.where(base)
         bounds = [_instant(us, zone) for us in (chosen.start_us, chosen.end_us)]
@@ -123,6 +124,7 @@ class Selection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             arguments = [repr(by)]
             options = {"every": every, "start": bounds[0], "end": bounds[1], **options}
         arguments += [f"{key}={value!r}" for key, value in options.items() if value is not None]
+        arguments += ["tier=None"] if has_tiers and method == "group_by" else []
         at = f"{as_of}, allow_pruned=True" if allow_pruned else f"{as_of}"
         return f"{name}.at({at}).{method}({', '.join(arguments)})"
 

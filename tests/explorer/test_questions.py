@@ -12,6 +12,7 @@ from auditkit.errors import InvalidQueryError
 from auditkit.explorer.questions import Questions
 from auditkit.explorer.selection import Selection
 from auditkit.timerange import to_us
+from tests.fakes import ManualClock
 
 FIRST = datetime(2026, 11, 24, 8, tzinfo=UTC)
 
@@ -112,3 +113,25 @@ def test_an_expression_is_refused(trail: Trail) -> None:
         Questions(trail.view, where=pl.col("actor") == "ann")
     with pytest.raises(InvalidQueryError, match="did you mean 'actor'"):
         Questions(trail.view, where={"actr": "ann"})
+
+
+def test_groups_in_the_code_are_of_the_events_alone(
+    make_trail: Callable[..., Trail], clock: ManualClock
+) -> None:
+    """A tier also has what has expired, which an explorer does not show."""
+    trail = make_trail(retention="1d")
+    trail.rollup("1h", by="action")
+    clock.us = to_us(FIRST)
+    trail.extend([{"ts": FIRST + timedelta(minutes=n), "action": "old"} for n in range(3)]).wait()
+    trail.maintain()
+    clock.advance(days=3)
+    for hours in (30, 60, 72):
+        trail.append(action="new", ts=FIRST + timedelta(hours=hours)).wait()
+    trail.maintain()
+    asked = Questions(trail.view)
+    assert asked.answer(Selection())["facets"]["action"]["rows"] == [["new", 2, 2]]
+    code = asked.code(Selection(), by="action")
+    assert code.endswith(".group_by('action', tier=None)")
+    found = eval(code, {"trail": trail})  # noqa: S307 -- what a person would do with it
+    assert found.select("action", "count").rows() == [("new", 2)]
+    assert trail.group_by("action").select("action", "count").rows() == [("new", 3), ("old", 3)]

@@ -490,7 +490,7 @@ function render({ model, el: host }) {
     const was = shown;
     shown = model.get("shown");
     if (was === shown) return;
-    if (flying && shown.n === flying) settled();
+    if (flying && shown.n === flying) { settled(); trouble.hidden = true; }
     if (!flying && !again && drag === null) { selection = structuredClone(shown.selection); zoom = shown.zoom; words.value = selection.text; }
     rows = shown.rows;
     offset = 0;

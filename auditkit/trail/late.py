@@ -7,6 +7,7 @@ then, and between being accepted and being committed, what is late is accepted a
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from auditkit.arrow import Numbers, to_numpy
 from auditkit.errors import LateEventError
-from auditkit.event import EventSchema, Row
+from auditkit.event import FIRST_US, EventSchema, Row
 from auditkit.queue.payload import Batch, as_arrow
 from auditkit.retention.policy import Policy, read_policy
 from auditkit.retention.visibility import Expiry
@@ -25,6 +26,7 @@ from auditkit.trail.reader import SnapshotReader
 
 LOOK_EVERY_US = 10_000_000
 _FOR_EVER_US = 1 << 62
+_moment = itemgetter(0)
 
 Late = tuple[int, LateEventError]
 """The place of a late event in its batch, and what is to be said of it."""
@@ -69,13 +71,14 @@ class LateGate:
 
     def late_of(self, events: Batch, now_us: int) -> Sequence[Late]:
         """Return which events of a batch are late, in their order."""
-        if not len(events):
+        before_us = self.suspects_before_us(now_us)
+        if before_us <= FIRST_US or not len(events):  # no event is as old
             return []
         if isinstance(events, pa.RecordBatch):
             stamps, _ = to_numpy(events.column("ts"))
         else:
-            stamps = np.fromiter((row[0] for row in events), "<i8", len(events))
-        (places,) = np.nonzero(stamps < self.suspects_before_us(now_us))
+            stamps = np.fromiter(map(_moment, events), "<i8", len(events))
+        (places,) = np.nonzero(stamps < before_us)
         if not len(places):
             return []
         if isinstance(events, pa.RecordBatch):

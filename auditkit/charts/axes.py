@@ -56,7 +56,7 @@ _FLUSH, _LABELS_APART = 40, 8
 """Labels nearer than so many pixels to an end of the axis are kept inside it; of nearer ones than these, one is left out."""
 
 _FORMAT = {
-    "milliseconds": ".%L",
+    "milliseconds": "%H:%M:%S.%L",  # whole, as Vega draws only the last of the ticks within a second
     "seconds": ":%S",
     "minutes": "%H:%M",
     "hours": "%H:%M",

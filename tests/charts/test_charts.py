@@ -1,6 +1,7 @@
 """Charts, tested by their dictionary: what is drawn where, in which zone, and what is left out."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 import altair as alt
 import polars as pl
 import pytest
+import vl_convert as vlc
 
 from auditkit import charts
 from auditkit.charts.figure import BLUE, FAILED, MIME, PALETTE, VEGA_LITE, read_metadata
@@ -382,3 +384,16 @@ def test_names_that_vega_has_taken_are_quoted() -> None:
     """An actor called like a member of every JavaScript object is drawn, its name in quotes."""
     frame = pl.DataFrame({"actor": ["constructor", "__proto__"], "count": [2, 1]})
     assert charts.top(frame, "actor").alt == 'Top actor: "constructor" 2, "__proto__" 1.'
+
+
+@pytest.mark.parametrize(("span_ms", "labels"), [(190, 1), (4_300, 3), (30_000, 4)])
+def test_labels_within_seconds_are_told_apart(span_ms: int, labels: int) -> None:
+    """However short the window, no label of its axis stands there twice, and a single one says the whole time."""
+    ts = [datetime(2026, 11, 24, 9, 0, 14, 652_000, UTC) + timedelta(milliseconds=at) for at in (0, span_ms)]
+    frame = pl.DataFrame({"ts": ts, "actor": ["ann"] * 2})
+    spec = charts.timeline(frame, "actor", split=None).to_dict()
+    drawn = vlc.vegalite_to_svg(spec, vl_version="5.21")
+    shown = re.findall(r">([\d:.]+)</text>", drawn)
+    assert len(shown) == len(set(shown)) >= labels
+    if labels == 1:
+        assert re.fullmatch(r"09:00:14\.\d{3}", shown[0])

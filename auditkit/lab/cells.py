@@ -21,8 +21,9 @@ import socket
 import threading
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
@@ -31,7 +32,7 @@ from auditkit.auditing import Draft, Recorder
 from auditkit.lab.runtime import Cell, Collector, causing
 from auditkit.sources.record import user_name
 from auditkit.text import counted, visible
-from auditkit.timerange import from_us
+from auditkit.timerange import SystemClock, from_us
 
 SOURCE = "auditkit.cells"
 MOST_SOURCE_CHARACTERS = 200_000
@@ -41,16 +42,25 @@ _GATHER_S = 1.0
 
 
 class _Run:
-    """One run of a cell that goes on: its identity, what it lies in, and the event of its end."""
+    """One run of a cell that goes on: what it lies in, its two events, and how far they have been appended."""
 
-    __slots__ = ("cell", "end", "info", "outer", "thread")
+    __slots__ = ("cell", "draft", "end", "error", "info", "outer", "settled", "start", "thread", "told")
 
-    def __init__(self, info: ExecutionInfo, cell: Cell, end: Draft) -> None:
+    def __init__(self, info: ExecutionInfo, cell: Cell, start: Mapping[str, Any], draft: Draft) -> None:
         self.info = info
         self.cell = cell
-        self.end = end
+        self.start = start
+        self.draft = draft
+        self.end: Mapping[str, Any] | None = None
         self.outer = causing.get()
         self.thread = threading.get_ident()
+        self.told = 0  # of the two events; the appending thread's
+        self.error: Exception | None = None
+        self.settled = threading.Event()
+
+    def due(self) -> list[Mapping[str, Any]]:
+        """Return the events that are not appended yet."""
+        return [event for event in (self.start, self.end)[self.told :] if event is not None]
 
 
 class CellRecorder:
@@ -63,11 +73,11 @@ class CellRecorder:
         self._shell = shell
         self._recorder = Recorder(trail, name="cells", on_error="continue", wait=True)
         self._collector = Collector()
-        self._running: list[
-            _Run
-        ] = []  # appended to and removed from by the threads of subshells: one step each
-        self._appending = threading.Lock()  # so that what cells caused is appended in order
-        self._closed = threading.Event()
+        self._running: list[_Run] = []  # changed by the threads of subshells: one step each
+        self._tasks: SimpleQueue[_Run | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="auditkit-cells", daemon=True)
+        self._ended: ExecutionInfo | None = None
+        self._closed = False
         self._leaving = False
         self._pid = os.getpid()
         self._user = user_name()
@@ -90,7 +100,7 @@ class CellRecorder:
         self._shell.events.register("pre_run_cell", self.before)
         self._shell.events.register("post_run_cell", self.after)
         atexit.register(self.close)
-        threading.Thread(target=self._gather, name="auditkit-cells", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Record no more, once the cells that are running have ended."""
@@ -100,53 +110,103 @@ class CellRecorder:
 
     def close(self) -> None:
         """Record no more, now; the trail says so."""
-        if self._closed.is_set():
+        if self._closed or os.getpid() != self._pid:
             return
-        self._closed.set()
+        self._closed = True
         atexit.unregister(self.close)
         self._shell.events.unregister("pre_run_cell", self.before)
         self._shell.events.unregister("post_run_cell", self.after)
         self._collector.stop()
-        self._try([self._about("audit.off")])
+        self._tasks.put(None)
+        self._thread.join(_PATIENCE_S)
+        if error := self._failed([self._about("audit.off")]):
+            self._recorder.failed(error, stacklevel=2)
         self._recorder.close()
 
     def before(self, info: ExecutionInfo) -> None:
         """Append that a cell is about to run (called by IPython)."""
-        if self._leaving:
-            return
-        cell = Cell(f"cell-{secrets.token_hex(6)}")
-        about, source = self._described(info)
-        fields = {"resource": about.pop("resource"), **self._common(cell)}
-        started = {"action": "cell.start", **fields, "attrs": {**about, **source}}
-        run = _Run(info, cell, Draft(None, {"action": "cell.end", **fields, "attrs": about}))
-        self._running.append(run)
-        self._collector.running.append(cell)
-        self.cells += 1
         try:
-            self._try([started])
-        finally:  # an interrupt goes on, and the cell all the same
-            causing.set(cell)
+            self._begin(info)
+        except KeyboardInterrupt:
+            self._begin(info)  # goes on where it was
+            raise
 
     def after(self, result: ExecutionResult | None) -> None:
         """Append what a cell caused and how it ended (called by IPython)."""
-        with suppress(KeyboardInterrupt):  # came too late for this cell, whose end is in the trail by now
-            run = self._run_of(result)
-            if run is not None:
-                causing.set(run.outer)
-                self._running.remove(run)
-                self._collector.running.remove(run.cell)
+        try:
+            self._end(result)
+        except KeyboardInterrupt:  # came too late for this cell
+            self._end(result)
+
+    def _begin(self, info: ExecutionInfo) -> None:
+        if self._leaving or os.getpid() != self._pid:  # a forked child tells nothing
+            return
+        run = next((run for run in self._running if run.info is info), None)
+        if run is None:
+            run = self._new(info)
+            self._running.append(run)
+        self._collector.running = [one.cell for one in self._running]
+        self._settle(run)
+        causing.set(run.cell)
+
+    def _end(self, result: ExecutionResult | None) -> None:
+        run = self._run_of(result) if os.getpid() == self._pid else None
+        if run is not None:
+            causing.set(run.outer)
+            if run.end is None:
                 error = (
                     CancelledError() if result is None else result.error_before_exec or result.error_in_exec
                 )
-                self._try([run.end.ended(error, with_message=False)])
-            if self._leaving and not self._running:
-                self.close()
+                run.end = {"ts": _now(), **run.draft.ended(error, with_message=False)}
+            self._settle(run)
+            self._collector.running = [one.cell for one in self._running if one is not run]
+            self._ended = run.info
+            self._running.remove(run)
+        if self._leaving and not self._running:
+            self.close()
+
+    def _settle(self, run: _Run) -> None:
+        """Have the events of a run appended that are due, and wait until they are on disk; asked again, it appends none twice."""
+        run.settled.clear()
+        self._tasks.put(run)
+        late = not run.settled.wait(_PATIENCE_S)
+        error, run.error = run.error, None
+        if late or error:
+            self._recorder.failed(
+                error or TimeoutError(f"not on disk within {_PATIENCE_S:g} s"), stacklevel=5
+            )
+
+    def _work(self) -> None:
+        """Append what is asked for, and what long cells cause while they run; no interrupt reaches this thread."""
+        while True:
+            try:
+                run = self._tasks.get(timeout=_GATHER_S)
+            except Empty:
+                if error := self._failed([]):
+                    self._recorder.failed(error, stacklevel=2)
+                continue
+            if run is None:
+                return
+            events = run.due()
+            run.error = self._failed(events)
+            self.cells += run.start in events
+            run.told += len(events)
+            run.settled.set()
 
     def _run_of(self, result: ExecutionResult | None) -> _Run | None:
         """Return the run that ended: the one of this result, else the last one that this thread began."""
-        mine = [run for run in reversed(self._running) if run.thread == threading.get_ident()]
-        same = [run for run in self._running if result is not None and run.info is result.info]
-        return next(iter(same or mine), None)
+        info = None if result is None else result.info
+        same = [run for run in self._running if run.info is info]
+        if not same and (info is None or info is not self._ended):
+            same = [run for run in reversed(self._running) if run.thread == threading.get_ident()]
+        return next(iter(same), None)
+
+    def _new(self, info: ExecutionInfo) -> _Run:
+        cell = Cell(f"cell-{secrets.token_hex(6)}")
+        about, source = self._described(info)
+        fields = {"resource": about.pop("resource"), **self._common(cell)}
+        start = {"ts": _now(), "action": "cell.start", **fields, "attrs": {**about, **source}}
+        return _Run(info, cell, start, Draft(None, {"action": "cell.end", **fields, "attrs": about}))
 
     def _described(self, info: ExecutionInfo) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what both events of a cell say of it, and what only the first says."""
@@ -177,36 +237,34 @@ class CellRecorder:
             "correlation": None if cell is None else cell.correlation,
         }
 
-    def _gather(self) -> None:
-        """Append what long cells cause while they run."""
-        while not self._closed.wait(_GATHER_S):
-            self._try([])
-
-    def _try(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def _failed(self, events: Sequence[Mapping[str, Any]]) -> Exception | None:
+        """Append events; return what went wrong, which is not the cell's trouble."""
         try:
             self._append(events)
-        except Exception as exc:  # whatever ails the recording is not the cell's trouble
-            self._recorder.failed(exc, stacklevel=2)
+        except Exception as exc:
+            return exc
+        return None
 
     def _append(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Append what was caused up to now, and then these events; return once they are on disk."""
-        with self._appending:
-            caused = [
-                {
-                    "ts": from_us(event.ts_us),
-                    "action": event.action,
-                    "resource": event.resource,
-                    "value": event.value,
-                    "attrs": dict(event.attrs),
-                    **self._common(cell),
-                }
-                for cell, event in self._collector.take()
-            ]
-            if os.getpid() != self._pid or not (caused or events):
-                return  # a forked child runs no cells
-            receipt = self._recorder.find().extend([*caused, *events], on_invalid="dead-letter")
+        caused = [
+            {
+                "ts": from_us(event.ts_us),
+                "action": event.action,
+                "resource": event.resource,
+                "value": event.value,
+                "attrs": dict(event.attrs),
+                **self._common(cell),
+            }
+            for cell, event in self._collector.take()
+        ]
+        if caused or events:
+            self._recorder.find().extend([*caused, *events], on_invalid="dead-letter").wait()
             self.caused += len(caused)
-        receipt.wait(_PATIENCE_S)
+
+
+def _now() -> datetime:
+    return from_us(SystemClock().now_us())
 
 
 def notebook_path(shell: InteractiveShell) -> str | None:

@@ -96,14 +96,14 @@ class Collector:
 
     def take(self) -> Iterator[tuple[Cell, Recorded]]:
         """Yield what was gathered, in order, and behind it how many events of each cell were lost."""
-        full = set()
+        full: dict[Cell, int] = {}
         for _ in range(len(self._waiting)):
             cell, ts_us, event, texts = self._waiting.popleft()
-            full |= {cell} if cell.lost else set()
+            full |= {cell: ts_us} if cell.lost else {}
             yield from self._described(cell, ts_us, event, texts)
-        for cell in full:
+        for cell, last_us in full.items():
             lost, cell.lost = cell.lost, 0
-            yield from self._described(cell, time.time_ns() // 1000, "lost", [str(lost)])
+            yield from self._described(cell, last_us, "lost", [str(lost)])
 
     def _described(
         self, cell: Cell, ts_us: int, event: str, texts: Sequence[str]

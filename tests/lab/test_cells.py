@@ -3,14 +3,17 @@
 import hashlib
 import os
 import signal
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
 import auditkit as ak
 from auditkit.api import Trail
@@ -254,18 +257,27 @@ def test_a_forked_child_tells_nothing(shell: InteractiveShell, trail: Trail) -> 
     assert [action for action, _ in told(trail, "fork")] == ["cell.start", "process.fork", "cell.end"]
 
 
+def test_a_cancelled_cell_has_failed(shell: InteractiveShell, trail: Trail) -> None:
+    """An async cell that is cancelled, of which IPython has no result to tell, is a failure; the cell around it goes on."""
+    recorder = CellRecorder(shell, trail.path, source=False)
+    recorder.start()
+    for cell in ("outer", "inner"):
+        recorder.before(ExecutionInfo("x", True, False, True, cell))  # type: ignore[no-untyped-call]
+    recorder.after(None)
+    recorder.stop()
+    assert ends(trail) == [("inner", "failure", "asyncio.exceptions.CancelledError")]
+    recorder.after(None)
+    assert [event["action"] for event in story(trail)][-2:] == ["cell.end", "audit.off"]
+
+
 def test_a_kernel_is_told_to_its_last_cell(kernel: Kernel, trail: Trail) -> None:
     """Interrupts, subshells, a restart and a kill: each cell is in the trail, before it runs and with how it ended."""
     assert kernel.run("x = 1", cell="first")["status"] == "ok"
-    for source, cell in (
-        ("import time\nprint('sleeping')\ntime.sleep(600)", "interrupted"),
-        ("import asyncio\nprint('waiting')\nawait asyncio.sleep(600)", "cancelled"),
-    ):
-        kernel.send(source, cell=cell)
-        kernel.printed("ing")
-        kernel.manager.interrupt_kernel()
-        # ipykernel itself does not answer an async cell that was interrupted
-        assert kernel.run("x", cell=f"after {cell}")["status"] == "ok"
+    asked = kernel.send("import time\nprint('sleeping')\ntime.sleep(600)", cell="interrupted")
+    kernel.printed("sleeping")
+    kernel.manager.interrupt_kernel()
+    assert kernel.reply(asked)["ename"] == "KeyboardInterrupt"
+    assert kernel.run("import asyncio\nawait asyncio.sleep(0)", cell="async")["status"] == "ok"
     subshell = kernel.control("create_subshell_request")["subshell_id"]
     slow = kernel.send(
         "import time\nprint('busy')\nwhile x == 1: time.sleep(0.01)\nopen('/dev/zero')", cell="slow"
@@ -279,9 +291,7 @@ def test_a_kernel_is_told_to_its_last_cell(kernel: Kernel, trail: Trail) -> None
     assert ends(trail) == [
         ("first", "success", None),
         ("interrupted", "failure", "KeyboardInterrupt"),
-        ("after interrupted", "success", None),
-        ("cancelled", "failure", "asyncio.exceptions.CancelledError"),
-        ("after cancelled", "success", None),
+        ("async", "success", None),
         ("aside", "success", None),
         ("slow", "success", None),
     ]
@@ -304,3 +314,45 @@ def test_a_kernel_is_told_to_its_last_cell(kernel: Kernel, trail: Trail) -> None
         ("cell.start", "last"),
     ]
     assert -kernel.process.returncode == signal.SIGKILL
+
+
+def test_interrupts_lose_and_repeat_nothing(shell: InteractiveShell, trail: Trail) -> None:
+    """Wherever an interrupt comes while a cell is being told, its start and its end are in the trail, once."""
+    recorder = CellRecorder(shell, trail.path, source=False)
+    recorder.start()
+    line, interrupted = 1, True  # from the second line on: nothing guards the first
+    while interrupted:
+        line += 1
+        info = ExecutionInfo("x", True, False, True, f"cell {line}")  # type: ignore[no-untyped-call]
+        interrupted = interrupt(recorder.before, info, line)
+        result = ExecutionResult(info)  # type: ignore[no-untyped-call]
+        interrupted = interrupt(recorder.after, result, line) or interrupted
+    recorder.stop()
+    assert line > 20
+    told = [(event["action"], event["resource"]) for event in story(trail)]
+    each = [
+        (action, f"cell {number}") for number in range(2, line + 1) for action in ("cell.start", "cell.end")
+    ]
+    assert told == [("audit.on", None), *each, ("audit.off", None)]
+
+
+def interrupt(call: Callable[[Any], None], argument: Any, line: int) -> bool:
+    """Call a method of the recorder and interrupt it at so many lines; return whether it has as many."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != cells.__file__:
+            return None
+        left -= event == "line"
+        if left == 0 and event == "line":
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        with suppress(KeyboardInterrupt):
+            call(argument)
+    finally:
+        sys.settrace(None)
+    return left <= 0

@@ -88,11 +88,17 @@ def test_a_page_has_the_beginning_of_a_long_text(trail: Trail) -> None:
 
 
 def test_the_view_is_pinned(half: Trail) -> None:
-    """Events that come later are not counted."""
-    asked = Questions(half.view)
-    half.append(action="late", actor="ann").wait()
+    """Events that come later are not counted, and what was flushed and merged since is found where it is now."""
+    asked, later = Questions(half.view), Questions(half.view)
+    page = asked.page(Selection(), 0, 50)
     assert asked.answer(Selection())["total"] == 120
-    assert asked.frame(Selection()).height == 120
+    half.append(action="late", actor="ann").wait()
+    half.maintain(compact=True)
+    assert half.stats().queue.depth == 0
+    for one in (asked, later):
+        assert one.answer(Selection())["total"] == 120
+        assert one.page(Selection(), 0, 50) == page
+        assert one.frame(Selection()).height == 120
 
 
 def test_nothing_and_one_event(trail: Trail, make_trail: Callable[..., Trail]) -> None:

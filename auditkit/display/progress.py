@@ -150,28 +150,26 @@ def _in_attended_cell() -> bool:
 @contextmanager
 def _notebook(work: _Work) -> Iterator[Callable[[], None]]:
     """Show work below the cell, as one output that is drawn anew, and stays as a sentence."""
-    display = sys.modules["IPython"].display.display  # which runs the cell
-    shown: Any = None
+    output = sys.modules["IPython"].display.DisplayHandle()
+    is_shown = False  # set before it is drawn: an interrupt may come between the two
 
     def draw() -> None:
-        nonlocal shown
+        nonlocal is_shown
         share = "" if work.total is None else f' value="{work.done}" max="{work.total}"'
         bar = (
             f'<progress{share} style="width: 16em; accent-color: var(--jp-brand-color1, #1976d2)"></progress>'
         )
         words = f"{work.what} {work.now()}"
         page = {"text/plain": words, "text/html": _line(f"{escape(work.what)} {bar} {escape(work.now())}")}
-        if shown is None:
-            shown = display(page, raw=True, display_id=True)
-        else:
-            shown.update(page, raw=True)
+        put, is_shown = output.update if is_shown else output.display, True
+        put(page, raw=True)
 
     try:
         yield draw
     finally:
-        if shown is not None:
+        if is_shown:
             said = work.outcome()
-            shown.update({"text/plain": said, "text/html": _line(escape(said))}, raw=True)
+            output.update({"text/plain": said, "text/html": _line(escape(said))}, raw=True)
 
 
 def _line(content: str) -> str:
@@ -187,7 +185,8 @@ def _terminal(work: _Work) -> Iterator[Callable[[], None]]:
     def draw() -> None:
         nonlocal live
         if live is None:
-            live = _started(work)
+            live = _live(work)
+            live.start()
 
     try:
         yield draw
@@ -196,8 +195,8 @@ def _terminal(work: _Work) -> Iterator[Callable[[], None]]:
             live.stop()
 
 
-def _started(work: _Work) -> Any:
-    """Return what draws a line again and again, until it is stopped."""
+def _live(work: _Work) -> Any:
+    """Return what draws a line again and again, once it is started and until it is stopped."""
     from rich.console import Console  # only where a line is drawn
     from rich.live import Live
     from rich.progress_bar import ProgressBar
@@ -213,6 +212,4 @@ def _started(work: _Work) -> Any:
         grid.add_row(spinner, Text(work.what), *bar, Text(work.now()))
         return grid
 
-    live = Live(get_renderable=line, console=Console(stderr=True), transient=True)
-    live.start()
-    return live
+    return Live(get_renderable=line, console=Console(stderr=True), transient=True)

@@ -42,6 +42,8 @@ _PADDING_BYTES = 64
 _PADDING_BITS = 8 * _PADDING_BYTES
 """A buffer may be filled up to a multiple of so much."""
 _PREFIX_BYTES = 8
+_MOST_FIELDS = 4
+"""No field behind so many of a table is looked at."""
 _CLAIM, _UNCOMPRESSED = struct.Struct("<q"), -1
 """Before a compressed buffer lies how many bytes it has once it is decompressed, or that it is not compressed."""
 _MAGIC = b"ARROW1"
@@ -97,10 +99,11 @@ def message_at(data: bytes, start: int) -> Message:
     if marker != -1 or not size or body > len(data):
         raise ValueError(f"no message at {start}")
     table = start + _PREFIX_BYTES + _unpack("<I", data, start + _PREFIX_BYTES)[0]
-    length = _number(data, table, 3, "<q")
+    places = _fields(data, table)
+    length = _number(data, places[3], "<q")
     if not 0 <= length <= len(data) - body:
         raise ValueError(f"the message at {start} is cut short")
-    return Message(data, _number(data, table, 1, "<B"), _table(data, table, 2), body, body + length)
+    return Message(data, _number(data, places[1], "<B"), _table(data, places[2]), body, body + length)
 
 
 def check_claims(message: Message, table: int, shape: Shape, *, most_rows: int, most_text: int) -> int:
@@ -109,15 +112,16 @@ def check_claims(message: Message, table: int, shape: Shape, *, most_rows: int, 
     Its buffers, decompressed, take no more memory than these, and than `most_text` bytes of text.
     """
     data, body, space = message.data, message.body, message.end - message.body
-    rows = _number(data, table, 0, "<q")
-    nodes, buffers = _vector(data, table, 1, _PAIR), _vector(data, table, 2, _PAIR)
+    places = _fields(data, table)
+    rows = _number(data, places[0], "<q")
+    nodes, buffers = _vector(data, places[1], _PAIR), _vector(data, places[2], _PAIR)
     if not 0 <= rows <= most_rows:
         raise ValueError(f"a record batch of {rows} events (expected {most_rows} at most)")
     if len(nodes) != shape.columns or len(buffers) != len(shape.buffers):
         raise ValueError(f"a record batch with {len(nodes)} columns in {len(buffers)} buffers")
     if not all(count == rows and 0 <= nulls <= rows for count, nulls in nodes.tolist()):
         raise ValueError(f"a record batch of {rows} events with columns of another length")
-    is_compressed, text, nulls = _place(data, table, 3) > 0, 0, iter(nodes["second"].tolist())
+    is_compressed, text, nulls = places[3] > 0, 0, iter(nodes["second"].tolist())
     for (start, size), (least, bits, added, is_text) in zip(buffers.tolist(), shape.buffers, strict=True):
         if start < 0 or size < 0 or start + size > space:
             raise ValueError("a record batch with a buffer that lies outside of it")
@@ -153,8 +157,8 @@ def read_footer(foot: bytes, row: SegmentRow) -> Blocks:
     start = place - _unpack("<I", foot, place)[0]
     if start < 0 or not foot.endswith(_MAGIC):
         raise ValueError("no footer")
-    footer = start + _unpack("<I", foot, start)[0]
-    dictionaries, batches = _vector(foot, footer, 2, _BLOCK), _vector(foot, footer, 3, _BLOCK)
+    places = _fields(foot, start + _unpack("<I", foot, start)[0])
+    dictionaries, batches = _vector(foot, places[2], _BLOCK), _vector(foot, places[3], _BLOCK)
     parts = [(part.start, part.end) for part in row.parts]
     if list(zip(batches["start"].tolist(), _ends(batches), strict=True)) != parts:
         raise ValueError("record batches lie elsewhere than the catalog says")
@@ -181,8 +185,8 @@ def check_dictionary_claims(head: bytes, blocks: Blocks, row: SegmentRow) -> Non
         message = message_at(head, start)
         if message.kind != DICTIONARY_MESSAGE or message.body - start != size:
             raise ValueError("no dictionary where the footer names one")
-        table = _table(head, message.table, 1)
-        values = _number(head, table, 0, "<q")
+        table = _table(head, _fields(head, message.table)[1])
+        values = _number(head, _fields(head, table)[0], "<q")
         most_text = max(0, values) * MAX_TEXT_BYTES + _PADDING_BYTES
         check_claims(message, table, _DICTIONARY, most_rows=row.rows, most_text=most_text)
 
@@ -279,30 +283,26 @@ def _unpack(form: str, data: bytes, at: int) -> tuple[Any, ...]:
         raise ValueError(f"a position beyond the end ({at})") from exc
 
 
-def _place(data: bytes, table: int, number: int) -> int:
-    """Return where a field of a table lies, 0 where it has its default."""
-    fields = table - _unpack("<i", data, table)[0]
-    if 4 + 2 * number >= _unpack("<H", data, fields)[0]:
-        return 0
-    (offset,) = _unpack("<H", data, fields + 4 + 2 * number)
-    return table + offset if offset else 0
+def _fields(data: bytes, table: int) -> Sequence[int]:
+    """Return where the first fields of a table lie, 0 where one has its default."""
+    start = table - _unpack("<i", data, table)[0]
+    count = min(_MOST_FIELDS, _unpack("<H", data, start)[0] // 2 - 2)
+    offsets = _unpack(f"<{max(0, count)}H", data, start + 4)
+    return [*(table + offset if offset else 0 for offset in offsets), *[0] * (_MOST_FIELDS - len(offsets))]
 
 
-def _number(data: bytes, table: int, number: int, form: str) -> int:
-    place = _place(data, table, number)
+def _number(data: bytes, place: int, form: str) -> int:
     return int(_unpack(form, data, place)[0]) if place else 0
 
 
-def _table(data: bytes, table: int, number: int) -> int:
+def _table(data: bytes, place: int) -> int:
     """Return where a table lies that is a field of another."""
-    place = _place(data, table, number)
     if not place:
         raise ValueError("a message without its content")
     return place + int(_unpack("<I", data, place)[0])
 
 
-def _vector(data: bytes, table: int, number: int, kind: Any) -> Numbers:
-    place = _place(data, table, number)
+def _vector(data: bytes, place: int, kind: Any) -> Numbers:
     if not place:
         return np.empty(0, dtype=kind)
     start = place + _unpack("<I", data, place)[0]

@@ -249,22 +249,12 @@ def _view(path: Path, connection: sqlite3.Connection) -> CatalogView:
         raise FormatError(
             f"{path}: catalog format {infos[0].format} (expected {FORMAT}); use {other} auditkit"
         )
-    view = CatalogView(
-        info=infos[0],
-        policies=_select(connection, path, "policies", PolicyRow, contents),
-        holds=_select(connection, path, "holds", HoldRow, contents),
-        releases=_select(connection, path, "releases", ReleaseRow, contents),
-        moments=_select(connection, path, "moments", MomentRow, contents),
-        flushes=_select(connection, path, "flushes", FlushRow, contents),
-        segments=_select(connection, path, "segments", SegmentRow, contents),
-        tombstones=_select(connection, path, "tombstones", TombstoneRow, contents),
-        replaced=_select(connection, path, "replaced", ReplacedRow, contents),
-        prune_states=_select(connection, path, "prune_states", PruneStateRow, contents),
-        tiers=_select(connection, path, "tiers", TierRow, contents),
-        folds=_select(connection, path, "folds", FoldRow, contents),
-        rollups=_select(connection, path, "rollups", RollupRow, contents),
-        features=_select(connection, path, "features", FeatureRow, contents),
-    )
+    rows: dict[str, Any] = {
+        table: _select(connection, path, table, row_type, contents)
+        for table, row_type in _TABLES.items()
+        if table != "trail"
+    }
+    view = CatalogView(info=infos[0], **rows)
     check_view(view, path)
     return view
 

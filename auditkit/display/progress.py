@@ -1,6 +1,6 @@
 """How far long work has come, for a person who waits for it: a line in a terminal, or below a notebook's cell.
 
-It shows where somebody looks on: in a cell that a person runs, in an interactive interpreter, and for a command of ours
+It shows where a person looks on: in a cell that a person runs, in an interactive interpreter, and for a command of ours
 at a terminal (`watched`).  A service, a script, nbconvert, papermill and threads of their own see nothing of it, and pay
 nothing.  What is within a second shows nothing either.  In a notebook a sentence stays of what was done; a terminal's line goes.
 """
@@ -127,7 +127,7 @@ _Screen = Callable[[_Work], Any]
 
 
 def _screen() -> _Screen | None:
-    """Return where progress shows, `None` where nobody looks on."""
+    """Return where progress shows, `None` where no person looks on."""
     if threading.current_thread() is not threading.main_thread():
         return None
     if _in_attended_cell():

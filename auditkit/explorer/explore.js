@@ -498,7 +498,7 @@ function render({ model, el: host }) {
     drawAll();
     if (again) ask();
     clearTimeout(resting);
-    resting = setTimeout(() => model.send({ op: "told", what: "rested" }), 1000);
+    resting = setTimeout(() => model.send({ op: "notice", what: "rested" }), 1000);
   }
   function heard(message) {
     if (message.op === "page" && message.n === shown.n) {
@@ -527,9 +527,9 @@ function render({ model, el: host }) {
   });
   sized.observe(svg);
   drawAll();
-  model.send({ op: "told", what: "drawn" });
+  model.send({ op: "notice", what: "drawn" });
   return () => {
-    model.send({ op: "told", what: "gone" });
+    model.send({ op: "notice", what: "gone" });
     sized.disconnect();
     clearTimeout(waiting);
     clearTimeout(resting);

@@ -36,7 +36,7 @@ MINUTE_S = 60
 COLUMNS = ("ts", "outcome", "actor", "action", "resource")
 _RATE_S = 10
 _FAILED = "✗ "
-"""Stands before the outcome of a failure: colour alone tells nobody."""
+"""Stands before the outcome of a failure: colour alone does not say it to all."""
 _FAILURE = "color: var(--jp-error-color0, #a61b1b); font-weight: 600"
 _REGION = 'role="region" aria-label="Newest events" tabindex="0" style="overflow-x: auto; margin-top: 0.6em"'
 _CELL = 'style="text-align: left; white-space: nowrap; max-width: 24em; overflow: hidden; text-overflow: ellipsis"'

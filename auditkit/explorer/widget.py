@@ -72,11 +72,11 @@ class _Find(Struct, tag_field="op", tag="find"):
     text: Annotated[str, Meta(max_length=1_000)]
 
 
-class _Told(Struct, tag_field="op", tag="told"):
+class _Notice(Struct, tag_field="op", tag="notice"):
     what: Literal["drawn", "rested", "gone"]
 
 
-_Message = _Ask | _Page | _Event | _Find | _Told
+_Message = _Ask | _Page | _Event | _Find | _Notice
 
 
 class Explorer(anywidget.AnyWidget):
@@ -237,14 +237,14 @@ class Explorer(anywidget.AnyWidget):
             case _Find():
                 found = questions.find(selection, message.facet, message.text)
                 return {"op": "find", "facet": message.facet, "text": message.text, **found}
-            case _Told(what="rested"):
+            case _Notice(what="rested"):
                 for handle, still in zip(self._stills, cycle(self._still()), strict=False):
                     handle.update(still)  # type: ignore[no-untyped-call]
-            case _Told(what="drawn"):
+            case _Notice(what="drawn"):
                 self._views += 1
                 if self._views == 1:
                     threading.Thread(target=self._load, name="auditkit-explorer", daemon=True).start()
-            case _Told():
+            case _Notice():
                 self._views -= 1
                 if self._views == 0:
                     questions.close()

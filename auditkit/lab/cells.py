@@ -44,7 +44,7 @@ _GATHER_S = 1.0
 class _Run:
     """One run of a cell that goes on: what it lies in, its two events, and how far they have been appended."""
 
-    __slots__ = ("cell", "draft", "end", "error", "info", "outer", "settled", "start", "thread", "told")
+    __slots__ = ("appended", "cell", "draft", "end", "error", "info", "outer", "settled", "start", "thread")
 
     def __init__(self, info: ExecutionInfo, cell: Cell, start: Mapping[str, Any], draft: Draft) -> None:
         self.info = info
@@ -54,13 +54,13 @@ class _Run:
         self.end: Mapping[str, Any] | None = None
         self.outer = causing.get()
         self.thread = threading.get_ident()
-        self.told = 0  # of the two events; the appending thread's
+        self.appended = 0  # of the two events; the appending thread's
         self.error: Exception | None = None
         self.settled = threading.Event()
 
     def due(self) -> list[Mapping[str, Any]]:
         """Return the events that are not appended yet."""
-        return [event for event in (self.start, self.end)[self.told :] if event is not None]
+        return [event for event in (self.start, self.end)[self.appended :] if event is not None]
 
 
 class CellRecorder:
@@ -190,7 +190,7 @@ class CellRecorder:
             events = run.due()
             run.error = self._failed(events)
             self.cells += run.start in events
-            run.told += len(events)
+            run.appended += len(events)
             run.settled.set()
 
     def _run_of(self, result: ExecutionResult | None) -> _Run | None:

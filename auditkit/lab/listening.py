@@ -107,38 +107,41 @@ class Listener:
             kernels.cull_kernel_if_idle = cull_and_say_so
 
     def _guarded(self, listen: Callable[[Any], None]) -> Callable[[Any], None]:
-        def guarded(told: Any) -> None:
+        def guarded(reported: Any) -> None:
             try:
-                listen(told)
-            except Exception as exc:  # the server goes on, whatever it told
+                listen(reported)
+            except Exception as exc:  # the server goes on, whatever it reported
                 self._outbox.failed(exc)
 
         return guarded
 
-    def _heard(self, told: Mapping[str, Any]) -> None:
+    def _heard(self, reported: Mapping[str, Any]) -> None:
         """Record what the event bus says, unless the request that is being answered will tell it better."""
         handler = CallContext.get(CallContext.JUPYTER_HANDLER)
         if handler in self._answered:
             handler = None  # a timer that a request started, long ago
-        if told["__schema__"] == KERNELS:
-            self._kernel(told, handler)
-        elif told["__schema__"] == CONTENTS:
+        if reported["__schema__"] == KERNELS:
+            self._kernel(reported, handler)
+        elif reported["__schema__"] == CONTENTS:
             if isinstance(handler, _OF_FILES):
-                if told["action"] in ("save", "copy"):
-                    self._made[handler] = told["path"]
-            elif told["action"] != "get":
-                came_from = {"from": told["source_path"].strip("/")} if "source_path" in told else {}
-                act = Act(f"file.{told['action']}", told["path"].strip("/"), came_from)
+                if reported["action"] in ("save", "copy"):
+                    self._made[handler] = reported["path"]
+            elif reported["action"] != "get":
+                came_from = {"from": reported["source_path"].strip("/")} if "source_path" in reported else {}
+                act = Act(f"file.{reported['action']}", reported["path"].strip("/"), came_from)
                 self._record(act, handler, kernel=self._kernel_of(act.resource))
 
-    def _kernel(self, told: Mapping[str, Any], handler: JupyterHandler | None) -> None:
-        kernel = told.get("kernel_id")
-        action = "cull" if told["action"] == "shutdown" and _culling.get() else told["action"]
+    def _kernel(self, reported: Mapping[str, Any], handler: JupyterHandler | None) -> None:
+        kernel = reported.get("kernel_id")
+        action = "cull" if reported["action"] == "shutdown" and _culling.get() else reported["action"]
         names = {"kernel_name": "kernelspec", "status_code": "status"}
-        attrs = {name: told[key] for key, name in names.items() if key in told}
+        attrs = {name: reported[key] for key, name in names.items() if key in reported}
         path = self._path_of(kernel) or self._path_asked_for(handler)
         self._record(
-            Act(f"kernel.{action}", path, attrs), handler, kernel=kernel, failed=told.get("status") == "error"
+            Act(f"kernel.{action}", path, attrs),
+            handler,
+            kernel=kernel,
+            failed=reported.get("status") == "error",
         )
 
     def _path_asked_for(self, handler: JupyterHandler | None) -> str:
@@ -216,18 +219,18 @@ class Listener:
         }
         ended = handler.path_kwargs.get("session_id") if handler.request.method == "DELETE" else None
         wanted = self._path_asked_for(handler) if handler.request.method == "POST" else None
-        told: dict[Any, str] = {}
-        told |= {ended: "session.end"} if ended in self._sessions and ended not in found else {}
-        told |= {
+        changed: dict[Any, str] = {}
+        changed |= {ended: "session.end"} if ended in self._sessions and ended not in found else {}
+        changed |= {
             each: "session.start"
             for each, (path, _) in found.items()
             if each not in self._sessions and path == wanted
         }
-        for each, action in told.items():
+        for each, action in changed.items():
             path, kernel = found.get(each) or self._sessions[each]
             self._record(Act(action, path, {"session": each}), handler, kernel=kernel)
         self._sessions = {
-            each: where for each, where in found.items() if each in self._sessions or each in told
+            each: where for each, where in found.items() if each in self._sessions or each in changed
         }
 
     def _watch_kernels(self) -> None:
@@ -240,8 +243,8 @@ class Listener:
                 manager.add_restart_callback(kernel, died, event)
         self._watched = running
 
-    def _died(self, told: tuple[str, bool]) -> None:
-        kernel, restarting = told
+    def _died(self, reported: tuple[str, bool]) -> None:
+        kernel, restarting = reported
         attrs = {"restarting": restarting}
         self._record(Act("kernel.die", self._path_of(kernel), attrs), None, kernel=kernel, failed=True)
 
@@ -304,7 +307,7 @@ class Listener:
 
 
 class _Bus(logging.Handler):
-    """What the event bus takes for one of its logs: it is told at once, within the request that did it."""
+    """What the event bus takes for one of its logs: it hears at once, within the request that did it."""
 
     def __init__(self, heard: Callable[[Any], None]) -> None:
         super().__init__()

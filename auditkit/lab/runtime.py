@@ -1,8 +1,8 @@
-"""What the Python of this process sets out to do, told to the cell that caused it (PEP 578 audit events).
+"""What the Python of this process sets out to do, given to the cell that caused it (PEP 578 audit events).
 
 An audit hook cannot be taken out again: there is one for the process, installed the first time, that passes over
 everything while no `Collector` listens.  An event belongs to the cell whose context it happens in, or during which the thread began that it
-happens in; what no cell caused is not told.  Nor is what auditkit itself does on disk, and how Python finds what it imports: of imports there are
+happens in; what no cell caused is not recorded.  Nor is what auditkit itself does on disk, and how Python finds what it imports: of imports there are
 those that a cell names itself.  The hook runs inside finalizers and signal handlers too: it takes no lock and raises nothing.
 """
 
@@ -33,7 +33,7 @@ _UNASKED = frozenset(
         "IPython.core.tbtools",
     }
 )
-"""Whose acts are not told: auditkit's, those of what looks for installed packages, and of what reads source to show it in a traceback."""
+"""Whose acts are not recorded: auditkit's, those of what looks for installed packages, and of what reads source to show it in a traceback."""
 _BY_IMPORT = {"open": 3, "os.listdir": 1, "os.scandir": 1}
 """Where in the texts of an audit event stands whether the import system caused it."""
 

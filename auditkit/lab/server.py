@@ -1,4 +1,4 @@
-"""The Jupyter Server extension: a server that is told to records what is done through it.
+"""The Jupyter Server extension: a server records, where it is configured to, what is done through it.
 
 Installing auditkit makes it known to every server of the environment (`etc/jupyter/jupyter_server_config.d/auditkit.json`).  It is off until a trail is named,
 in the server's configuration (`c.AuditKit.trail = "/srv/audit"`) or on its command line (`jupyter lab --AuditKit.trail=audit`),

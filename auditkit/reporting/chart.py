@@ -170,15 +170,15 @@ def _script_data(value: object) -> Markup | None:
 def _live(spec: Mapping[str, Any], patch: Mapping[str, Any], metadata: ChartMetadata) -> dict[str, Any]:
     """Return what the script draws: one of our specifications, what a narrow window changes in it, and what is selected in it."""
     wide: dict[str, Any] = {**spec, "width": "container"}
-    told = {"narrow": patch, "clock": None, "pick": None}
+    given = {"narrow": patch, "clock": None, "pick": None}
     if metadata.clock is not None:
-        told["clock"] = {"zone": visible(metadata.clock.zone), "shifts": metadata.clock.shifts}
-        return {**told, "spec": _first_layer(wide, {"params": [_BRUSH]})}
+        given["clock"] = {"zone": visible(metadata.clock.zone), "shifts": metadata.clock.shifts}
+        return {**given, "spec": _first_layer(wide, {"params": [_BRUSH]})}
     if metadata.pick is not None and metadata.pick.field in _PICKED:
-        told["pick"] = msgspec.to_builtins(metadata.pick)
+        given["pick"] = msgspec.to_builtins(metadata.pick)
         faded = _first_layer(wide, {"encoding": {"opacity": _PICKED[metadata.pick.field]}})
-        return {**told, "spec": {**faded, "params": [{"name": "picked", "value": []}]}}
-    return {**told, "spec": wide}
+        return {**given, "spec": {**faded, "params": [{"name": "picked", "value": []}]}}
+    return {**given, "spec": wide}
 
 
 def _first_layer(spec: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

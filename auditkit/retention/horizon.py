@@ -44,7 +44,7 @@ class Horizon(Struct, frozen=True, kw_only=True):
             state = state._moved(block) or state._waited(block) or state._one_by_one(block.tolist())
         return state
 
-    def told(self, now_us: int, *, confirmed: bool) -> "Horizon":
+    def after_moment(self, now_us: int, *, confirmed: bool) -> "Horizon":
         """Return the state after a recorded "now": one that a person confirmed is trusted at once, others as events are."""
         if not confirmed:
             return self._one_by_one([now_us])

@@ -141,9 +141,11 @@ class SnapshotReader(Struct, frozen=True):
             .select(pl.min_horizontal(pl.col("ts", "recorded").to_physical()).max())
             .item()
         )
-        told = [row.now_us for row in moments if row.seq >= known]
+        moments_us = [row.now_us for row in moments if row.seq >= known]
         most = max(
-            us for us in (before.trusted_us, seen, *told, *(row.max_ts_us for row in gone)) if us is not None
+            us
+            for us in (before.trusted_us, seen, *moments_us, *(row.max_ts_us for row in gone))
+            if us is not None
         )
         latest = min(most, after.trusted_us)
         if policy.cutoffs_us(before.trusted_us) == policy.cutoffs_us(latest):

@@ -162,7 +162,7 @@ def horizon_after(horizon: Horizon, events: pl.DataFrame, moments: Sequence[Mome
     reached, begin = np.minimum(ts, recorded), 0
     for row in moments:
         end = int(np.searchsorted(seqs, row.seq))
-        horizon = horizon.after(reached[begin:end]).told(row.now_us, confirmed=bool(row.confirmed))
+        horizon = horizon.after(reached[begin:end]).after_moment(row.now_us, confirmed=bool(row.confirmed))
         begin = end
     return horizon.after(reached[begin:])
 

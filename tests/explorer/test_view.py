@@ -126,12 +126,12 @@ def test_the_rest_of_a_long_event_is_asked_for(page: Any) -> None:
 
 def test_a_view_says_when_it_is_drawn_when_it_rests_and_when_it_goes(page: Any) -> None:
     """What is held in the kernel follows the views; the outputs beside them follow a selection that has come to rest."""
-    assert asked(page, "told") == [{"op": "told", "what": "drawn"}]
+    assert asked(page, "notice") == [{"op": "notice", "what": "drawn"}]
     page.locator(".value", has_text="failure").click()
     answer(page, asked(page)[0])
     page.clock.fast_forward(1_500)
     page.evaluate("() => window.clean()")
-    assert [message["what"] for message in asked(page, "told")] == ["drawn", "rested", "gone"]
+    assert [message["what"] for message in asked(page, "notice")] == ["drawn", "rested", "gone"]
 
 
 def test_unseen_characters_are_those_of_the_package() -> None:

@@ -110,7 +110,7 @@ def test_pages_events_and_values_are_asked_for(busy: Trail) -> None:
         {"op": "page", "n": 1, "offset": 1e30},
         {"op": "event", "n": 1, "seq": "../../etc/passwd"},
         {"op": "find", "n": 1, "facet": "attrs", "text": ""},
-        {"op": "told", "what": "everything"},
+        {"op": "notice", "what": "everything"},
     ],
     ids=repr,
 )
@@ -132,17 +132,17 @@ def test_codes_are_held_while_a_view_is_on_the_screen(busy: Trail) -> None:
     ask("ask", n=1, selection=selection)
     before = explorer.shown
     for _ in range(2):
-        loaded = ask("told", what="drawn", wait=60)
+        loaded = ask("notice", what="drawn", wait=60)
         assert loaded is not None
         assert (loaded["op"], loaded["events"]) == ("loaded", 120)
-        assert ask("told", what="drawn") is None
+        assert ask("notice", what="drawn") is None
         assert explorer._questions._codes is not None
         ask("ask", n=1, selection=NOTHING)
         ask("ask", n=1, selection=selection)
         assert explorer.shown == before
-        ask("told", what="gone")
+        ask("notice", what="gone")
         assert explorer._questions._codes is not None
-        ask("told", what="gone")
+        ask("notice", what="gone")
         assert explorer._questions._codes is None
     ask("ask", n=1, selection=selection)
     assert explorer.shown == before
@@ -200,7 +200,7 @@ def test_outputs_are_the_widget_and_what_stays(busy: Trail, capsys: pytest.Captu
     assert list(data) == ["application/vnd.jupyter.widget-view+json"]
     explorer._ipython_display_()
     assert "Newest of the selected events (first 10 of 120 rows)" in capsys.readouterr().out
-    assert ask("told", what="rested") is None
+    assert ask("notice", what="rested") is None
 
 
 def test_code_quotes_hostile_values(make_trail: Callable[..., Trail]) -> None:

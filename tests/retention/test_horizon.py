@@ -128,7 +128,7 @@ def test_the_horizon_is_confirmed_and_never_goes_back(hours: list[int]) -> None:
 )
 def test_a_recorded_now(hours: list[int], now: int, confirmed: bool, expected: State) -> None:
     """A moment that was confirmed is trusted at once; one that a timer records counts as an event."""
-    assert in_hours(folded(hours).told(now * HOUR, confirmed=confirmed)) == expected
+    assert in_hours(folded(hours).after_moment(now * HOUR, confirmed=confirmed)) == expected
 
 
 def test_the_window() -> None:

@@ -248,6 +248,8 @@ class Codes:
     def bars(self, chosen: Chosen, edges: Sequence[int]) -> pl.DataFrame:
         """Return for each bar, by its place, and outcome how many events there are, whatever the brush."""
         borders, outcomes = np.searchsorted(self._stamps, edges), self._values["outcome"]
+        if outcomes.is_empty():  # no event fulfils the conditions of the explorer
+            return pl.DataFrame(schema={"bar": pl.Int64(), "outcome": pl.String(), "count": pl.Int64()})
         sides, cells = len(outcomes), (len(edges) - 1) * len(outcomes)
         key = ("bars", edges[0], edges[-1], len(edges))
         if self._bars[0] != key:

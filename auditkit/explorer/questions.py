@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from auditkit.arrow import Numbers
 from auditkit.ask.group import group_by
+from auditkit.ask.near import doubts
 from auditkit.ask.range import range_
 from auditkit.errors import InvalidQueryError
 from auditkit.explorer.codes import COLUMNS, Chosen, Codes, StoppedError, TooManyError, load_codes, seqs_of
@@ -63,6 +64,8 @@ _MOST_OUTCOMES = 8
 """So many outcomes have bars of their own."""
 _TOP = 50
 """So many values of a facet are shown unasked."""
+_ALIKE = 5
+"""So many values that contain the searched text are named."""
 _MOST_TEXT = 20_000
 """So much of a text is in a page."""
 _EXACT = 2**53
@@ -160,12 +163,14 @@ class Questions:
         `outcomes`, and last one for all other outcomes together.  `facets` has for each facet `rows`, a list of
         [value or None, count, count before anything was selected], most first, in which what was chosen is never
         missing, and `distinct`, how many values there are; each facet is counted without its own choice.  `total` is how
-        many events are selected, `all` of how many.  Without events there are no edges and bars, and `every` is `None`.
+        many events are selected, `all` of how many.  Without events there are no edges and bars, and `every` is `None`.  `alike` are the most frequent
+        [facet, value, count] of which the value contains the searched text, which is looked for elsewhere; `hint` says, where `all` is 0, why.
         """
         self.load()
         edges, every = self._edges(zoom)
         outcomes, bars = self._bars(selection, edges, every)
         counts = {facet: self._counts(selection, facet) for facet in FACETS}
+        whole = int(self._before("outcome")["count"].sum())
         return {
             "edges": edges,
             "every": every,
@@ -173,14 +178,31 @@ class Questions:
             "bars": bars,
             "facets": {facet: self._rows(selection, facet, counts[facet]) for facet in FACETS},
             "total": selection.total(counts),
-            "all": int(self._before("outcome")["count"].sum()),
+            "all": whole,
+            "alike": self._alike(selection.text.strip()),
+            "hint": "" if whole else self._hint(),
         }
+
+    def _alike(self, text: str) -> list[tuple[Facet, str, int]]:
+        """Return values of facets that contain a text, in any case, most frequent first: `text` is not searched in these."""
+        found = [
+            (facet, value, count)
+            for facet in FACETS
+            if text
+            for value, count in self._before(facet).filter(_containing(facet, text)).rows()
+        ]
+        return sorted(found, key=lambda one: -one[2])[:_ALIKE]
+
+    def _hint(self) -> str:
+        """Return why there are no events at all: what was near their conditions, or when the trail has some."""
+        start, end = _moments(self.window)
+        found = doubts(self._view, start, end, where=self.base, own=False, tz=None)
+        return "; ".join(doubt.text for doubt in found)
 
     def find(self, selection: Selection, facet: Facet, text: str) -> dict[str, Any]:
         """Return `rows` and `distinct` of a facet as in `answer`, of the values that contain a text, in any case."""
         counts = self._counts(selection, facet)
-        like = pl.col(facet).str.to_lowercase().str.contains(text.lower(), literal=True)
-        return self._rows(Selection(), facet, counts.filter(like))
+        return self._rows(Selection(), facet, counts.filter(_containing(facet, text)))
 
     def page(self, selection: Selection, offset: int, limit: int) -> list[dict[str, Any]]:
         """Return some of the selected events, newest first, as JSON has them: times in microseconds.
@@ -338,6 +360,10 @@ class Questions:
             frame = frame.join(few, on=facet, how="left", nulls_equal=True, maintain_order="left")
         rows = frame.fill_null(0).rows()
         return {"rows": [list(row) for row in rows], "distinct": counts.height}
+
+
+def _containing(facet: Facet, text: str) -> pl.Expr:
+    return pl.col(facet).str.to_lowercase().str.contains(text.lower(), literal=True)
 
 
 def _holding(part: BatchRange, seqs: Numbers, stamps: Numbers | None) -> list[BatchRange]:

@@ -97,7 +97,7 @@ class Explorer(anywidget.AnyWidget):
     meta = Dict().tag(sync=True)
     shown = Dict().tag(sync=True)
 
-    def __init__(self, trail: object, name: str, questions: Questions) -> None:
+    def __init__(self, trail: Any, name: str, questions: Questions) -> None:
         self._trail = trail
         self._questions = questions
         self._lock = threading.RLock()
@@ -258,8 +258,15 @@ class Explorer(anywidget.AnyWidget):
         self.send({"op": "loaded", **found})
 
 
-def _name_of(trail: object) -> str:
-    """Return what the notebook calls a trail."""
+def _name_of(trail: Any) -> str:
+    """Return what the notebook calls a trail; where it has no name there, the code that opens it."""
     shell = get_ipython()
-    names = shell.user_ns if shell is not None else {}
-    return next((name for name, value in list(names.items()) if value is trail and name[0] != "_"), "trail")
+    names = list(shell.user_ns.items()) if shell is not None else []
+    kind, place = type(trail), (trail.path, trail.tz, None)
+    same = (
+        name
+        for name, value in names
+        if name[0] != "_" and type(value) is kind and (value.path, value.tz, value.view.at) == place
+    )
+    zone = "" if trail.tz == trail.handle.info.tz else f", tz={trail.tz!r}"
+    return next(same, f"ak.open({str(trail.path)!r}{zone})")

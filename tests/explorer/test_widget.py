@@ -4,12 +4,14 @@ import queue
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+import auditkit as ak
 from auditkit.api import Trail
 from auditkit.errors import AuditError, InvalidQueryError
 from auditkit.timerange import to_us
@@ -73,7 +75,7 @@ def test_what_is_selected_is_shown_and_given_to_the_next_cell(busy: Trail) -> No
     assert_frame_equal(explorer.frame(), expected)
     assert explorer.code() == shown["codes"]["events"]
     for kind, code in shown["codes"].items():
-        result = eval(code, {"trail": busy})  # noqa: S307 -- what is copied is what a cell runs
+        result = eval(code, {"ak": ak})  # noqa: S307 -- what is copied is what a cell runs
         assert (result.height if kind == "events" else result["count"].sum()) == 30
     assert repr(explorer) == f"<Explorer: 30 of 120 events; {explorer.code()}>"
     assert dir(explorer) == ["code", "frame", "where", "window"]
@@ -184,6 +186,52 @@ def test_an_empty_trail_is_shown_as_empty(trail: Trail) -> None:
     explorer._ipython_display_()
 
 
+@pytest.mark.parametrize(
+    ("window", "where", "hint"),
+    [
+        ((), {"actor": "Ann"}, 'actor is "Ann" in no event here; near it: "ann" (30)'),
+        (
+            (),
+            {"outcome": "fail"},
+            'outcome is "fail" in no event here; there are "success" (96), "Denied" (24)',
+        ),
+        (("2026-11-25",), {}, "no event lies in this window; the trail's are from 2026-11-24 08:00:00+00:00"),
+    ],
+)
+def test_why_there_is_nothing_to_explore_is_said(
+    busy: Trail, window: tuple[str, ...], where: dict[str, Any], hint: str
+) -> None:
+    """Where no event fulfils what the explorer was opened with, it is shown as empty, and says what was near."""
+    explorer, ask = explorer_of(busy, *window, where=where)
+    assert explorer.shown["hint"].startswith(hint)
+    assert (explorer.shown["all"], explorer.shown["total"], explorer.shown["rows"]) == (0, 0, [])
+    ask("ask", n=1, selection={**NOTHING, "keep": {"actor": ["bob"]}})
+    assert explorer.shown["n"] == 1
+    explorer._ipython_display_()
+
+
+def test_values_that_contain_the_searched_words_are_named(busy: Trail) -> None:
+    """Words are looked for in resource and attrs: what else has them is said, with how many events."""
+    explorer, ask = explorer_of(busy)
+    assert (explorer.shown["alike"], explorer.shown["hint"]) == ([], "")
+    ask("ask", n=1, selection={**NOTHING, "text": " ANN "})
+    assert (explorer.shown["total"], explorer.shown["alike"]) == (0, [("actor", "ann", 30)])
+
+
+def test_code_names_the_trail_that_was_explored(
+    busy: Trail, make_trail: Callable[..., Trail], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code names the notebook's variable of the same trail; where there is none, not another trail that is called `trail`."""
+    names: dict[str, Any] = {"trail": make_trail("other"), "_": busy}
+    monkeypatch.setattr("auditkit.explorer.widget.get_ipython", lambda: SimpleNamespace(user_ns=names))
+    explorer, _ = explorer_of(ak.open(busy.path, tz="Asia/Tokyo"))
+    assert explorer.code() == f"ak.open({str(busy.path)!r}, tz='Asia/Tokyo').at(120).range()"
+    assert explorer_of(busy)[0].code() == f"ak.open({str(busy.path)!r}).at(120).range()"
+    names["mine"] = busy
+    assert explorer_of(busy.at(7))[0].code() == "mine.at(7).range()"
+    assert explorer_of(ak.open(busy.path))[0].code() == "mine.at(120).range()"
+
+
 def test_outcomes_look_as_in_charts(busy: Trail) -> None:
     """Outcomes that mean a failure have its colours, in any spelling, light and dark."""
     explorer, _ = explorer_of(busy)
@@ -211,7 +259,7 @@ def test_code_quotes_hostile_values(make_trail: Callable[..., Trail]) -> None:
     for n, text in enumerate(PAYLOADS, 1):
         ask("ask", n=n, selection={**NOTHING, "keep": {"actor": [text]}})
         assert explorer.shown["n"] == n
-        result = eval(explorer.code(), {"trail": trail})  # noqa: S307 -- what is copied is what a cell runs
+        result = eval(explorer.code(), {"ak": ak})  # noqa: S307 -- what is copied is what a cell runs
         assert result["resource"].to_list() == [text]
 
 

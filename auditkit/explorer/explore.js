@@ -4,7 +4,7 @@
 // One question is in flight; of those that are asked meanwhile the last one waits.
 
 const SVG = "http://www.w3.org/2000/svg";
-const COLUMNS = ["ts", "actor", "action", "resource", "outcome", "source", "origin"];
+const COLUMNS = ["ts", "actor", "action", "resource", "outcome", "value", "source", "origin"];
 const HEIGHT = 150, TOP = 14, BASE = 118, STRIP = 5; // of the timeline, in pixels; failures have a strip below the bars
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff]|[\u{e0000}-\u{e0fff}]|[\u{1d173}-\u{1d17a}]|[\u{1bca0}-\u{1bca3}]/gu;
 const MOST_MEMBERS = 200, MOST_TEXT = 4000; // of an event's attrs, shown at once
@@ -38,7 +38,7 @@ function drawn(tag, properties) {
   for (const [name, value] of Object.entries(properties)) made.setAttribute(name, value);
   return made;
 }
-const button = (words, onclick, more = {}) => node("button", { type: "button", onclick, ...more }, words);
+const button = (words, onclick, more = {}, ...children) => node("button", { type: "button", onclick, ...more }, words, ...children);
 
 // Times: what a wall clock in the zone shows, as milliseconds that `Date` reads as if they were UTC
 
@@ -69,13 +69,21 @@ function render({ model, el: host }) {
   // Times in words
 
   const iso = (us) => new Date(wall(us)).toISOString();
+  const shift = (us) => Math.round(wall(us) - us / 1000); // how far the zone's clock is from UTC
+  function offset_of(us, brief = false) {
+    const minutes = Math.round(shift(us) / MINUTE), off = Math.abs(minutes), hours = Math.floor(off / 60), left = String(off % 60).padStart(2, "0");
+    return `${minutes < 0 ? "−" : "+"}${brief ? `${hours}${off % 60 ? `:${left}` : ""}` : `${String(hours).padStart(2, "0")}:${left}`}`;
+  }
+  // A clock that is put back shows an hour twice; a time of these alone needs its offset to be told from the other.
+  const isTwice = (us) => [-3, 3].some((hours) => {
+    const here = shift(us), there = shift(us + hours * HOUR * 1000);
+    return here !== there && shift(us + (here - there) * 1000) === there;
+  });
+  const apart = (us, brief) => (isTwice(us) ? offset_of(us, brief) : "");
   const second = (us) => iso(us).slice(0, 19).replace("T", " ");
   const micros = (us) => String(((us % 1e6) + 1e6) % 1e6).padStart(6, "0");
-  function zoned(us) {
-    const minutes = Math.round((wall(us) - us / 1000) / MINUTE), off = Math.abs(minutes);
-    return `${second(us)}.${micros(us)}${minutes < 0 ? "−" : "+"}${String(Math.floor(off / 60)).padStart(2, "0")}:${String(off % 60).padStart(2, "0")}`;
-  }
-  const plainly = (us) => { const text = iso(us); return text.slice(0, text.slice(17, 23) !== "00.000" ? (text.slice(20, 23) === "000" ? 19 : 23) : 16).replace("T", " "); };
+  const zoned = (us) => `${second(us)}.${micros(us)}${offset_of(us)}`;
+  const plainly = (us) => { const text = iso(us); return text.slice(0, text.slice(17, 23) !== "00.000" ? (text.slice(20, 23) === "000" ? 19 : 23) : 16).replace("T", " ") + apart(us); };
   const stretch = (from, to) => { const one = plainly(from), other = plainly(to); return `${one} – ${one.slice(0, 10) === other.slice(0, 10) ? other.slice(11) : other}`; };
 
   // Asking
@@ -119,6 +127,8 @@ function render({ model, el: host }) {
   }
   const restore = (state) => change(() => { ({ selection, zoom } = state); words.value = selection.text; }, { remember: false });
   const nothing = () => ({ brush: null, keep: {}, leave_out: {}, text: "" });
+  const empty = () => (meta.span ? "No event matches what the explorer was opened with" : "There are no events in this window");
+  const why = () => visible(shown.hint ? shown.hint[0].toUpperCase() + shown.hint.slice(1) : empty());
   const chosen = () => selection.brush !== null || selection.text !== "" || Object.keys(selection.keep).length + Object.keys(selection.leave_out).length > 0;
 
   function toggle(facet, value, side) {
@@ -133,7 +143,7 @@ function render({ model, el: host }) {
 
   const total = node("span", { class: "total", role: "status" });
   const words = node("input", { type: "search", placeholder: "Words in resource and attrs", "aria-label": "Words in resource and attrs; Enter searches", maxlength: 1000, enterkeyhint: "search" });
-  const search = node("div", { class: "search", role: "search" }, words, button("Search", searched));
+  const search = node("div", { class: "search", role: "search" }, words, node("span", { class: "note", "aria-hidden": "true" }, "in resource and attrs"), button("Search", searched));
   words.addEventListener("keydown", (event) => { if (event.key === "Enter") searched(); });
   words.addEventListener("search", () => { if (words.value === "" && selection.text !== "") searched(); }); // the cross inside it
   words.value = selection.text;
@@ -141,25 +151,43 @@ function render({ model, el: host }) {
     if (words.value.trim() !== selection.text) change(() => { selection.text = words.value.trim(); });
   }
   const back = button("Back", () => restore(past.pop()), { title: "Back to the selection before" });
-  const reset = button("Reset", () => restore({ selection: nothing(), zoom: null }), { title: "Select everything again" });
+  const reset = button("Reset", () => {
+    for (const facet of meta.facets) {
+      clearTimeout(facets[facet].find.timer);
+      facets[facet].find.value = "";
+      delete found[facet];
+      drawFacet(facet);
+    }
+    if (chosen() || zoom !== null) change(() => { selection = nothing(); zoom = null; words.value = ""; });
+    else drawChips();
+  }, { title: "Select everything again" });
   const chips = node("ul", { class: "chips", "aria-label": "What is selected" });
+  const alike = node("p", { class: "alike", hidden: true });
   const trouble = node("p", { class: "trouble", role: "alert", hidden: true });
 
   function drawChips() {
-    const chip = (name, verb, value, undo) => {
-      const text = `${name} ${verb} ${value}`;
-      return node("li", { class: verb.includes("not") ? "chip without" : "chip" }, node("span", { class: "of" }, name), ` ${verb} `, node("bdi", { title: value }, value), button("×", undo, { "aria-label": `Remove: ${text}`, title: "Remove" }));
+    const chip = (name, verb, value, undo, after = "") => {
+      const text = `${name} ${verb} ${value}${after}`;
+      return node("li", { class: verb.includes("not") ? "chip without" : "chip" }, node("span", { class: "of" }, name), ` ${verb} `, node("bdi", { title: value }, value), ...(after ? [node("span", { class: "of" }, after)] : []), button("×", undo, { "aria-label": `Remove: ${text}`, title: "Remove" }));
     };
     const made = [];
     if (selection.brush) made.push(chip("time", "is", stretch(...selection.brush), () => change(() => { selection.brush = null; })));
-    if (selection.text) made.push(chip("text", "has", visible(selection.text), () => change(() => { selection.text = words.value = ""; })));
+    if (selection.text) made.push(chip("text", "has", visible(selection.text), () => change(() => { selection.text = words.value = ""; }), " in resource or attrs"));
     for (const [side, verb] of [["keep", "is"], ["leave_out", "is not"]])
       for (const facet of meta.facets) for (const value of selection[side][facet] ?? []) made.push(chip(facet, verb, label(value), () => toggle(facet, value, side)));
     if (meta.base) made.unshift(node("li", { class: "chip given", title: "What the explorer was opened with" }, visible(meta.base)));
-    if (!made.length) made.push(node("li", { class: "hint" }, shown.all ? "Drag over the timeline, or choose values below; everything is selected now." : ""));
+    if (!shown.all) made.push(node("li", { class: "hint" }, why()));
+    else if (!made.length) made.push(node("li", { class: "hint" }, "Drag over the timeline, or choose values below; everything is selected now."));
     chips.replaceChildren(...made);
+    const values = selection.text && selection.text === shown.selection.text ? shown.alike ?? [] : [];
+    alike.hidden = !values.length;
+    alike.replaceChildren("As a value:", ...values.map(([facet, value, count]) => button("", () => change(() => {
+      selection.text = words.value = "";
+      selection.leave_out[facet] = (selection.leave_out[facet] ?? []).filter((one) => one !== value);
+      selection.keep[facet] = [...new Set([...(selection.keep[facet] ?? []), value])];
+    }), { class: "small", title: `Keep this value instead of the text` }, node("span", { class: "of" }, facet), " ", node("bdi", {}, label(value)), " ", node("b", {}, number(count)))));
     back.disabled = !past.length;
-    reset.disabled = !chosen() && zoom === null;
+    reset.disabled = !chosen() && zoom === null && meta.facets.every((facet) => facets[facet].find.value === "");
   }
 
   // Timeline
@@ -191,7 +219,7 @@ function render({ model, el: host }) {
     const { edges, bars } = shown, heights = bars.map((bar) => bar.reduce((sum, count) => sum + count, 0)), most = Math.max(0, ...heights);
     if (!most) {
       const text = drawn("text", { x: width / 2, y: 64, "text-anchor": "middle", class: "none" });
-      text.textContent = shown.all ? "No events match" : "There are no events in this window";
+      text.textContent = shown.all ? "No events match" : empty();
       plot.append(text);
     }
     for (const one of [brush, ...grips]) one.style.display = edges.length ? "" : "none";
@@ -222,8 +250,9 @@ function render({ model, el: host }) {
       const key = node("span", { class: "swatch" });
       coloured(key, lookOf(at));
       return node("span", { class: lookOf(at).failed ? "key failing" : "key" }, key, outcomeOf(at), " ", node("b", {}, number(sum)));
-    }), node("span", { class: "note" }, `one bar is ${shown.every} in ${meta.tz}`));
+    }), node("span", { class: "note" }, `one bar is ${shown.every} in ${meta.tz}${zoomed(order.reduce((sum, one) => sum + one.sum, 0))}`));
   }
+  const zoomed = (sum) => (shown.zoom === null ? "" : `; zoomed: ${number(sum)}${shown.selection.brush ? "" : ` of ${number(shown.total)}`} shown`);
   function coloured(made, { light, dark }) {
     made.style.setProperty("--light", light);
     made.style.setProperty("--dark", dark);
@@ -237,7 +266,7 @@ function render({ model, el: host }) {
     let day = null, taken = -10;
     return (at(unit).length ? at(unit) : [0]).flatMap((place) => {
       const moment = new Date(walls[place]), text = moment.toISOString(), date = `${moment.getUTCDate()} ${MONTHS[moment.getUTCMonth()]}`;
-      const fine = unit.step < SECOND ? text.slice(11, 23) : unit.step < MINUTE ? text.slice(11, 19) : text.slice(11, 16), isNew = day !== text.slice(0, 10);
+      const fine = text.slice(11, unit.step < SECOND ? 23 : unit.step < MINUTE ? 19 : 16) + (unit.step < DAY ? apart(edges[place], true) : ""), isNew = day !== text.slice(0, 10);
       day = text.slice(0, 10);
       const words = unit.step >= 360 * DAY ? text.slice(0, 4) : unit.months ? (moment.getUTCMonth() && place !== at(unit)[0] ? MONTHS[moment.getUTCMonth()] : `${MONTHS[moment.getUTCMonth()]} ${text.slice(0, 4)}`) : unit.step >= DAY ? date : isNew ? (fine.startsWith("00:00") && /^[0:.]*$/.test(fine) ? date : `${date} ${fine}`) : fine;
       // A label begins where the one before has ended, or is left out; a letter is about 6.4 pixels wide.
@@ -250,8 +279,8 @@ function render({ model, el: host }) {
     });
   }
   function drawBrush() {
-    into.disabled = !selection.brush || (zoom && selection.brush[0] === zoom[0] && selection.brush[1] === zoom[1]);
-    out.disabled = zoom === null;
+    into.disabled = !shown.edges.length || !selection.brush || (zoom && selection.brush[0] === zoom[0] && selection.brush[1] === zoom[1]);
+    out.disabled = !shown.edges.length || zoom === null;
     if (!shown.edges.length) return;
     const ends = [shown.edges[0], shown.edges.at(-1)], inside = (us) => Math.min(ends[1], Math.max(ends[0], us)), at = (selection.brush ?? ends).map(inside);
     brush.style.display = selection.brush ? "" : "none";
@@ -327,6 +356,7 @@ function render({ model, el: host }) {
   }));
   function look_for(facet) {
     const text = facets[facet].find.value;
+    drawChips(); // and whether there is something to reset
     if (text === "") { delete found[facet]; drawFacet(facet); } else model.send({ op: "find", n: 0, facet, text });
   }
   function drawFacet(facet) {
@@ -335,13 +365,14 @@ function render({ model, el: host }) {
     const most = Math.max(1, ...values.map((row) => row[1])), focus = list.contains(document.activeElement) ? document.activeElement.dataset.key : null, scroll = list.scrollTop;
     extent.textContent = values.length < distinct ? `${values.length} of ${number(distinct)}` : number(distinct);
     find.hidden = !found[facet] && shown.facets[facet].distinct <= 8 && find.value === "";
-    list.replaceChildren(...values.map(([value, count, before], at) => {
+    const place = ([value]) => (kept.includes(value) ? 0 : left.includes(value) ? 1 : 2); // what is chosen stays in sight
+    list.replaceChildren(...values.toSorted((a, b) => place(a) - place(b)).map(([value, count, before], at) => {
       const isKept = kept.includes(value), isLeft = left.includes(value), text = label(value), fill = node("span", { class: "fill" }), key = JSON.stringify(value);
       fill.style.width = `${(100 * count) / most}%`;
       const counts = node("span", { class: "counts" }, node("b", {}, number(count)));
       if (before !== count) counts.append(node("span", { class: "before" }, ` of ${number(before)}`));
       const failed = facet === "outcome" && look.get(value)?.failed;
-      const keep = button("", () => toggle(facet, value, "keep"), { class: "value", "aria-pressed": String(isKept), tabindex: at ? -1 : 0, title: `${text}: ${events(count)}${before === count ? "" : `, ${percent(count, before)} of the ${number(before)} it has in all`}. Click: only this` });
+      const keep = button("", () => toggle(facet, value, "keep"), { class: "value", "aria-pressed": String(isKept), tabindex: at ? -1 : 0, title: `${text}: ${events(count)}${before === count ? "" : `, ${percent(count, before)} of the ${number(before)} it has in all`}. Click: keep it (several: any of them)` });
       keep.append(fill, node("bdi", { class: failed ? "name failing" : "name" }, text), counts);
       const leave = button("−", () => toggle(facet, value, "leave_out"), { class: "leave", "aria-pressed": String(isLeft), tabindex: -1, "aria-label": `Leave out ${text}`, title: "Leave out" });
       keep.dataset.key = `+${key}`;
@@ -368,17 +399,18 @@ function render({ model, el: host }) {
 
   // Events
 
-  const head = node("thead", {}, node("tr", {}, node("th", { scope: "col" }, node("span", { class: "aside" }, "Details")), ...COLUMNS.map((name) => node("th", { scope: "col" }, name === "ts" ? `ts (${meta.tz})` : name))));
-  const body = node("tbody");
-  const table = node("div", { class: "events", tabindex: 0, role: "region", "aria-label": "Selected events, newest first" }, node("table", {}, head, body));
+  const head = node("tr"), body = node("tbody");
+  const table = node("div", { class: "events", tabindex: 0, role: "region", "aria-label": "Selected events, newest first" }, node("table", {}, node("thead", {}, head), body));
   const newer = button("Newer", () => turn(offset - meta.page)), older = button("Older", () => turn(offset + meta.page)), where = node("span", { class: "note" });
   function turn(to) {
     root.setAttribute("aria-busy", "true");
     model.send({ op: "page", n: shown.n, offset: Math.max(0, to) });
   }
   function drawRows() {
+    const columns = COLUMNS.filter((name) => name !== "value" || rows.some((row) => (row.value ?? null) !== null));
+    head.replaceChildren(node("th", { scope: "col" }, node("span", { class: "aside" }, "Details")), ...columns.map((name) => node("th", { scope: "col", class: name }, name === "ts" ? `ts (${meta.tz})` : name)));
     body.replaceChildren(...rows.flatMap((row) => {
-      const detail = node("tr", { class: "detail", hidden: true }, node("td", { colspan: COLUMNS.length + 1 }));
+      const detail = node("tr", { class: "detail", hidden: true }, node("td", { colspan: columns.length + 1 }));
       const unfold = button("▸", () => flip(), { class: "unfold", "aria-expanded": "false", "aria-label": `Details of event ${number(Number(row.seq))}` });
       const flip = () => {
         detail.hidden = !detail.hidden;
@@ -388,15 +420,17 @@ function render({ model, el: host }) {
         if (!detail.hidden && !detail.firstChild.hasChildNodes()) details(detail.firstChild, row);
       };
       const cell = (name) => {
-        const value = row[name], text = name === "ts" ? second(value) : label(value), made = node("td", { class: `${name}${value === null ? " none" : ""}`, title: name === "ts" ? zoned(value) : text });
+        const value = row[name], text = name === "ts" ? second(value) + apart(value) : name === "value" && (value ?? null) === null ? "" : label(value), made = node("td", { class: `${name}${value === null ? " none" : ""}`, title: name === "ts" ? zoned(value) : text });
         if (name === "outcome" && look.has(value)) made.append(coloured(node("span", { class: "swatch" }), look.get(value)));
         made.append(node(name === "ts" ? "time" : "bdi", { class: name === "outcome" && look.get(value)?.failed ? "failing" : "" }, text));
         return made;
       };
       if (open.has(row.seq)) flip();
-      return [node("tr", { "data-seq": String(row.seq) }, node("td", {}, unfold), ...COLUMNS.map(cell)), detail];
+      // A click on the row does what its triangle does, unless it ends the marking of some text.
+      const clicked = (event) => { if (!event.target.closest("button") && getSelection().isCollapsed) flip(); };
+      return [node("tr", { "data-seq": String(row.seq), onclick: clicked }, node("td", {}, unfold), ...columns.map(cell)), detail];
     }));
-    if (!rows.length) body.append(node("tr", {}, node("td", { class: "none", colspan: COLUMNS.length + 1 }, shown.all ? "No event matches. Take away a condition above." : "There are no events in this window.")));
+    if (!rows.length) body.append(node("tr", {}, node("td", { class: "none", colspan: columns.length + 1 }, shown.all ? `No event matches. ${shown.hint ? visible(shown.hint) : "Take away a condition above."}` : why())));
     newer.disabled = offset === 0;
     older.disabled = offset + rows.length >= shown.total;
     where.textContent = rows.length ? `${number(offset + 1)}–${number(offset + rows.length)} of ${number(shown.total)}, newest first` : "";
@@ -408,6 +442,7 @@ function render({ model, el: host }) {
       if (value === null || ["attrs", "cut"].includes(name)) continue;
       const text = node("dd", {}, node("bdi", {}, name === "ts" || name === "recorded" ? zoned(value) : label(value)));
       if (meta.facets.includes(name)) text.append(button("only", () => toggle(name, value, "keep"), { class: "small", "aria-label": `Only ${name} ${label(value)}` }), button("not", () => toggle(name, value, "leave_out"), { class: "small", "aria-label": `Leave out ${name} ${label(value)}` }));
+      if (name === "resource") text.append(button("search", () => { words.value = value.split(/\s+/u).join(" ").slice(0, 1000); searched(); }, { class: "small", title: "Search for these words in resource and attrs" }));
       values.append(node("dt", {}, name), text);
     }
     place.replaceChildren(values);
@@ -462,13 +497,13 @@ function render({ model, el: host }) {
   // All of it
 
   const keys = node("details", { class: "keys" }, node("summary", {}, "Keys"), node("dl", {}, ...[
-    ["Timeline", "Tab to an edge of the selected time; ← → move it by a bar, Page Up and Page Down by ten, Enter zooms in, Escape takes the selection away"],
-    ["Values", "↑ ↓ go through them, Space keeps only this, − leaves it out"],
+    ["Timeline", "Tab to an edge of the selected time; ← moves it back by a bar and → forward, Page Down back by ten and Page Up forward, Enter zooms in, Escape takes the selection away"],
+    ["Values", "↑ ↓ go through them, Space keeps it (several: any of them), − leaves it out"],
     ["Search", "Enter asks"],
   ].flatMap(([name, text]) => [node("dt", {}, name), node("dd", {}, text)])));
   const memory = node("span", { class: "note" }, `as of seq ${number(meta.end_seq)}`);
   const root = node("div", { class: "auditkit-explorer", role: "region", "aria-busy": "false", "aria-label": `Explorer of the trail ${meta.name}` },
-    node("div", { class: "bar" }, total, search, back, reset), chips, trouble,
+    node("div", { class: "bar" }, total, search, back, reset), chips, alike, trouble,
     node("div", { class: "timeline" }, svg, tip),
     node("div", { class: "under" }, legend, node("span", { class: "tools" }, into, out)),
     node("div", { class: "facets" }, ...meta.facets.map((facet) => facets[facet].box)),
@@ -481,6 +516,7 @@ function render({ model, el: host }) {
     total.replaceChildren(node("b", {}, number(shown.total)), shown.total === shown.all ? ` event${shown.all === 1 ? "" : "s"}` : ` of ${events(shown.all)}${share}`);
     drawChips();
     if (width) drawBars();
+    else drawBrush();
     meta.facets.forEach((facet) => (facets[facet].find.value ? look_for(facet) : drawFacet(facet)));
     drawRows();
     drawCode();
@@ -496,6 +532,7 @@ function render({ model, el: host }) {
     offset = 0;
     if (drag !== null && drag.edges !== shown.edges && String(drag.edges) !== String(shown.edges)) drag = null;
     drawAll();
+    table.scrollTop = 0;
     if (again) ask();
     clearTimeout(resting);
     resting = setTimeout(() => model.send({ op: "notice", what: "rested" }), 1000);

@@ -171,12 +171,18 @@ class Explorer(anywidget.AnyWidget):
 
     def _described(self, name: str, shown: Mapping[str, Any]) -> dict[str, Any]:
         """Return what stays the same: the trail, its zone, and how outcomes look."""
-        values = shown["facets"]["outcome"]["rows"]
+        # An outcome looks the same whatever the counts: as its name alone says, failure first of failures.
+        values = [row[0] for row in shown["facets"]["outcome"]["rows"]]
+        drawn = set(shown["outcomes"])
+        ordered = sorted(
+            {*values, "success", "failure"},
+            key=lambda value: (value != "failure", value not in drawn, value or ""),
+        )
         frame = pl.DataFrame(
-            {"outcome": [row[0] for row in values], "count": [row[2] for row in values]},
+            {"outcome": ordered, "count": range(len(ordered), 0, -1)},
             schema={"outcome": pl.String(), "count": pl.Int64()},
         )
-        groups = fold(frame, "outcome", most=max(1, frame.height))
+        groups = fold(frame, "outcome", most=frame.height)
         colours = dict(zip(groups.names, groups.colours, strict=True))
         failures = set(failing(frame["outcome"]))
         return {
@@ -189,7 +195,8 @@ class Explorer(anywidget.AnyWidget):
             "base": describe_where(self._questions.base) if self._questions.base else "",
             "outcomes": [
                 [value, colours[name], DARK[colours[name]], value in failures]
-                for value, name in zip(frame["outcome"], groups.row, strict=True)
+                for value, name in zip(ordered, groups.row, strict=True)
+                if value in values
             ],
             "rest": [REST, DARK[REST]],
         }

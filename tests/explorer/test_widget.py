@@ -232,13 +232,23 @@ def test_code_names_the_trail_that_was_explored(
     assert explorer_of(ak.open(busy.path))[0].code() == "mine.at(120).range()"
 
 
-def test_outcomes_look_as_in_charts(busy: Trail) -> None:
-    """Outcomes that mean a failure have its colours, in any spelling, light and dark."""
+def test_outcomes_look_as_their_names_say(busy: Trail, make_trail: Callable[..., Trail]) -> None:
+    """Outcomes that mean a failure have its colours, in any spelling; which one does not hang on counts."""
     explorer, _ = explorer_of(busy)
     assert explorer.meta["outcomes"] == [
+        ["Denied", "#700a1e", "#9f3a28", True],
         ["success", "#0072b2", "#4a9fd8", False],
-        ["Denied", "#d55e00", "#e5562a", True],
     ]
+    trail = make_trail("failing")
+    trail.extend([{"action": "a", "outcome": one} for one in ("failure", *["rejected"] * 3, "failure", None)])
+    trail.extend([{"action": "b", "outcome": one} for one in ("rejected", *["failure"] * 3)]).wait()
+    looks = []
+    for where in (None, {"action": "a"}, {"action": "b"}, {"outcome": "rejected"}):
+        rows = trail.explore(where=where).meta["outcomes"]
+        looks.append({row[0]: row[1:] for row in rows})
+    assert looks[0]["failure"] == ["#d55e00", "#e5562a", True]
+    assert all(look == {name: looks[0][name] for name in look} for look in looks)
+    assert list(looks[3]) == ["rejected"]
 
 
 def test_outputs_are_the_widget_and_what_stays(busy: Trail, capsys: pytest.CaptureFixture[str]) -> None:

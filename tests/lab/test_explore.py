@@ -169,7 +169,7 @@ def test_a_selection_by_pointer_and_keyboard_is_code_for_the_next_cell(lab: Lab,
     words.fill("invoice")
     words.press("Enter")
     found = view.total()
-    assert view.chips() == ["text has invoice"]
+    assert view.chips() == ["text has invoice in resource or attrs"]
     assert found == len(view.frame("week.range(where={'text': 'invoice'})")) > 50
     first = view.seqs()
     view.button("Older").click()
@@ -260,10 +260,10 @@ def test_two_notebooks_explore_a_hostile_trail(lab: Lab, lab_folder: Path) -> No
         assert "<script>alert('script')</script>" in shown
         assert "gpj<U+202E>exe" in shown
         assert view.root.locator(".grip").count() == 2
-        for _ in range(2):  # one value kept, and one left out
+        for _ in range(2):  # values kept, and left out: those that are chosen come first
             view.root.locator(".facet[aria-label=actor] .value").nth(at).click()
             view.settled()
-            view.root.locator(".facet[aria-label=action] .leave").first.click()
+            view.root.locator(".facet[aria-label=action] .leave").last.click()
             view.settled()
         view.button("Reset").click()
         assert view.total() == len(PAYLOADS)

@@ -14,8 +14,8 @@ from auditkit.where import ATTRS, PREFIX, parse_path
 
 LATEST = 20_000
 """So many events are looked at for what is no dictionary."""
-_DECODED = 500
-"""So many attrs are decoded for the paths that there are."""
+_DECODED, _DECODED_BYTES = 10_000, 16 << 20
+"""So many attrs, and so much of them, are decoded for the paths that there are."""
 _DEEP = 6
 _MOST_PATHS = 2_000
 
@@ -46,6 +46,7 @@ def occurring(view: View, key: str, asked: dict[str, Any], *, whole: bool = True
 def occurring_paths(view: View, asked: dict[str, Any]) -> list[str]:
     """Return the paths that lead into the latest attrs, in order."""
     texts = latest(view, ATTRS, asked, _DECODED)[ATTRS].drop_nulls()
+    texts = texts.filter(texts.str.len_bytes().cum_sum() <= _DECODED_BYTES)
     return sorted({path for text in texts for path in _paths(text)})[:_MOST_PATHS]
 
 

@@ -42,3 +42,10 @@ def test_the_latest_are_enough_where_asked(trail: Trail, monkeypatch: pytest.Mon
 def test_paths(trail: Trail) -> None:
     """Every path that leads into attrs, also to what is nested."""
     assert occurring.occurring_paths(trail.view, ALL) == ["n", "user", "user.name"]
+
+
+def test_paths_of_rare_kinds_of_events(trail: Trail) -> None:
+    """A path that one of thousands of events has is offered as well."""
+    trail.append(action="rare", attrs={"approved_by": "eve"}).wait()
+    trail.extend([{"action": "a", "attrs": {"n": n}} for n in range(5_000)]).wait()
+    assert "approved_by" in occurring.occurring_paths(trail.view, ALL)

@@ -28,6 +28,7 @@ from auditkit.api import Trail
 from auditkit.queue.dead_letters import read_letters
 from auditkit.write import extend
 from auditkit.write.retry import as_given, kept_letters, retry_letters
+from tests.aging import accept_late
 from tests.oracle import read_trail
 from tests.soaking import BULK, KINDS, LATE, ROLES, Notes, Sent, batches, event, remembered, submit
 
@@ -257,6 +258,7 @@ def test_everything_at_once(
     monkeypatch.setattr(extend, "BULK_ROWS", BULK)
     done = run(soak)
     with ak.open(soak.root, maintain=False) as trail:
+        accept_late(trail)  # as the producers do
         known = settle(soak, trail)
         for name, where in (("mailer", None), ("picky", {"action": ["one", "dicts", "dicts-id", "doomed"]})):
             check_consumer(soak, trail, name, where)

@@ -5,10 +5,9 @@ values of the facet.  Codes come from the dictionaries of segments, so that text
 segment.  A choice of values is a table with a flag for each code.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -73,12 +72,11 @@ class Codes:
         self._stamps: Numbers = np.empty(rows, dtype=np.int64)
         self._seqs: Numbers = np.empty(rows, dtype=np.uint32 if as_of <= 1 << 32 else np.uint64)
         self._columns: dict[Facet, Numbers] = {facet: np.empty(rows, dtype=np.uint8) for facet in FACETS}
-        self._places: dict[Facet, dict[str | None, int]] = {
-            facet: defaultdict(count().__next__) for facet in FACETS
+        self._values: dict[Facet, pl.Series] = {
+            facet: pl.Series(facet, [], dtype=pl.String()) for facet in FACETS
         }
-        """For each facet the code of each value; a new one has the next."""
-        self._lock = Lock()  # guards `_places` while they grow
-        self._values: dict[Facet, pl.Series] = {}
+        """For each facet its values; the code of one is its place."""
+        self._locks = {facet: Lock() for facet in FACETS}  # each guards the values of a facet while they grow
         self._flags: Numbers = np.zeros(0, dtype=np.uint8)
         """For each event a bit for each choice that lets it through."""
         self._flagged: dict[int, Any] = {}
@@ -91,7 +89,7 @@ class Codes:
     def bytes(self) -> int:
         """What the columns and their values take, about."""
         columns = [self._stamps, self._seqs, *self._columns.values()]
-        values = sum(map(len, self._places.values()))
+        values = sum(map(len, self._values.values()))
         return self.count * sum(int(column.itemsize) for column in columns) + values * _TEXT_BYTES
 
     # Loading
@@ -112,15 +110,12 @@ class Codes:
         del segments
         pa.default_memory_pool().release_unused()
         if tail.height:
-            codes = {facet: self._coded(facet, tail[facet].to_list()) for facet in FACETS}
+            codes = {facet: self._coded(facet, tail[facet]) for facet in FACETS}
             stamps, seqs = (tail[name].to_physical().to_numpy() for name in ("ts", "seq"))
             self._add(_Piece(stamps=stamps, seqs=seqs, codes=codes))
             borders.append(self.count)
         self._cut_to_size()
         self._put_in_order(sorted(set(borders)))
-        self._values = {
-            facet: pl.Series(facet, list(places), dtype=pl.String()) for facet, places in self._places.items()
-        }
 
     def _read(self, files: SegmentFiles, plan: ScanPlan, part: BatchRange) -> "_Piece | None":
         """Return times, seqs and codes of the wanted events of a range, in order."""
@@ -133,17 +128,22 @@ class Codes:
             wanted = slice(None) if mask is None else mask
             codes = {}
             for facet in FACETS:
-                texts = series_of(columns[facet].dictionary).to_list()
-                codes[facet] = self._coded(facet, [*texts, None])[codes_of(columns[facet])[wanted]]
+                texts = series_of(columns[facet].dictionary).extend_constant(None, 1)
+                codes[facet] = self._coded(facet, texts)[codes_of(columns[facet])[wanted]]
             segment.forget()  # dictionaries take more memory than codes
         stamps, seqs = (to_numpy(columns[name])[0][wanted] for name in ("ts", "seq"))
         return _Piece(stamps=stamps, seqs=seqs, codes=codes)
 
-    def _coded(self, facet: Facet, texts: Sequence[str | None]) -> Numbers:
+    def _coded(self, facet: Facet, texts: pl.Series) -> Numbers:
         """Return the code of each text."""
-        with self._lock:
-            codes = np.fromiter(map(self._places[facet].__getitem__, texts), np.uint32, len(texts))
-        return codes.astype(np.min_scalar_type(int(codes.max(initial=0))))
+        with self._locks[facet]:
+            codes = _places(texts, self._values[facet])
+            if codes.null_count():
+                new = texts.filter(codes.is_null()).unique(maintain_order=True)
+                self._values[facet] = pl.concat([self._values[facet], new.alias(facet)])
+                codes = _places(texts, self._values[facet])
+        found = codes.to_numpy()
+        return found.astype(np.min_scalar_type(int(found.max(initial=0))))
 
     def _add(self, piece: "_Piece") -> None:
         """Put events behind those that are there."""
@@ -159,7 +159,7 @@ class Codes:
                 column = self._columns[facet] = wider
             column[begin:end] = found
         self.count = end
-        values = sum(map(len, self._places.values()))
+        values = sum(map(len, self._values.values()))
         if values * _TEXT_BYTES > available_memory() * MOST_SHARE:
             raise TooManyError(f"{values:,} values")
 
@@ -220,9 +220,10 @@ class Codes:
         self, facet: Facet, kept: Sequence[str | None], left: Sequence[str | None]
     ) -> Callable[[slice], Numbers]:
         """Return what says of events whether they have one of the values kept, or any, and none of those left out."""
-        table, places = np.full(len(self._values[facet]), not kept), self._places[facet]
-        for flag, values in ((True, kept), (False, left)):
-            table[[places[value] for value in values if value in places]] = flag
+        table = np.full(len(self._values[facet]), not kept)
+        for flag, chosen in ((True, kept), (False, left)):
+            places = _places(pl.Series(chosen, dtype=pl.String()), self._values[facet])
+            table[places.drop_nulls().to_numpy()] = flag
         return lambda span: table[self._columns[facet][span]]
 
     def _with_seqs(self, seqs: Numbers) -> Callable[[slice], Numbers]:
@@ -291,6 +292,13 @@ class Codes:
             offset = max(0, offset - len(found))
             end = begin
         return self._stamps[places], self._seqs[places]
+
+
+def _places(texts: pl.Series, values: pl.Series) -> pl.Series:
+    """Return where each text stands among values, null where it does not."""
+    known = values.alias("text").to_frame().with_row_index("place")
+    asked = texts.alias("text").to_frame()
+    return asked.join(known, on="text", how="left", nulls_equal=True, maintain_order="left")["place"]
 
 
 def _spans(begin: int, end: int, step: int = _AT_ONCE) -> Iterator[slice]:
